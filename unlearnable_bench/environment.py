@@ -19,12 +19,14 @@ _PACKAGES = ("unlearnable-bench", "torch", "torchvision", "numpy", "scikit-learn
 def pick_device(name: str | None) -> torch.device:
     """Return the device of that name; CUDA where there is one if none is named.
 
+    A CUDA device always has its index: parts of torch refuse one without.
+
     Raises:
         UserError: an unknown device, or CUDA without CUDA.
     """
     available = torch.cuda.is_available()
     if name is None:
-        return torch.device("cuda" if available else "cpu")
+        name = "cuda" if available else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -33,9 +35,11 @@ def pick_device(name: str | None) -> torch.device:
         raise UserError(f"unsupported device {name!r}; write cpu, cuda or cuda:1")
     if device.type == "cuda" and not available:
         raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type != "cuda":
+        return device
+    if (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices")
-    return device
+    return torch.device("cuda", device.index or 0)
 
 
 def describe(device: torch.device) -> dict[str, Any]:

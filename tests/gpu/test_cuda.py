@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from unlearnable_bench import ImageSet, Radius, Transform, UserError
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
+from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Attack
 from unlearnable_bench.defenses.none import NoDefense
 from unlearnable_bench.harness import (
@@ -177,3 +179,12 @@ def test_a_captured_step_does_the_same_work_as_a_plain_one() -> None:
     captured = harness().capture(step)
     seen = [float(captured(torch.full((2,), float(k), device=CUDA))) for k in range(8)]
     assert seen == [float(sum(2 * j for j in range(k + 1))) for k in range(8)]
+
+
+def test_the_whole_command_runs_on_the_first_device(tmp_path: Path) -> None:
+    """From the name `cuda` to the table: every cell is computed."""
+    short = ["--set", "training.steps=4", "--set", "sem.steps=2", "--set", "sem.noise_steps=1"]
+    run = ["run", "--preset", "smoke", "--methods", "sem", "--rho-a", "0,4/255", *short]
+    result = CliRunner().invoke(app, [*run, "--device", "cuda", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "4 cells computed" in result.output
