@@ -58,7 +58,7 @@ def image_set(count: int = 100, size: int = 16) -> ImageSet:
 def harness(precision: str = "bf16", device: str = CUDA, path: Path | None = None) -> Harness:
     checkpoint = Checkpoint(path, interval=0)
     learner = SmallCNN(width=8)
-    return Harness(torch.device(device), 0, precision, TRANSFORM, learner, checkpoint)  # type: ignore[arg-type]
+    return Harness(torch.device(device), 0, precision, TRANSFORM, learner, checkpoint=checkpoint)  # type: ignore[arg-type]
 
 
 def test_random_numbers_are_those_of_the_cpu() -> None:
