@@ -20,6 +20,7 @@ from unlearnable_bench.defenses.mart import MART
 from unlearnable_bench.defenses.mean_filter import MeanFilter
 from unlearnable_bench.defenses.median_filter import MedianFilter
 from unlearnable_bench.defenses.mixup import Mixup
+from unlearnable_bench.defenses.orthogonal_projection import OrthogonalProjection
 from unlearnable_bench.defenses.pgd_l2 import PGDL2
 from unlearnable_bench.defenses.randaugment import RandAugment
 from unlearnable_bench.defenses.trades import TRADES
@@ -42,6 +43,7 @@ DEFENSES: list[type[Defense]] = [
     MeanFilter,
     MedianFilter,
     Mixup,
+    OrthogonalProjection,
     PGDL2,
     RandAugment,
     TRADES,
