@@ -44,7 +44,8 @@ class OrthogonalProjection(Defense):
     def _fit(self, pixels: Tensor, labels: Tensor, classes: int, harness: Harness) -> Tensor:
         """Return the weights [C, 3 H W] of the regression: plain SGD from torch's usual start."""
         targets = functional.one_hot(labels, classes).to(harness.dtype)
-        values = pixels[0].numel()
+        pixels = pixels.flatten(1)
+        values = pixels.shape[1]
         bound = values**-0.5
         start = harness.random(_STREAM).uniform(classes, values, low=-bound, high=bound)
         weights = start.to(harness.dtype)
@@ -53,7 +54,7 @@ class OrthogonalProjection(Defense):
         )
         for k in range(self.steps):
             index = batches[k]
-            x = harness.unit(pixels[index].flatten(1))
+            x = harness.unit(pixels[index])
             error = (x @ weights.T).softmax(1) - targets[index]
             lr = self.lr * 0.1 ** ((k >= 0.5 * self.steps) + (k >= 0.75 * self.steps))
             weights -= lr * error.T @ x / len(x)
