@@ -10,15 +10,20 @@ from unlearnable_bench.defenses.bilateral_filter import BilateralFilter
 from unlearnable_bench.defenses.bit_depth import BitDepth
 from unlearnable_bench.defenses.cutmix import CutMix
 from unlearnable_bench.defenses.cutout import Cutout
+from unlearnable_bench.defenses.fgsm import FGSM
 from unlearnable_bench.defenses.gaussian_blur import GaussianBlur
 from unlearnable_bench.defenses.gaussian_filter import GaussianFilter
 from unlearnable_bench.defenses.gaussian_noise import GaussianNoise
 from unlearnable_bench.defenses.grayscale import Grayscale
 from unlearnable_bench.defenses.jpeg import JPEG
+from unlearnable_bench.defenses.mart import MART
 from unlearnable_bench.defenses.mean_filter import MeanFilter
 from unlearnable_bench.defenses.median_filter import MedianFilter
 from unlearnable_bench.defenses.mixup import Mixup
+from unlearnable_bench.defenses.orthogonal_projection import OrthogonalProjection
+from unlearnable_bench.defenses.pgd_l2 import PGDL2
 from unlearnable_bench.defenses.randaugment import RandAugment
+from unlearnable_bench.defenses.trades import TRADES
 from unlearnable_bench.defenses.ueraser import UEraserLite, UEraserMax
 from unlearnable_bench.harness import Training, train
 from unlearnable_bench.learners.small_cnn import SmallCNN
@@ -28,15 +33,20 @@ DEFENSES: list[type[Defense]] = [
     BitDepth,
     CutMix,
     Cutout,
+    FGSM,
     GaussianBlur,
     GaussianFilter,
     GaussianNoise,
     Grayscale,
     JPEG,
+    MART,
     MeanFilter,
     MedianFilter,
     Mixup,
+    OrthogonalProjection,
+    PGDL2,
     RandAugment,
+    TRADES,
     UEraserLite,
     UEraserMax,
 ]

@@ -1,0 +1,58 @@
+"""Adversarial training in the L2 ball."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unlearnable_bench import Defense, Radius, Random
+from unlearnable_bench.harness import input_gradient
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGDL2(Defense):
+    """PGD adversarial training in the L2 ball; rho_a is its radius (128/255: 0.5).
+
+    Madry et al. 2018. rho_a bounds the Euclidean norm of the change of one image, in
+    units of the pixel range.
+    """
+
+    def perturb(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        rho_a: Radius,
+        steps: int,
+        random: Random,
+    ) -> Tensor:
+        """Maximise the loss: steps of length 2 rho_a / steps along the normalised gradient.
+
+        The start has a uniform direction and a uniform norm, as in Rice et al. 2020;
+        the length of a step is that of the L-infinity ball here. Each step is projected
+        to the ball, then clipped to [0, 1], which does not leave the ball.
+        """
+        x, radius = x.detach(), float(rho_a)
+        step = 2 * radius / steps
+        direction = _unit(random.normal(*x.shape).to(x.dtype))
+        norm = random.uniform(len(x), 1, 1, 1, high=radius).to(x.dtype)
+        adversarial = (x + norm * direction).clamp(0, 1)
+        for _ in range(steps):
+            moved = adversarial + step * _unit(input_gradient(model, adversarial, y)) - x
+            adversarial = (x + _project(moved, radius)).clamp(0, 1)
+        return adversarial
+
+
+def _project(change: Tensor, radius: float) -> Tensor:
+    """Return the nearest change [B, 3, H, W] whose images have norms of at most `radius`."""
+    return change * (radius / _norm(change).clamp_min(radius))
+
+
+def _unit(change: Tensor) -> Tensor:
+    """Return the change scaled to norm 1 for each image; 0 stays 0."""
+    return change / _norm(change).clamp_min(1e-12)
+
+
+def _norm(change: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
+    return norm
