@@ -8,6 +8,11 @@ import pandas as pd
 from unlearnable_bench import Report, option
 from unlearnable_bench.reports.table import Entry, Table, tables
 
+_OVER = {
+    "rho_a": "at each rho_a",
+    "defense": "under each defense",
+    "protect": "at each share of protected images",
+}
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
@@ -23,24 +28,25 @@ class Latex(Report):
         if not self.document:
             return f"% needs \\usepackage{{booktabs}}\n{body}\n"
         return (
-            "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
+            "\\documentclass{article}\n\\usepackage{booktabs}\n"
+            "\\setlength{\\belowcaptionskip}{6pt}\n\\begin{document}\n"
             f"{body}\n\\end{{document}}\n"
         )
 
 
 def _environment(table: Table) -> str:
-    head = " & ".join(["Method", *(f"${escape(c)}$" for c in table.columns)])
-    caption = (
-        rf"Clean test accuracy (\%) at each $\rho_a$: {escape(table.title)}. "
-        "Lower is better for the noise."
-    )
+    dollar = "$" if table.axis == "rho_a" else ""
+    columns = (f"{dollar}{escape(column)}{dollar}" for column in table.columns)
+    over, better = _OVER[table.axis], "Lower is better for the noise."
+    caption = escape(f"Clean test accuracy (%) {over}: {table.title}. {better}")
+    caption = caption.replace(r"rho\_a", r"$\rho_a$")
     lines = [
         r"\begin{table}[t]",
         r"\centering",
         rf"\caption{{{caption}}}",
         rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
         r"\toprule",
-        rf"{head} \\",
+        " & ".join(["Method", *columns]) + r" \\",
         r"\midrule",
         *(
             " & ".join([escape(name), *map(_entry, entries)]) + r" \\"

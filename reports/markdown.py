@@ -21,7 +21,7 @@ def _table(table: Table) -> str:
     lines = [
         f"Clean test accuracy (%): {table.title}",
         "",
-        "| method | " + " | ".join(f"rho_a {column}" for column in table.columns) + " |",
+        "| method | " + " | ".join(map(_escape, table.headings)) + " |",
         "|---" * (len(table.columns) + 1) + "|",
         *(
             f"| {' | '.join([_escape(name), *map(_entry, entries)])} |"

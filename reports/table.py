@@ -1,5 +1,6 @@
-"""The paper's table as data: methods as rows, rho_a as columns, one table for each setting."""
+"""The paper's tables as data: methods as rows; radii, defenses or shares as columns."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,8 @@ import pandas as pd
 
 from unlearnable_bench.radius import Radius
 
-# What must be the same inside one table, and the columns of the tidy form.
-SETTING = ["dataset", "learner", "defense", "preset", "protect"]
 GROUP = ["dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"]
-CONTROLS = ("clean", "random")
+CONTROLS = ("clean", "remainder", "random")
 
 
 @dataclass(frozen=True)
@@ -35,32 +34,39 @@ class Table:
 
     Attributes:
         title: what all its cells share.
-        columns: the radii of adversarial training, ascending.
+        axis: what the columns are: `rho_a`, `defense` or `protect`.
+        columns: radii, defenses, or percentages of protected images.
         rows: row name to one entry for each column; None where there is no cell.
     """
 
     title: str
+    axis: str
     columns: list[str]
     rows: dict[str, list[Entry | None]]
+
+    @property
+    def headings(self) -> list[str]:
+        """The columns in words."""
+        words = {"rho_a": "rho_a {}", "defense": "{}", "protect": "{} protected"}
+        return [words[self.axis].format(column) for column in self.columns]
 
 
 def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per group with test_accuracy_mean, test_accuracy_std and seeds.
 
-    The standard deviation is the sample's (n - 1), 0 for a single seed.
+    The standard deviation is the sample's (n - 1), 0 for a single seed. Where only some
+    classes are protected, protected_accuracy_mean and _std are of their test images.
     """
     frame = frame.assign(rho_a=_one_spelling(frame["rho_a"]), rho_u=_one_spelling(frame["rho_u"]))
     rows = []
     for key, group in frame.groupby(GROUP, sort=False):
-        accuracy = group["test_accuracy"]
-        rows.append(
-            dict(zip(GROUP, key, strict=True))
-            | {
-                "test_accuracy_mean": accuracy.mean(),
-                "test_accuracy_std": accuracy.std(ddof=1) if len(accuracy) > 1 else 0.0,
-                "seeds": len(accuracy),
-            }
-        )
+        row: dict[str, Any] = dict(zip(GROUP, key, strict=True))
+        for kind in ("test_accuracy", "protected_accuracy"):
+            values = group[kind].astype(float)
+            if not values.isna().all():
+                row[f"{kind}_mean"] = values.mean()
+                row[f"{kind}_std"] = values.std(ddof=1) if len(values) > 1 else 0.0
+        rows.append(row | {"seeds": len(group)})
     return pd.DataFrame(rows)
 
 
@@ -71,31 +77,64 @@ def _one_spelling(radii: "pd.Series[str]") -> list[str]:
 
 
 def tables(frame: pd.DataFrame) -> list[Table]:
-    """Arrange results as the paper does, one table for each setting."""
+    """Arrange results as papers do.
+
+    Without a defense, and for a defense at several radii: a table over rho_a. Defenses at
+    one radius stand side by side, and so do shares of protected images.
+    """
     results = aggregate(frame)
+    kinds = [k for k in ("test_accuracy", "protected_accuracy") if f"{k}_mean" in results]
     return [
-        _table(dict(zip(SETTING, key, strict=True)), part)
-        for key, part in results.groupby(SETTING, sort=False)
+        _table(axis, part, kind)
+        for kind in kinds
+        for axis, part in _parts(results.dropna(subset=f"{kind}_mean"))
     ]
 
 
-def _table(setting: dict[str, Any], part: pd.DataFrame) -> Table:
-    columns = sorted(set(part["rho_a"]), key=lambda text: Radius(text).value)
+def _parts(results: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield what belongs into one table, with the axis of its columns."""
+    for _, part in results.groupby(["dataset", "learner", "preset"], sort=False):
+        whole, shared = part[part["protect"] == 1], part[part["protect"] != 1]
+        plain = whole[whole["defense"] == "none"]
+        single = []
+        for defense, group in whole.groupby("defense", sort=False):
+            if len(set(group["rho_a"])) > 1 or len(group) == len(part):
+                yield "rho_a", group
+            elif defense != "none":
+                single.append(group)
+        for rho_a, group in pd.concat([part[:0], *single]).groupby("rho_a", sort=False):
+            yield "defense", pd.concat([plain[plain["rho_a"] == rho_a], group])
+        for (defense, rho_a), group in shared.groupby(["defense", "rho_a"], sort=False):
+            alike = whole[(whole["defense"] == defense) & (whole["rho_a"] == rho_a)]
+            yield "protect", pd.concat([group, alike])
+
+
+def _table(axis: str, part: pd.DataFrame, kind: str) -> Table:
+    values = list(part[axis].unique())
+    if axis != "defense":
+        values.sort(key=lambda value: Radius(value).value if axis == "rho_a" else value)
     several = {str(attack): len(set(rho)) > 1 for attack, rho in part.groupby("attack")["rho_u"]}
     methods = part[~part["attack"].isin(CONTROLS)]
     # The best method is the lowest; where there are only controls, none is.
-    lowest = methods.groupby("rho_a")["test_accuracy_mean"].min().to_dict()
+    lowest = methods.groupby(axis)[f"{kind}_mean"].min().to_dict()
     rows: dict[str, list[Entry | None]] = {}
     results: list[dict[str, Any]] = part.to_dict("records")  # type: ignore[assignment]
     for row in sorted(results, key=lambda row: row["attack"] not in CONTROLS):
-        attack, rho_a, mean = row["attack"], row["rho_a"], row["test_accuracy_mean"]
+        attack, mean = row["attack"], row[f"{kind}_mean"]
         name = f"{attack} ({row['rho_u']})" if several[attack] else attack
-        best = attack not in CONTROLS and mean == lowest[rho_a]
-        entry = Entry(mean, row["test_accuracy_std"], row["seeds"], best)
-        rows.setdefault(name, [None] * len(columns))[columns.index(rho_a)] = entry
-    title = f"{setting['dataset']}, {setting['learner']}, {setting['preset']} preset"
-    if setting["defense"] != "none":
-        title += f", defense {setting['defense']}"
-    if setting["protect"] != 1:
-        title += f", {100 * setting['protect']:g} % protected"
-    return Table(title, columns, rows)
+        best = attack not in CONTROLS and mean == lowest[row[axis]]
+        entry = Entry(mean, row[f"{kind}_std"], row["seeds"], best)
+        rows.setdefault(name, [None] * len(values))[values.index(row[axis])] = entry
+    columns = [f"{100 * v:g} %" for v in values] if axis == "protect" else values
+    return Table(_title(axis, part.iloc[0].to_dict(), kind), axis, columns, rows)
+
+
+def _title(axis: str, row: dict[str, Any], kind: str) -> str:
+    title = f"{row['dataset']}, {row['learner']}, {row['preset']} preset"
+    if axis != "rho_a":
+        title += f", rho_a {row['rho_a']}"
+    if axis != "defense" and row["defense"] != "none":
+        title += f", defense {row['defense']}"
+    if kind == "protected_accuracy":
+        title += ", test images of the protected classes"
+    return title

@@ -39,6 +39,7 @@ def frame(*cells: dict[str, Any]) -> pd.DataFrame:
         "protect": 1.0,
         "preset": "smoke",
         "seed": 0,
+        "protected_accuracy": None,
     }
     return pd.DataFrame([usual | cell for cell in cells])
 
@@ -142,8 +143,6 @@ def test_equal_radii_written_differently_are_one_row_and_one_column() -> None:
         ("dataset", "npz:mine", "npz:mine, small-cnn, smoke preset"),
         ("learner", "resnet18", "shapes, resnet18, smoke preset"),
         ("preset", "smoke[training.lr=1]", "shapes, small-cnn, smoke[training.lr=1] preset"),
-        ("defense", "cutout", "shapes, small-cnn, smoke preset, defense cutout"),
-        ("protect", 0.25, "shapes, small-cnn, smoke preset, 25 % protected"),
     ],
 )
 def test_every_setting_has_its_own_table_and_title(name: str, value: object, words: str) -> None:
@@ -153,6 +152,67 @@ def test_every_setting_has_its_own_table_and_title(name: str, value: object, wor
     (entry,) = other.rows["sem"]
     assert entry is not None
     assert entry.mean == 20
+
+
+def test_defenses_at_one_radius_stand_side_by_side() -> None:
+    by_defense, robust = tables(
+        frame(
+            cell("clean", 90),
+            cell("clean", 80, defense="jpeg"),
+            cell("sem", 10),
+            cell("sem", 70, defense="jpeg"),
+            cell("sem", 15, defense="cutout"),
+            cell("rem", 60, defense="jpeg"),
+            cell("rem", 55, defense="blur", rho_a="4/255"),
+        )
+    )
+    assert by_defense.title == "shapes, small-cnn, smoke preset, rho_a 0"
+    assert by_defense.headings == ["none", "jpeg", "cutout"]
+    means = {n: [e and e.mean for e in entries] for n, entries in by_defense.rows.items()}
+    assert means == {"clean": [90, 80, None], "sem": [10, 70, 15], "rem": [None, 60, None]}
+    assert [e.best for e in by_defense.rows["sem"] if e] == [True, False, True]
+    assert robust.title == "shapes, small-cnn, smoke preset, rho_a 4/255"
+    assert robust.headings == ["blur"]
+
+
+def test_a_defense_at_several_radii_has_a_table_of_its_own() -> None:
+    cells = [
+        cell("sem", 10 * k, defense=d, rho_a=f"{k}/255") for d in ("none", "jpeg") for k in (1, 2)
+    ]
+    plain, jpeg = tables(frame(*cells))
+    assert (plain.axis, jpeg.axis) == ("rho_a", "rho_a")
+    assert plain.title == "shapes, small-cnn, smoke preset"
+    assert jpeg.title == "shapes, small-cnn, smoke preset, defense jpeg"
+
+
+def test_shares_of_protected_images_are_columns_in_ascending_order() -> None:
+    robust, table = tables(
+        frame(
+            cell("sem", 90, protect=0.8, rho_a="4/255"),
+            cell("sem", 10),
+            cell("sem", 30, protect=0.8),
+            cell("remainder", 60, protect=0.8),
+            cell("remainder", 85, protect=0.2),
+        )
+    )
+    assert table.headings == ["20 % protected", "80 % protected", "100 % protected"]
+    assert table.title == "shapes, small-cnn, smoke preset, rho_a 0"
+    means = {n: [e and e.mean for e in entries] for n, entries in table.rows.items()}
+    assert means == {"remainder": [85, 60, None], "sem": [None, 30, 10]}
+    assert robust.title == "shapes, small-cnn, smoke preset, rho_a 4/255"
+
+
+def test_protected_classes_have_a_table_of_their_own_test_images() -> None:
+    cells = seeds("sem", [80.0, 82.0], protected_accuracy=4.0), seeds("clean", [90.0, 90.0])
+    cells[1][0]["protected_accuracy"] = cells[1][1]["protected_accuracy"] = 88.0
+    given = frame(*cells[0], *cells[1])
+    overall, protected = tables(given)
+    assert overall.rows["sem"][0].mean == 81  # type: ignore[union-attr]
+    assert protected.rows["sem"][0].mean == 4  # type: ignore[union-attr]
+    assert protected.title.endswith(", test images of the protected classes")
+    rows = {row["attack"]: row for row in aggregate(given).to_dict("records")}
+    assert rows["clean"]["protected_accuracy_mean"] == 88
+    assert rows["clean"]["protected_accuracy_std"] == 0
 
 
 def test_markdown_is_a_table_of_pipes() -> None:

@@ -232,7 +232,19 @@ def test_what_has_no_exact_text_cannot_be_part_of_an_address() -> None:
         canonical({"path": Path("x")})
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Record)])
+NEEDED = [f.name for f in dataclasses.fields(Record) if f.default is dataclasses.MISSING]
+
+
+def test_what_older_records_lack_is_none_and_of_its_type_otherwise() -> None:
+    raw = json.loads(RECORD.to_json())
+    without = {name: value for name, value in raw.items() if name in NEEDED}
+    assert Record.from_json(json.dumps(without)) == RECORD
+    assert Record.from_json(json.dumps(raw | {"protected_accuracy": 3})).protected_accuracy == 3
+    with pytest.raises(ValueError, match="protected_accuracy is no float"):
+        Record.from_json(json.dumps(raw | {"protected_accuracy": "3"}))
+
+
+@pytest.mark.parametrize("field", NEEDED)
 def test_a_record_without_a_field_or_of_another_type_is_refused(field: str) -> None:
     raw = json.loads(RECORD.to_json())
     without = {name: value for name, value in raw.items() if name != field}

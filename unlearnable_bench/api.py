@@ -19,7 +19,7 @@ __all__ = ["load_records", "make_plan", "render", "run"]
 
 _COLUMNS = (
     "dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset", "seed",
-    "test_accuracy", "peak_accuracy", "train_accuracy",
+    "test_accuracy", "protected_accuracy", "peak_accuracy", "train_accuracy",
 )  # fmt: skip
 
 

@@ -57,7 +57,16 @@ def run_command(
         str,
         typer.Option(metavar="NAME", help="Learner that makes the noise; default: the preset's."),
     ] = "",
-    defenses: Annotated[str, typer.Option(metavar="NAMES", help="Defenses, by comma.")] = "none",
+    defenses: Annotated[
+        str, typer.Option(metavar="NAMES", help="Defenses, by comma; jpeg+cutmix applies both.")
+    ] = "none",
+    protect: Annotated[
+        str,
+        typer.Option(metavar="SHARES", help="Shares of the images that are protected: 0.2,0.8."),
+    ] = "1",
+    protect_classes: Annotated[
+        str, typer.Option(metavar="NAMES", help="Protect these classes only: cat,dog.")
+    ] = "",
     seeds: Annotated[
         str, typer.Option(metavar="NUMBERS", help="Seeds of noise and training, by comma.")
     ] = "0",
@@ -108,6 +117,8 @@ def run_command(
         precision=precision or None,
         settings=_settings(settings),
         clean=clean,
+        protect=_shares(protect),
+        protect_classes=_split("--protect-classes", protect_classes) if protect_classes else (),
     )
     name = "-".join((plan.data.name.replace(":", "-"), plan.preset_label.partition("[")[0]))
     folder = out or Path("results") / name
@@ -262,6 +273,13 @@ def _radii(flag: str, text: str) -> list[Radius]:
         return [Radius(part) for part in text.split(",")]
     except UserError as error:
         raise UserError(f"{flag}: {error}") from None
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--protect {text!r}: write shares by comma, such as 0.2,0.8") from None
 
 
 def _seeds(text: str) -> list[int]:

@@ -55,7 +55,7 @@ def run(
     if not frame.empty:
         for table in tables(frame):
             out.print(f"\nclean test accuracy (%): {table.title}", markup=False, soft_wrap=True)
-            _print_grid(out, _grid(table.columns, table.rows))
+            _print_grid(out, _grid(table.headings, table.rows))
     out.print(
         f"{summary.computed} cells computed, {summary.reused} found; records: {folder}/cells\n"
         f"next: ubench report {folder} --plan {plan.key} --format latex",
@@ -144,6 +144,7 @@ def _show_plan(
         + f"; surrogate {cell.poison.surrogate.label}; {cell.poison.precision}",
         "device": device_name(device),
         "cells": f"{count}: {', '.join(dict.fromkeys(c.attack_label for c in plan.cells))}"
+        f"{_other_axes(plan)}"
         f" x rho_a {', '.join(dict.fromkeys(str(c.rho_a) for c in plan.cells))}"
         f" x seeds {', '.join(dict.fromkeys(str(c.poison.seed) for c in plan.cells))}",
         "results": f"{folder} ({done} of {count} cells there already)",
@@ -151,6 +152,14 @@ def _show_plan(
     }
     for name, text in lines.items():
         out.print(f"{name:9} {text}", markup=False, soft_wrap=True)
+
+
+def _other_axes(plan: Plan) -> str:
+    """Return ` x defenses ...` and ` x protected ...` where the plan has any."""
+    defenses = dict.fromkeys(cell.defense.label for cell in plan.cells)
+    shares = dict.fromkeys(f"{100 * cell.protection.share:g} %" for cell in plan.cells)
+    text = "" if [*defenses] == ["none"] else f" x defenses {', '.join(defenses)}"
+    return text if [*shares] == ["100 %"] else f"{text} x protected {', '.join(shares)}"
 
 
 def _estimate(plan: Plan, device: torch.device) -> str:
@@ -214,11 +223,11 @@ def _print_grid(out: Console, grid: Grid) -> None:
     out.print(grid)
 
 
-def _grid(columns: list[str], rows: dict[str, list[Entry | None]]) -> Grid:
+def _grid(headings: list[str], rows: dict[str, list[Entry | None]]) -> Grid:
     grid = Grid()
     grid.add_column("method")
-    for column in columns:
-        grid.add_column(f"rho_a {column}", justify="right")
+    for heading in headings:
+        grid.add_column(heading.replace("[", r"\["), justify="right")
     for name, entries in rows.items():
         texts = [entry.text(" ± ") if entry else "" for entry in entries]
         grid.add_row(

@@ -82,6 +82,10 @@ class Defense(Plugin):
     in train mode. `random` is the only source of randomness to use.
     """
 
+    def validation_share(self) -> float:
+        """Return the share of training images to hold out, clean, for choosing the epoch."""
+        return 0.0
+
     def prepare(self, images: "ImageSet", harness: "Harness") -> "ImageSet":
         """Change the poisoned training images once, before training (filters, JPEG)."""
         return images

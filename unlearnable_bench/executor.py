@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from unlearnable_bench.environment import describe, peak_memory
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness import Harness, train
+from unlearnable_bench.harness import Harness, Random, accuracy, train
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.images import ImageSet, Pixels, Poison
@@ -116,14 +117,10 @@ class _Worker:
         resumed = checkpoint.exists()
         harness = self._harness(cell.poison, cell.key, cell.name)
         harness = replace(harness, learner=cell.learner.plugin)
-        outcome = train(
-            ImageSet(pixels, clean.labels, clean.classes),
-            test,
-            cell.defense.plugin,
-            cell.rho_a,
-            cell.training,
-            harness,
-        )
+        poisoned, unpoisoned = cell.protection.apply(clean, pixels, cell.poison.seed)
+        poisoned, validation = _hold_out(cell, poisoned, unpoisoned)
+        defense = cell.defense.plugin
+        outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
         budget = about["budget"]
         linf = budget["norm"] == "linf"
         return Record(
@@ -136,10 +133,11 @@ class _Worker:
             defense=cell.defense.label,
             rho_a=str(cell.rho_a),
             rho_u=str(budget["radius"]) if linf else f"l2 {budget['radius']}",
-            protect=1.0,
+            protect=cell.protection.share,
             preset=cell.preset_label,
             seed=cell.poison.seed,
-            test_accuracy=outcome.accuracy[-1],
+            test_accuracy=outcome.accuracy[outcome.chosen],
+            protected_accuracy=_protected_accuracy(cell, outcome.model, harness),
             peak_accuracy=max(outcome.accuracy),
             epoch_accuracy=list(outcome.accuracy),
             train_accuracy=outcome.train_accuracy,
@@ -233,6 +231,25 @@ class _Labelled:
 
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
         return self.inner.track(f"{self.label}: {label}", total, steps)
+
+
+def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet | None]:
+    """Split off what the defense wants to choose the epoch by."""
+    share = cell.defense.plugin.validation_share()
+    if not share:
+        return poisoned, None
+    order = Random(cell.poison.seed, "validation images").permutation(len(clean)).numpy()
+    held = max(1, round(share * len(clean)))
+    return poisoned.subset(np.sort(order[held:])), clean.subset(order[:held])
+
+
+def _protected_accuracy(cell: Cell, model: nn.Module, harness: Harness) -> float | None:
+    """Return the accuracy on the test images of the protected classes, where only some are."""
+    test, classes = cell.poison.data.test, cell.protection.classes
+    of_these = np.flatnonzero(np.isin(test.labels, classes))
+    if not len(of_these):
+        return None
+    return accuracy(model, *harness.tensors(test.subset(of_these)))
 
 
 def _check(name: str, clean: Pixels, poison: Poison) -> None:

@@ -37,6 +37,14 @@ class ImageSet:
         """Height and width in pixels."""
         return int(self.images.shape[1])
 
+    def subset(self, index: Labels) -> "ImageSet":
+        """Return the images of these indices, in this order."""
+        return ImageSet(self.images[index], self.labels[index], self.classes)
+
+    def replaced(self, images: Pixels) -> "ImageSet":
+        """Return other images with the same labels."""
+        return ImageSet(images, self.labels, self.classes)
+
     def digest(self) -> str:
         """SHA-256 of shape, pixels and labels."""
         sha = hashlib.sha256(str(self.images.shape).encode())

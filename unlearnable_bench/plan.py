@@ -1,17 +1,19 @@
 """The grid: which cells a command asks for, what determines each, and its label in tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, cast, get_args
 
 from unlearnable_bench import registry
+from unlearnable_bench.composition import compose
 from unlearnable_bench.contract import Attack, Defense, Learner
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.harness import Training
 from unlearnable_bench.harness.core import Precision
 from unlearnable_bench.images import Data
 from unlearnable_bench.presets import Preset, load_preset
+from unlearnable_bench.protection import EVERYTHING, Protection
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.registry import Chosen
 from unlearnable_bench.store import key_of
@@ -89,6 +91,7 @@ class Cell:
         rho_a: radius of adversarial training; 0 trains normally.
         training: the schedule.
         preset_label: name of the preset, with what the user changed.
+        protection: which images carry the poison.
     """
 
     poison: PoisonPlan
@@ -98,17 +101,27 @@ class Cell:
     rho_a: Radius
     training: Training
     preset_label: str
+    protection: Protection = EVERYTHING
 
     @property
     def name(self) -> str:
         """What progress and messages call the cell."""
         defense = "" if self.defense.name == "none" else f", {self.defense.label}"
-        return f"{self.attack_label}{defense}, rho_a {self.rho_a}, seed {self.poison.seed}"
+        share = self.protection.share
+        protect = "" if share == 1 else f", {100 * share:g} % protected"
+        return f"{self.attack_label}{defense}{protect}, rho_a {self.rho_a}, seed {self.poison.seed}"
+
+    @property
+    def images(self) -> int:
+        """How many images the learner is trained on."""
+        labels = self.poison.data.train.labels
+        protection, seed = self.protection, self.poison.seed
+        return len(labels) - (len(protection.chosen(labels, seed)) if protection.alone else 0)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that determines the result, and the labels under which it is shown."""
-        return {
+        identity = {
             "poison": self.poison.identity,
             "learner": self.learner.identity(),
             "defense": self.defense.identity(),
@@ -117,6 +130,9 @@ class Cell:
             "precision": self.poison.precision,
             "labels": [self.poison.data.name, self.attack_label, self.preset_label],
         }
+        if self.protection != EVERYTHING:
+            identity["protection"] = asdict(self.protection)
+        return identity
 
     @cached_property
     def key(self) -> str:
@@ -142,7 +158,7 @@ class Plan:
         count = len(self.data.train)
         poisons = {cell.poison.key: cell.poison.attack.plugin for cell in self.cells}
         passes = [attack.image_passes(count) for attack in poisons.values()]
-        passes += [cell.training.image_passes(count, cell.rho_a) for cell in self.cells]
+        passes += [cell.training.image_passes(cell.images, cell.rho_a) for cell in self.cells]
         return None if None in passes else sum(cast("list[float]", passes))
 
 
@@ -160,6 +176,8 @@ def make_plan(
     precision: str | None = None,
     settings: Mapping[str, str] = {},
     clean: bool = True,
+    protect: Sequence[float] = (1.0,),
+    protect_classes: Sequence[str] = (),
 ) -> Plan:
     """Resolve names, presets and settings into cells; loads the data.
 
@@ -167,7 +185,7 @@ def make_plan(
         methods: names of attacks, or `file:PATH`.
         rho_a: radii of adversarial training.
         rho_u: radii of the noise, for every attack that has this option; none: its own.
-        defenses: names of defenses.
+        defenses: names of defenses, or several joined as `jpeg+cutmix`.
         learners: names of learners; none: the preset's.
         surrogate: name of the learner that makes the noise; None: the preset's.
         dataset: name, or `npz:FILE`, `folder:DIR`; None: the preset's.
@@ -176,7 +194,10 @@ def make_plan(
         precision: `bf16`, `fp32` or `fp64`; None: the preset's.
         settings: `sem.steps` to `2000`; the part before the dot is a plugin,
             `training` or `adversarial` (training with rho_a above 0).
-        clean: add the clean control where it is missing.
+        clean: add the clean control where it is missing; for a share of protected images, what
+            the unprotected ones teach alone (the row `remainder`).
+        protect: shares of the images that carry the poison, above 0, at most 1.
+        protect_classes: names of the classes to protect; none: all.
 
     Raises:
         UserError: anything unknown or out of its meaning, or data that cannot be read.
@@ -191,7 +212,7 @@ def make_plan(
         raise UserError("nothing to run: give at least one method, rho_a, defense and seed")
 
     attacks = [chosen for name in names for chosen in _attacks(name, base, sections, rho_u)]
-    chosen_defenses = [registry.defenses.choose(n, sections.take(n)) for n in _unique(defenses)]
+    chosen_defenses = [compose(name, sections.take) for name in _unique(defenses)]
     chosen_learners = [
         registry.learners.choose(n, sections.take(n)) for n in _unique(learners or [base.learner])
     ]
@@ -203,24 +224,60 @@ def make_plan(
     sections.refuse_rest()
     for attack in attacks:
         attack.plugin.check(data.train)
+    protections = _protections(data, protect, protect_classes)
+    if protect_classes:
+        preset_label += f"[protect_classes={','.join(protect_classes)}]"
+
+    def cell(
+        attack: Chosen[Attack],
+        protection: Protection,
+        seed: int,
+        learner: Chosen[Learner],
+        defense: Chosen[Defense],
+        radius: Radius,
+    ) -> Cell:
+        poison = PoisonPlan(
+            attack, maker, seed, cast("Precision", precision), schedules[False], data
+        )
+        label = "remainder" if protection.alone else _attack_label(attack, maker, base)
+        schedule = schedules[bool(radius)]
+        return Cell(poison, label, learner, defense, radius, schedule, preset_label, protection)
 
     cells = tuple(
-        Cell(
-            PoisonPlan(attack, maker, seed, cast("Precision", precision), schedules[False], data),
-            _attack_label(attack, maker, base),
-            learner,
-            defense,
-            radius,
-            schedules[bool(radius)],
-            preset_label,
-        )
+        cell(attack, protection, seed, learner, defense, radius)
         for attack in attacks
+        for protection in protections[attack.name == "clean"]
         for seed in _unique(seeds)
         for learner in chosen_learners
         for defense in chosen_defenses
         for radius in _unique(rho_a)
     )
     return Plan(data, preset_label, cells)
+
+
+def _protections(
+    data: Data, shares: Sequence[float], names: Sequence[str]
+) -> dict[bool, list[Protection]]:
+    """Return the protections of a method (False) and of the clean control (True)."""
+    for name in names:
+        if name not in data.class_names:
+            raise unknown(f"class of {data.name}", name, data.class_names)
+    classes = tuple(sorted({data.class_names.index(name) for name in names}))
+    for share in shares:
+        if not 0 < share <= 1:
+            raise UserError(
+                f"--protect takes shares above 0 and at most 1, such as 0.2, got {share:g}"
+            )
+    parts = [Protection(share, classes) for share in _unique(shares)]
+    for part in parts:
+        count = len(part.chosen(data.train.labels, 0))
+        if not count or (part.share < 1 and count == len(data.train)):
+            raise UserError(
+                f"--protect {part.share:g} of {data.name} protects {count} of "
+                f"{len(data.train)} images: choose a share that leaves some on both sides"
+            )
+    # A clean set that is partly "protected" is the clean set; its fair reference is the rest.
+    return {False: parts, True: [replace(part, alone=part.share < 1) for part in parts]}
 
 
 def load_data(name: str, sections: "_Sections | None" = None) -> Data:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 import typing
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Record:
     """Radius of the noise that the poison promises (L-infinity), or `l2 NUMBER`."""
 
     protect: float
-    """Share of the training images that are poisoned."""
+    """Share of the training images (of the protected classes) that are poisoned."""
 
     preset: str
     """Label of the preset: its name, and in brackets what the user changed."""
@@ -53,7 +54,10 @@ class Record:
     """Seed of the noise and of the training."""
 
     test_accuracy: float
-    """Accuracy in percent on clean test images after the last step."""
+    """Accuracy in percent on clean test images after the last step, or the chosen epoch."""
+
+    protected_accuracy: float | None = None
+    """The same on the test images of the protected classes; null where all are protected."""
 
     peak_accuracy: float
     """Highest of `epoch_accuracy`: what an early-stopping trainer could reach."""
@@ -101,11 +105,12 @@ class Record:
         if raw.get("format") != FORMAT:
             raise ValueError(f"has format {raw.get('format')!r}, this version reads {FORMAT}")
         hints = typing.get_type_hints(cls)
-        if raw.keys() != hints.keys():
-            odd = ", ".join(sorted(raw.keys() ^ hints.keys()))
+        needed = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+        if not needed <= raw.keys() <= hints.keys():
+            odd = ", ".join(sorted((needed - raw.keys()) | (raw.keys() - hints.keys())))
             raise ValueError(f"missing or unexpected: {odd}")
-        for name, hint in hints.items():
-            _check(name, raw[name], hint)
+        for name, value in raw.items():
+            _check(name, value, hints[name])
         for name, keys in _INSIDE.items():
             missing = keys - raw[name].keys()
             if missing:
@@ -126,6 +131,10 @@ _INSIDE = {
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
+    if typing.get_origin(hint) is types.UnionType:
+        if value is None:
+            return
+        hint = typing.get_args(hint)[0]
     kind = typing.get_origin(hint) or hint
     accepted = (int, float) if kind is float else (kind,)
     fits = isinstance(value, accepted)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import oracles
 import pytest
 import torch
@@ -269,3 +270,69 @@ def test_a_diverged_learner_is_refused() -> None:
 def test_nesterov_without_momentum_is_refused() -> None:
     with pytest.raises(UserError, match="momentum"):
         Training(nesterov=True, momentum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Forgetting(Defense):
+    """Ordinary training whose labels turn false after some steps: the last epoch is the worst."""
+
+    seen: list[int]
+
+    def augment(
+        self, model: nn.Module, x: Tensor, y: Tensor, random: Random
+    ) -> tuple[Tensor, Tensor]:
+        self.seen.append(1)
+        return x, y if len(self.seen) <= 12 else y.roll(1, dims=1)
+
+
+def separable(count: int, seed: int) -> ImageSet:
+    """Return images whose brightness is their class."""
+    images = random_images(count, classes=3, seed=seed)
+    return images.replaced(
+        np.full_like(images.images, 1)
+        * (80 * images.labels[:, None, None, None] + 20).astype(np.uint8)
+    )
+
+
+def test_early_stopping_keeps_the_first_best_epoch() -> None:
+    images, test, validation = separable(25, 0), separable(37, 1), separable(20, 2)
+    schedule = Training(batch_size=10, steps=20, lr=0.05)
+
+    def run(held_out: ImageSet | None) -> Any:
+        harness = make_harness(pad=0)
+        return train(images, test, _Forgetting(seen=[]), Radius(), schedule, harness, held_out)
+
+    plain, early = run(None), run(validation)
+    assert plain.accuracy == early.accuracy
+    assert plain.chosen == len(plain.accuracy) - 1
+    assert early.accuracy[early.chosen] > plain.accuracy[-1]
+    tensors = make_harness().tensors(test)
+    assert accuracy(early.model, *tensors) == early.accuracy[early.chosen]
+    best = max(range(10), key=lambda k: validations(validation, schedule, images, k))
+    assert early.chosen == best
+
+
+def validations(held_out: ImageSet, schedule: Training, images: ImageSet, epoch: int) -> float:
+    """Return the accuracy on the held-out images after an epoch, from a run that tests on them."""
+    outcome = train(images, held_out, _Forgetting(seen=[]), Radius(), schedule, make_harness(pad=0))
+    return outcome.accuracy[epoch]
+
+
+def test_early_stopping_resumes(tmp_path: Path) -> None:
+    images, validation = separable(25, 0), separable(20, 2)
+    schedule = Training(batch_size=10, steps=9, lr=0.05)
+
+    def run(path: Path | None, before: int | None = None) -> Any:
+        harness = make_harness()
+        harness.checkpoint = Checkpoint(path, interval=0)
+        if before is not None:
+            harness.progress = Interrupting("training", before)
+        return train(images, TEST, Defense(), Radius(), schedule, harness, validation)
+
+    whole, path = run(None), tmp_path / "state.safetensors"
+    with pytest.raises(Interruption):
+        run(path, 7)
+    resumed = run(path)
+    assert (resumed.accuracy, resumed.chosen) == (whole.accuracy, whole.chosen)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name])

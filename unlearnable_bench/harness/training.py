@@ -62,8 +62,9 @@ class Outcome:
     """What training came to.
 
     Attributes:
-        model: the trained network.
-        accuracy: clean test accuracy in percent after each epoch; the last is final.
+        model: the trained network, as it was after the chosen epoch.
+        accuracy: clean test accuracy in percent after each epoch.
+        chosen: index of the epoch that counts: the last, or the best by validation.
         train_accuracy: accuracy in percent on the training images as given, at the end.
         seconds: of training, without warm-up and evaluation.
         evaluation_seconds: of all evaluations.
@@ -71,6 +72,7 @@ class Outcome:
 
     model: nn.Module
     accuracy: tuple[float, ...]
+    chosen: int
     train_accuracy: float
     seconds: float
     evaluation_seconds: float
@@ -83,6 +85,7 @@ def train(
     rho_a: Radius,
     training: Training,
     harness: Harness,
+    validation: ImageSet | None = None,
 ) -> Outcome:
     """Train the harness's learner and test it on clean images after each epoch.
 
@@ -93,6 +96,8 @@ def train(
         rho_a: radius of adversarial training; 0 trains normally.
         training: the schedule.
         harness: device, seed, learner, checkpoint.
+        validation: held-out clean images; the first epoch with the highest accuracy on them
+            counts instead of the last one.
 
     Raises:
         UserError: the weights became infinite or NaN.
@@ -119,7 +124,9 @@ def train(
     total = training.total(len(prepared))
     epochs = -(-total // batches.per_epoch)
     accuracies = torch.full((epochs,), float("nan"), dtype=torch.float64)
-    harness.keep(model=model, optimizer=optimizer, random=random, accuracies=accuracies)
+    state = {"model": model, "optimizer": optimizer, "random": random, "accuracies": accuracies}
+    early = _EarlyStopping(model, harness, validation) if validation else None
+    harness.keep(**state, **(early.state() if early else {}))
 
     def step(index: Tensor) -> None:
         x = random_transform(harness.unit(images[index]), harness.transform, random)
@@ -139,15 +146,49 @@ def train(
         captured(batches[k])
         if (k + 1) % batches.per_epoch == 0 or k + 1 == total:
             begun = time.perf_counter()
-            accuracies[k // batches.per_epoch] = accuracy(model, test_images, test_labels)
+            epoch = k // batches.per_epoch
+            accuracies[epoch] = accuracy(model, test_images, test_labels)
+            if early:
+                early.see(epoch)
             evaluation += time.perf_counter() - begun
     # A network of NaN is right by chance: it must not pass for a protected one.
     refuse_divergence(model)
+    chosen = early.restore() if early else epochs - 1
     begun = time.perf_counter()
     train_accuracy = accuracy(model, images, labels)
     evaluation += time.perf_counter() - begun
     seconds = time.perf_counter() - started - evaluation - harness.warmup_seconds
-    return Outcome(model, tuple(accuracies.tolist()), train_accuracy, seconds, evaluation)
+    accuracies_after = tuple(accuracies.tolist())
+    return Outcome(model, accuracies_after, chosen, train_accuracy, seconds, evaluation)
+
+
+class _EarlyStopping:
+    """Remembers the weights of the epoch with the highest accuracy on held-out clean images."""
+
+    def __init__(self, model: nn.Module, harness: Harness, validation: ImageSet) -> None:
+        self._model = model
+        self._images, self._labels = harness.tensors(validation)
+        self._weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
+        self._best = torch.full((), -1.0, dtype=torch.float64)
+        self._epoch = torch.zeros((), dtype=torch.int64)
+
+    def state(self) -> dict[str, Tensor]:
+        weights = {f"best {name}": tensor for name, tensor in self._weights.items()}
+        return weights | {"best": self._best, "best epoch": self._epoch}
+
+    def see(self, epoch: int) -> None:
+        """Keep the weights if they are the best so far."""
+        found = accuracy(self._model, self._images, self._labels)
+        if found > self._best:
+            self._best.fill_(found)
+            self._epoch.fill_(epoch)
+            for name, tensor in self._model.state_dict().items():
+                self._weights[name].copy_(tensor)
+
+    def restore(self) -> int:
+        """Put the best weights back; return their epoch."""
+        self._model.load_state_dict(self._weights)
+        return int(self._epoch)
 
 
 @torch.no_grad()
