@@ -12,7 +12,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.batches import ShuffledBatches
 from unlearnable_bench.harness.core import Harness, refuse_divergence
 from unlearnable_bench.harness.optimizer import ScheduleName, scheduled_lr, set_lr, sgd
-from unlearnable_bench.harness.transform import random_transform
+from unlearnable_bench.harness.transform import central_view, random_transform
 from unlearnable_bench.images import ImageSet
 from unlearnable_bench.options import Configurable, option
 from unlearnable_bench.radius import Radius
@@ -64,7 +64,8 @@ class Outcome:
     Attributes:
         model: the trained network.
         accuracy: clean test accuracy in percent after each epoch; the last is final.
-        train_accuracy: accuracy in percent on the training images as given, at the end.
+        train_accuracy: accuracy in percent on the training images as given (of larger
+            ones, the central view), at the end.
         seconds: of training, without warm-up and evaluation.
         evaluation_seconds: of all evaluations.
     """
@@ -101,6 +102,8 @@ def train(
     prepared = defense.prepare(poisoned, harness)
     images, labels = harness.tensors(prepared)
     test_images, test_labels = harness.tensors(test)
+    # Already a view's size, unless the test images are training images too.
+    test_images = central_view(test_images, harness.transform)
     targets = functional.one_hot(labels, poisoned.classes).to(harness.dtype)
     targets = targets * (1 - training.label_smoothing) + training.label_smoothing / poisoned.classes
 
@@ -144,7 +147,7 @@ def train(
     # A network of NaN is right by chance: it must not pass for a protected one.
     refuse_divergence(model)
     begun = time.perf_counter()
-    train_accuracy = accuracy(model, images, labels)
+    train_accuracy = accuracy(model, central_view(images, harness.transform), labels)
     evaluation += time.perf_counter() - begun
     seconds = time.perf_counter() - started - evaluation - harness.warmup_seconds
     return Outcome(model, tuple(accuracies.tolist()), train_accuracy, seconds, evaluation)
