@@ -200,7 +200,7 @@ def bench_command(
 
 @data_app.command("import")
 def import_command(
-    name: Annotated[str, typer.Argument(help="The data set: cifar10.")],
+    name: Annotated[str, typer.Argument(help="The data set: cifar10, cifar100 or svhn.")],
     file: Annotated[
         Path,
         typer.Argument(help="An .npz file with x_train, y_train, x_test, y_test, class_names."),
