@@ -132,8 +132,7 @@ class EM(Attack):
         if view != images.size:
             raise UserError(
                 f"em.variant=misaligned makes noise of {view} px, as views are, not of "
-                f"{images.size} px; squash the images to views' size, as its authors do: "
-                f"--set imagenet-subset.size={view}"
+                f"{images.size} px; take images of that size: --set imagenet-subset.size={view}"
             )
         pixels, labels = harness.tensors(images)
         model = harness.network(images)

@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import functional as vision
+from typer.testing import CliRunner
 
-from unlearnable_bench import Data, ImageSet, UserError
+from unlearnable_bench import Data, ImageSet, UserError, load_records
+from unlearnable_bench.cli import app
 from unlearnable_bench.datasets import pictures, tiny_imagenet
 from unlearnable_bench.datasets.imagenet_subset import ImageNetSubset
 from unlearnable_bench.datasets.tiny_imagenet import TinyImageNet
@@ -135,9 +137,8 @@ def test_pictures_are_decoded_and_hashed_once(
                 "other", first.train, first.test, first.class_names, first.transform
             ).sha256
             assert first.sha256 == fresh
-            assert f"{first.name}: 12 train images, decoded once" in " ".join(
-                capsys.readouterr().err.split()
-            )
+            note = f"{first.name}: images are decoded once, 0.0 GB in {home}"
+            assert note in capsys.readouterr().err
             patch.setattr(ImageSet, "digest", lambda _: pytest.fail("hashed again"))
             patch.setattr(pictures, "_convert", lambda *_: pytest.fail("decoded again"))
             again = load()
@@ -282,6 +283,26 @@ def test_a_picture_of_another_size_is_no_tiny_imagenet(tmp_path: Path, home: Pat
     with pytest.raises(UserError, match=f"{path} is 64x63, not 64x64"):
         TinyImageNet(path=str(root)).load()
     assert list(home.iterdir()) == []
+
+
+def test_a_run_goes_from_pictures_to_the_table(tmp_path: Path) -> None:
+    root = write_imagenet(tmp_path / "imagenet")
+    command = ["run", "--methods", "sem,tap", "--dataset", f"imagenet-subset:{root}"]
+    command += ["--preset", "smoke", "--device", "cpu", "--out", str(tmp_path / "out")]
+    for setting in (
+        *("subset.classes=3", "subset.size=20", "subset.crop=16"),
+        *("training.steps=2", "sem.steps=2", "sem.noise_steps=1", "tap.steps=2"),
+    ):
+        command += ["--set", setting.replace("subset", "imagenet-subset")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "12 training and 6 test images, 3 classes, 20 px, seen at 16" in result.output
+    assert "3 cells computed, 0 found" in result.output
+    assert "│ sem" in result.output
+    again = CliRunner().invoke(app, command)
+    assert "0 cells computed, 3 found" in again.output
+    frame = load_records(tmp_path / "out")
+    assert set(frame["dataset"]) == {"imagenet-subset"}
 
 
 def remove(path: Path) -> None:

@@ -42,7 +42,9 @@ def run_command(
     ] = "",
     dataset: Annotated[
         str,
-        typer.Option(metavar="NAME", help="A name, npz:FILE or folder:DIR; default: the preset's."),
+        typer.Option(
+            metavar="NAME", help="A name, or NAME:PATH as npz:FILE; default: the preset's."
+        ),
     ] = "",
     preset: Annotated[
         str,

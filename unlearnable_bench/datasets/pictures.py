@@ -128,26 +128,27 @@ def _convert(
             f"{name}: {home} has no room for {needed / 1e9:.1f} GB of decoded images; "
             "set UBENCH_HOME to a folder on a larger disk"
         )
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home) as temporary:
         made = Path(temporary) / "made"
         made.mkdir()
         for split, part in zip(splits, ("train", "test"), strict=True):
-            label = f"{name}: {len(split.files)} {part} images, decoded once into {home}"
-            _write(split, made / f"{part}.npy", label)
+            _write(split, made / f"{part}.npy", console)
         sha256 = _load(name, splits, class_names, transform, made, None).sha256
         (made / "sha256").write_text(sha256, encoding="ascii")
         if not folder.exists():  # made by another process meanwhile
             made.rename(folder)
 
 
-def _write(split: Split, path: Path, label: str) -> None:
+def _write(split: Split, path: Path, console: Console) -> None:
     shape = (len(split.files), split.size, split.size, 3)
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     # Written from front to back: a memory map would crash the process on a full disk.
     with path.open("wb") as file, ThreadPoolExecutor() as pool:
         np.lib.format.write_array_header_1_0(file, header)
         starts = range(0, len(split.files), _AT_ONCE)
-        for start in track(starts, label, console=Console(stderr=True)):
+        for start in track(starts, path.stem, console=console):
             for pixels in _read(split, split.files[start : start + _AT_ONCE], pool):
                 file.write(np.ascontiguousarray(pixels).data)
 
