@@ -7,7 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
+from unlearnable_bench import (
+    Attack,
+    Budget,
+    Harness,
+    ImageSet,
+    Poison,
+    Radius,
+    UserError,
+    add_noise,
+    option,
+)
 from unlearnable_bench.attacks.alternation import alternate
 from unlearnable_bench.harness import (
     input_gradient,
@@ -68,7 +78,8 @@ class EM(Attack):
     def _official(self, images: ImageSet, harness: Harness) -> Poison:
         pixels, labels = harness.tensors(images)
         count, size = len(images), min(self._batch_size, len(images))
-        model = harness.network(images)
+        # It sees images as they are, where others see random views.
+        model = harness.network(images, size=images.size)
         optimizer = sgd(model, lr=self.lr)
         # Warm-started from one round to the next.
         noise = torch.zeros(pixels.shape, dtype=harness.dtype, device=harness.device)
@@ -117,6 +128,12 @@ class EM(Attack):
         return self._poison(images, noise, notes)
 
     def _misaligned(self, images: ImageSet, harness: Harness) -> Poison:
+        view = harness.transform.view(images.size)
+        if view != images.size:
+            raise UserError(
+                f"em.variant=misaligned makes noise of {view} px, as views are, not of "
+                f"{images.size} px; take images of that size: --set imagenet-subset.size={view}"
+            )
         pixels, labels = harness.tensors(images)
         model = harness.network(images)
         optimizer = sgd(model, lr=self.lr)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
-from unlearnable_bench.harness import input_gradient, random_transform, sweep
+from unlearnable_bench.harness import central_view, input_gradient, random_transform, sweep
 from unlearnable_bench.surrogate import clean_network
 
 
@@ -66,7 +66,7 @@ class TAP(Attack):
             kept = fresh[:, None, None, None]
             noise[index] = torch.where(kept, delta, noise[index])
             with torch.no_grad():
-                logits = model((x + delta).clamp(0, 1))
+                logits = model(central_view((x + delta).clamp(0, 1), harness.transform))
             found = functional.cross_entropy(logits, y, reduction="none")
             losses[restart] -= sign * float((found * fresh).sum()) / len(images)
             if visit + 1 == len(visits) and restart == int(losses[: restart + 1].argmin()):

@@ -143,8 +143,8 @@ def counted_passes(
     harness = make_harness(learner=learner)
     made = harness.network
 
-    def network(given: ImageSet, stream: str = "surrogate") -> nn.Module:
-        model = made(given, stream)
+    def network(given: ImageSet, stream: str = "surrogate", size: int | None = None) -> nn.Module:
+        model = made(given, stream, size)
 
         def count_update(module: nn.Module, args: tuple[Tensor]) -> None:
             nonlocal passes

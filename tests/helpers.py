@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlearnable_bench import Harness, ImageSet, Learner, Transform
+from unlearnable_bench import Harness, ImageSet, Learner, ResizedCrop, Transform
 from unlearnable_bench.harness.core import Precision
 
 
@@ -64,8 +64,10 @@ def make_harness(
     pad: int = 2,
     flip: bool = True,
     learner: Learner | None = None,
+    crop: int | None = None,
 ) -> Harness:
-    return Harness(torch.device("cpu"), seed, precision, Transform(pad, flip), learner or Tiny())
+    transform = Transform(pad, flip) if crop is None else ResizedCrop(crop, flip)
+    return Harness(torch.device("cpu"), seed, precision, transform, learner or Tiny())
 
 
 class Interruption(Exception):  # noqa: N818 - it stands for a killed process

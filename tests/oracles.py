@@ -6,14 +6,17 @@ random numbers, drawn in the same order, and the network that they start from.
 Gradients of the cross-entropy are autograd's; everything around them is by hand.
 """
 
+import math
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.v2 import functional as vision
 
-from unlearnable_bench import ImageSet, Random, Transform
+from unlearnable_bench import ImageSet, Random, ResizedCrop, Transform
 from unlearnable_bench.harness import ShuffledBatches
 
 
@@ -34,7 +37,7 @@ class View(NamedTuple):
         top, left = pad + self.dy, pad + self.dx
         return canvas[:, top : top + height, left : left + width].clone()
 
-    def adjoint(self, slope: Tensor) -> Tensor:
+    def adjoint(self, slope: Tensor, _image: Tensor) -> Tensor:
         """Carry each value of a gradient back to the pixel that it was read from."""
         _, height, width = slope.shape
         back = torch.zeros_like(slope)
@@ -47,7 +50,72 @@ class View(NamedTuple):
         return back
 
 
-def draw_views(count: int, transform: Transform, random: Random) -> list[View]:
+class Box(NamedTuple):
+    """One draw of ImageNet's t: a box of the image, scaled to `size`, then mirrored."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool
+    size: int
+
+    def of(self, image: Tensor) -> Tensor:
+        rows, columns = self.shares(image)
+        return torch.einsum("ip,cpq,jq->cij", rows, image, columns)
+
+    def adjoint(self, slope: Tensor, image: Tensor) -> Tensor:
+        rows, columns = self.shares(image)
+        return torch.einsum("ip,cij,jq->cpq", rows, slope, columns)
+
+    def shares(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        _, height, width = image.shape
+        rows = torch.zeros(self.size, height, dtype=torch.float64)
+        columns = torch.zeros(self.size, width, dtype=torch.float64)
+        for i in range(self.size):
+            for p, share in self.triangle(i, self.height):
+                rows[i, self.top + p] = share
+            place = self.size - 1 - i if self.flip else i
+            for p, share in self.triangle(i, self.width):
+                columns[place, self.left + p] = share
+        return rows, columns
+
+    def triangle(self, place: int, length: int) -> list[tuple[int, float]]:
+        """Shares of the box's pixels in one place of the result, in exact fractions."""
+        scale = Fraction(length, self.size)
+        centre, reach = scale * (place + Fraction(1, 2)), max(scale, Fraction(1))
+        weights = [
+            max(Fraction(0), 1 - abs(p + Fraction(1, 2) - centre) / reach) for p in range(length)
+        ]
+        return [(p, float(weight / sum(weights))) for p, weight in enumerate(weights)]
+
+
+def draw_boxes(count: int, side: int, transform: ResizedCrop, random: Random) -> list[Box]:
+    bound = math.log(4 / 3)
+    areas = random.uniform(10, count, low=transform.area, high=1.0).tolist()
+    ratios = random.uniform(10, count, low=-bound, high=bound).tolist()
+    places = random.uniform(2, count).tolist()
+    flip = random.integers(2, count).tolist() if transform.flip else [0] * count
+    boxes = []
+    for k in range(count):
+        height = width = side  # where none of the ten fits
+        for draw in range(10):
+            area, ratio = areas[draw][k] * side**2, math.exp(ratios[draw][k])
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < w <= side and 0 < h <= side:
+                height, width = h, w
+                break
+        top = math.floor(places[0][k] * (side - height + 1))
+        left = math.floor(places[1][k] * (side - width + 1))
+        boxes.append(Box(top, left, height, width, flip[k] == 1, transform.crop))
+    return boxes
+
+
+def draw_views(
+    count: int, transform: Transform | ResizedCrop, random: Random, side: int = 8
+) -> list[Any]:
+    if isinstance(transform, ResizedCrop):
+        return draw_boxes(count, side, transform, random)
     span = 2 * transform.pad + 1
     dy = random.integers(span, count).tolist()
     dx = random.integers(span, count).tolist()
@@ -88,6 +156,13 @@ def ascend(
             moved = found[i] + 2 * radius / steps * slopes[i].sign()
             found[i] = into_ball_and_box(moved, x[i], radius)
     return torch.stack(found)
+
+
+def middle(image: Tensor, transform: Transform | ResizedCrop) -> Tensor:
+    """What a network sees of an image outside training."""
+    if isinstance(transform, Transform):
+        return image
+    return vision.center_crop(image, [transform.crop, transform.crop])
 
 
 class SGD:
@@ -202,7 +277,11 @@ def em_official(network: nn.Module, images: ImageSet, options: Any) -> tuple[np.
 
 
 def em_misaligned(
-    network: nn.Module, images: ImageSet, transform: Transform, seed: int, options: Any
+    network: nn.Module,
+    images: ImageSet,
+    transform: Transform | ResizedCrop,
+    seed: int,
+    options: Any,
 ) -> np.ndarray:
     """Noise of a random view, kept for the image as it is."""
     pixels, labels = pixels_of(images)
@@ -238,21 +317,33 @@ def em_misaligned(
 
 
 def rem(
-    network: nn.Module, images: ImageSet, transform: Transform, seed: int, options: Any
+    network: nn.Module,
+    images: ImageSet,
+    transform: Transform | ResizedCrop,
+    seed: int,
+    options: Any,
 ) -> np.ndarray:
     """Noise against PGD, surrogate against PGD."""
     return _robust(network, images, transform, seed, options, "pgd")
 
 
 def sem(
-    network: nn.Module, images: ImageSet, transform: Transform, seed: int, options: Any
+    network: nn.Module,
+    images: ImageSet,
+    transform: Transform | ResizedCrop,
+    seed: int,
+    options: Any,
 ) -> np.ndarray:
     """Noise against uniform perturbations, surrogate against PGD."""
     return _robust(network, images, transform, seed, options, "uniform")
 
 
 def arm(
-    network: nn.Module, images: ImageSet, transform: Transform, seed: int, options: Any
+    network: nn.Module,
+    images: ImageSet,
+    transform: Transform | ResizedCrop,
+    seed: int,
+    options: Any,
 ) -> np.ndarray:
     """Noise against any perturbation, surrogate against PGD: an arm of the ablation."""
     return _robust(network, images, transform, seed, options, options.perturbation)
@@ -261,7 +352,7 @@ def arm(
 def _robust(  # noqa: C901 - in one piece, to be read beside the paper
     network: nn.Module,
     images: ImageSet,
-    transform: Transform,
+    transform: Transform | ResizedCrop,
     seed: int,
     options: Any,
     perturbation: str,
@@ -281,7 +372,8 @@ def _robust(  # noqa: C901 - in one piece, to be read beside the paper
         delta = draw_uniform(tuple(x.shape), rho_u, random)
         for _ in range(options.noise_steps):
             views = draw_views(options.samples * size, transform, random)
-            extra, shape = None, (options.samples * size, *x.shape[1:])
+            side = views[0].of(x[0]).shape[-1]
+            extra, shape = None, (options.samples * size, 3, side, side)
             if noise_rho_a and perturbation == "gaussian":
                 extra = noise_rho_a * random.normal(*shape).double()
                 extra = extra.clamp(-noise_rho_a, noise_rho_a)
@@ -299,7 +391,7 @@ def _robust(  # noqa: C901 - in one piece, to be read beside the paper
                 slopes = slope_at(network, at, y)
                 for k, row in enumerate(rows):
                     moved = x[k] + delta[k]
-                    total[k] += views[row].adjoint(slopes[k]) * clamp_slope(moved)
+                    total[k] += views[row].adjoint(slopes[k], moved) * clamp_slope(moved)
             delta = (delta - 2 * rho_u / options.noise_steps * total.sign()).clamp(-rho_u, rho_u)
         return quantised(delta, options.rho_u.levels)
 
@@ -326,7 +418,7 @@ def train(
     network: nn.Module,
     images: ImageSet,
     test: ImageSet,
-    transform: Transform,
+    transform: Transform | ResizedCrop,
     seed: int,
     rho_a: float,
     training: Any,
@@ -374,7 +466,7 @@ def accuracy(network: nn.Module, images: ImageSet) -> float:
 def tap(
     network: nn.Module,
     images: ImageSet,
-    transform: Transform,
+    transform: Transform | ResizedCrop,
     seed: int,
     options: Any,
 ) -> tuple[np.ndarray, list[float]]:
@@ -396,14 +488,15 @@ def tap(
                 seen = [views[k].of((x[k] + delta[k]).clamp(0, 1)) for k in range(size)]
                 slopes = slope_at(network, torch.stack(seen), y)
                 for k in range(size):
-                    slope = views[k].adjoint(slopes[k]) * clamp_slope(x[k] + delta[k])
+                    moved = x[k] + delta[k]
+                    slope = views[k].adjoint(slopes[k], moved) * clamp_slope(moved)
                     moved = delta[k] + sign * 2 * radius / options.steps * slope.sign()
                     delta[k] = moved.clamp(-radius, radius)
             network.eval()
             with torch.no_grad():
                 for k in range(new):
                     noise[batch[k]] = delta[k]
-                    logits = network((x[k] + delta[k]).clamp(0, 1)[None])
+                    logits = network(middle((x[k] + delta[k]).clamp(0, 1), transform)[None])
                     total += float(functional.cross_entropy(logits, y[k : k + 1]))
         found.append(added(images, quantised(noise, options.rho_u.levels)))
         losses.append(total / count)

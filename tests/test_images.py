@@ -1,16 +1,30 @@
 """Noise keeps its budget after rounding, an excess is found, and odd data is refused."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from torchvision.transforms.v2 import functional as vision
 
-from unlearnable_bench import Budget, Data, ImageSet, Radius, Transform, UserError, add_noise
+from unlearnable_bench import (
+    Budget,
+    Data,
+    ImageSet,
+    Radius,
+    ResizedCrop,
+    Transform,
+    UserError,
+    add_noise,
+)
+from unlearnable_bench.images import centre
 
 SHAPE = (2, 3, 3, 3)
+SHIFT = Transform(1, flip=True)
 pixels = arrays.arrays(np.uint8, SHAPE)
 radii = st.builds(
     lambda numerator, share: Radius(f"{numerator}/{numerator + share}"),
@@ -102,10 +116,15 @@ def image_set(count: int = 4, size: int = 5, labels: Any = None) -> ImageSet:
     return ImageSet(images, given.astype(np.int64), 2)
 
 
-def data(train: ImageSet | None = None, test: ImageSet | None = None, names: int = 2) -> Data:
+def data(
+    train: ImageSet | None = None,
+    test: ImageSet | None = None,
+    names: int = 2,
+    transform: Transform | ResizedCrop = SHIFT,
+) -> Data:
     train = image_set() if train is None else train
     test = image_set(3) if test is None else test
-    return Data("odd", train, test, tuple("abcdef"[:names]), Transform(1, flip=True))
+    return Data("odd", train, test, tuple("abcdef"[:names]), transform)
 
 
 def test_good_data_is_taken() -> None:
@@ -148,6 +167,33 @@ def test_one_class_is_no_task() -> None:
 def test_splits_of_two_sizes_are_refused() -> None:
     with pytest.raises(UserError, match=r"differ in size \(5 and 6 pixels\)"):
         data(test=image_set(3, size=6))
+
+
+def test_test_images_have_the_size_of_training_views() -> None:
+    crop = ResizedCrop(4, flip=True)
+    assert data(test=image_set(3, size=4), transform=crop).test.size == 4
+    with pytest.raises(UserError, match=r"differ in size \(4 and 5 pixels\)"):
+        data(transform=crop)
+    with pytest.raises(UserError, match="crop of 6 pixels is larger than its 5 px"):
+        data(test=image_set(3, size=6), transform=ResizedCrop(6, flip=True))
+
+
+@pytest.mark.parametrize("size", range(3, 9))
+@pytest.mark.parametrize("view", range(1, 4))
+def test_the_central_crop_is_that_of_torchvision(size: int, view: int) -> None:
+    x = torch.arange(size * size).reshape(1, size, size)
+    part = centre(size, view)
+    assert torch.equal(x[:, part, part], vision.center_crop(x, [view, view]))
+
+
+def test_the_two_transforms_are_told_apart_in_keys() -> None:
+    assert list(Transform(4, flip=True)) == [4, True]  # as in the keys of all results so far
+    assert list(ResizedCrop(4, flip=True)) == [4, True, 0.08]
+
+
+def test_a_known_digest_is_taken_as_it_is() -> None:
+    known = dataclasses.replace(data(), digest="known")
+    assert known.sha256 == "known"
 
 
 def test_the_digest_tells_all_data_apart() -> None:

@@ -9,7 +9,15 @@ if TYPE_CHECKING:
     from unlearnable_bench.contract import Attack, Dataset, Defense, Learner, Report
     from unlearnable_bench.errors import UserError
     from unlearnable_bench.harness import Harness, Random
-    from unlearnable_bench.images import Budget, Data, ImageSet, Poison, Transform, add_noise
+    from unlearnable_bench.images import (
+        Budget,
+        Data,
+        ImageSet,
+        Poison,
+        ResizedCrop,
+        Transform,
+        add_noise,
+    )
     from unlearnable_bench.options import option
     from unlearnable_bench.radius import Radius
 
@@ -25,7 +33,7 @@ _HOME = {
     "contract": ("Attack", "Dataset", "Defense", "Learner", "Report"),
     "errors": ("UserError",),
     "harness": ("Harness", "Random"),
-    "images": ("Budget", "Data", "ImageSet", "Poison", "Transform", "add_noise"),
+    "images": ("Budget", "Data", "ImageSet", "Poison", "ResizedCrop", "Transform", "add_noise"),
     "options": ("option",),
     "radius": ("Radius",),
 }
@@ -43,6 +51,7 @@ __all__ = [
     "Radius",
     "Random",
     "Report",
+    "ResizedCrop",
     "Transform",
     "UserError",
     "add_noise",

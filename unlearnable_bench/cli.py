@@ -42,7 +42,9 @@ def run_command(
     ] = "",
     dataset: Annotated[
         str,
-        typer.Option(metavar="NAME", help="A name, npz:FILE or folder:DIR; default: the preset's."),
+        typer.Option(
+            metavar="NAME", help="A name, or NAME:PATH as npz:FILE; default: the preset's."
+        ),
     ] = "",
     preset: Annotated[
         str,
@@ -211,7 +213,7 @@ def bench_command(
 
 @data_app.command("import")
 def import_command(
-    name: Annotated[str, typer.Argument(help="The data set: cifar10.")],
+    name: Annotated[str, typer.Argument(help="The data set: cifar10, cifar100 or svhn.")],
     file: Annotated[
         Path,
         typer.Argument(help="An .npz file with x_train, y_train, x_test, y_test, class_names."),

@@ -139,7 +139,8 @@ def _show_plan(
     lines = {
         "preset": f"{plan.preset_label}{why}",
         "data": f"{data.name}: {len(data.train)} training and {len(data.test)} test images, "
-        f"{len(data.class_names)} classes, {data.train.size} px",
+        f"{len(data.class_names)} classes, {data.train.size} px"
+        + (f", seen at {data.test.size}" if data.test.size != data.train.size else ""),
         "learner": ", ".join(dict.fromkeys(c.learner.label for c in plan.cells))
         + f"; surrogate {cell.poison.surrogate.label}; {cell.poison.precision}",
         "device": device_name(device),
@@ -169,8 +170,9 @@ def _estimate(plan: Plan, device: torch.device) -> str:
         return "unknown (an attack does not say what it costs)"
     cell = plan.cells[0]
     count = 64 if device.type == "cpu" else 512
-    model = cell.learner.plugin.build(len(plan.data.class_names), plan.data.train.size).to(device)
-    x = torch.rand(count, 3, plan.data.train.size, plan.data.train.size, device=device)
+    size = plan.data.test.size
+    model = cell.learner.plugin.build(len(plan.data.class_names), size).to(device)
+    x = torch.rand(count, 3, size, size, device=device)
     y = torch.zeros(count, dtype=torch.int64, device=device)
     seconds = []
     for _ in range(4):

@@ -64,10 +64,41 @@ class Transform(NamedTuple):
     pad: int
     flip: bool
 
+    def view(self, size: int) -> int:
+        """Return the height and width of the views of images of that size."""
+        return size
+
+
+class ResizedCrop(NamedTuple):
+    """The random transformation t of ImageNet: a box of any place, size and shape, and a flip.
+
+    Attributes:
+        crop: height and width to which the box is scaled, in pixels.
+        flip: whether half of the images are mirrored.
+        area: smallest share of the image that a box covers; the largest is 1.
+    """
+
+    crop: int
+    flip: bool
+    area: float = 0.08
+
+    def view(self, size: int) -> int:
+        """Return the height and width of the views of images of that size."""
+        return self.crop
+
+
+def centre(size: int, view: int) -> slice:
+    """Return the rows (or columns) of a central crop of `view` out of `size` pixels."""
+    start = round((size - view) / 2)
+    return slice(start, start + view)
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
     """A data set: training images, test images, and what training may do to them.
+
+    Test images have the size of the training images' views. `digest` is what `sha256`
+    would compute, where it is known: large data must not be hashed at each start.
 
     Raises:
         UserError: arrays of the wrong type or shape, labels out of range, fewer
@@ -78,16 +109,22 @@ class Data:
     train: ImageSet
     test: ImageSet
     class_names: tuple[str, ...]
-    transform: Transform
+    transform: Transform | ResizedCrop
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
             raise UserError(f"{self.name}: needs two classes or more, has {len(self.class_names)}")
         for split in ("train", "test"):
             self._check(split, getattr(self, split))
-        if self.train.size != self.test.size:
-            sizes = f"{self.train.size} and {self.test.size}"
-            raise UserError(f"{self.name}: train and test images differ in size ({sizes} pixels)")
+        size, view = self.train.size, self.transform.view(self.train.size)
+        if view > size:
+            raise UserError(f"{self.name}: a crop of {view} pixels is larger than its {size} px")
+        if view != self.test.size:
+            sizes = f"{view} and {self.test.size} pixels"
+            raise UserError(
+                f"{self.name}: views of train images and test images differ in size ({sizes})"
+            )
 
     def _check(self, split: str, part: ImageSet) -> None:
         where = f"{self.name}: {split}"
@@ -109,6 +146,8 @@ class Data:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 over both splits, their labels and the class names."""
+        if self.digest is not None:
+            return self.digest
         text = "\n".join([self.train.digest(), self.test.digest(), *self.class_names])
         return hashlib.sha256(text.encode()).hexdigest()
 

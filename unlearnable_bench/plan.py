@@ -188,7 +188,7 @@ def make_plan(
         defenses: names of defenses, or several joined as `jpeg+cutmix`.
         learners: names of learners; none: the preset's.
         surrogate: name of the learner that makes the noise; None: the preset's.
-        dataset: name, or `npz:FILE`, `folder:DIR`; None: the preset's.
+        dataset: name, or `npz:FILE`, `folder:DIR` and the like; None: the preset's.
         preset: name of the preset.
         seeds: one replicate each, of noise and training.
         precision: `bf16`, `fp32` or `fp64`; None: the preset's.
@@ -281,7 +281,7 @@ def _protections(
 
 
 def load_data(name: str, sections: "_Sections | None" = None) -> Data:
-    """Load a data set by name, `npz:FILE` or `folder:DIR`.
+    """Load a data set by name, `npz:FILE`, `folder:DIR` and the like.
 
     Raises:
         UserError: no such data set, or data that cannot be read.

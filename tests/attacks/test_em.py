@@ -9,7 +9,7 @@ import oracles
 import pytest
 from helpers import Tiny, make_harness, random_images
 
-from unlearnable_bench import Radius
+from unlearnable_bench import Radius, UserError
 from unlearnable_bench.attacks import em
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.harness.checkpoint import Checkpoint
@@ -71,10 +71,14 @@ def test_official_clips_the_norm_of_the_gradient() -> None:
 
 def test_official_ignores_the_transform() -> None:
     attack, images = EM(**OFFICIAL), random_images()
-    moved, still = make_harness(), make_harness(pad=0, flip=False)
-    np.testing.assert_array_equal(
-        attack.generate(images, moved).images, attack.generate(images, still).images
-    )
+    still = attack.generate(images, make_harness(pad=0, flip=False))
+    for moved in (make_harness(), make_harness(crop=6)):
+        np.testing.assert_array_equal(attack.generate(images, moved).images, still.images)
+
+
+def test_misaligned_refuses_views_of_another_size() -> None:
+    with pytest.raises(UserError, match=r"of 6 px.*not of 8 px.*imagenet-subset\.size=6"):
+        EM(**MISALIGNED).generate(random_images(), make_harness(crop=6))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,7 @@ def test_official_ignores_the_transform() -> None:
         ({}, {"pad": 3}),
         ({}, {"pad": 0, "flip": False}),
         ({}, {"seed": 5}),
+        ({}, {"crop": 8}),
     ],
     ids=str,
 )

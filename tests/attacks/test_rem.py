@@ -49,6 +49,8 @@ BASE: dict[str, Any] = {
         ({}, {"pad": 3}),
         ({}, {"pad": 0, "flip": False}),
         ({}, {"seed": 5}),
+        ({}, {"crop": 6}),
+        ({"steps": 1}, {"crop": 8, "flip": False}),
     ],
     ids=str,
 )

@@ -49,6 +49,7 @@ BASE: dict[str, Any] = {
         ({}, {"pad": 3}),
         ({}, {"pad": 0, "flip": False}),
         ({}, {"seed": 5}),
+        ({}, {"crop": 6}),
     ],
     ids=str,
 )

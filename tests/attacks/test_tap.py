@@ -40,6 +40,7 @@ def harness_for(path: Path | None = None, **kwargs: Any) -> Harness:
         ({"batch_size": 100}, {}),
         ({}, {"pad": 0, "flip": False}),
         ({}, {"seed": 4}),
+        ({"restarts": 2}, {"crop": 5}),
     ],
     ids=str,
 )

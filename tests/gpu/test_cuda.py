@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from unlearnable_bench import ImageSet, Radius, Transform, UserError
+from unlearnable_bench import ImageSet, Radius, ResizedCrop, Transform, UserError
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
@@ -82,6 +82,30 @@ def test_crop_and_flip_and_their_adjoint_are_those_of_the_cpu() -> None:
         results.append((view.detach().cpu(), at.grad.cpu()))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+
+
+def test_scaled_boxes_and_their_adjoint_are_those_of_the_cpu() -> None:
+    x = torch.rand(64, 3, 40, 40)
+    weights = torch.rand(64, 3, 32, 32)
+    results = []
+    for device in ("cpu", CUDA):
+        at = x.to(device, copy=True).requires_grad_()
+        view = random_transform(at, ResizedCrop(32, flip=True), Random(1, "t", device))
+        (view * weights.to(device)).sum().backward()
+        assert at.grad is not None
+        results.append((view.detach().cpu(), at.grad.cpu()))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=0, atol=1e-4)
+
+
+def test_scaled_boxes_are_captured() -> None:
+    """Replays draw anew, as plain calls do."""
+    x, transform = torch.rand(8, 3, 40, 40, device=CUDA), ResizedCrop(32, flip=True)
+    drawn, expected = Random(1, "t", CUDA), Random(1, "t", CUDA)
+    captured = harness().capture(lambda x: random_transform(x, transform, drawn))
+    for _ in range(6):
+        view = random_transform(x, transform, expected)
+        torch.testing.assert_close(captured(x), view, rtol=0, atol=1e-5)
 
 
 def test_the_compiled_input_gradient_is_the_eager_one_of_the_cpu() -> None:

@@ -70,6 +70,28 @@ def test_equals_the_transcription(changed: dict[str, Any], rho_a: str) -> None:
     assert outcome.train_accuracy == oracles.accuracy(network, IMAGES)
 
 
+def test_boxes_are_trained_on_and_centres_tested() -> None:
+    """Of training images of 8 px networks see 6 px; the test images have 6 px already."""
+    training, learner = Training(**BASE), Tiny()
+    harness = make_harness(learner=learner, crop=6)
+    network = copy.deepcopy(harness.network(IMAGES, "learner"))
+    test = random_images(count=37, seed=2, size=6)
+    outcome = train(IMAGES, test, Defense(), Radius("4/255"), training, harness)
+    accuracies = oracles.train(
+        network, IMAGES, test, harness.transform, harness.seed, 4 / 255, training
+    )
+    assert_equal_weights(learner.built[-1], network)
+    assert outcome.accuracy == pytest.approx(accuracies, rel=1e-6)
+    middle = ImageSet(IMAGES.images[:, 1:7, 1:7], IMAGES.labels, IMAGES.classes)
+    assert outcome.train_accuracy == oracles.accuracy(network, middle)
+
+
+def test_training_images_may_be_tested_on() -> None:
+    """A surrogate trained on the clean images has no other test images."""
+    outcome = train(IMAGES, IMAGES, Defense(), Radius("0"), Training(**BASE), make_harness(crop=6))
+    assert outcome.accuracy[-1] == outcome.train_accuracy
+
+
 def test_each_hook_of_the_defense_is_used() -> None:
     calls = []
 

@@ -1,6 +1,8 @@
-"""Where converted data sets are kept."""
+"""Where converted data sets are kept, and how the downloaded ones get there."""
 
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -10,13 +12,50 @@ from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.images import Data
 
 # Images, size and classes that a cached data set must have.
-SHAPES = {"cifar10": (50_000, 10_000, 32, 10)}
+SHAPES = {
+    "cifar10": (50_000, 10_000, 32, 10),
+    "cifar100": (50_000, 10_000, 32, 100),
+    "svhn": (73_257, 26_032, 32, 10),
+}
+
+
+def cache_folder() -> Path:
+    """Return $UBENCH_HOME, or the user's cache folder."""
+    home = os.environ.get("UBENCH_HOME")
+    return Path(home) if home else user_cache_path("ubench")
 
 
 def cache_path(name: str) -> Path:
-    """Return the cache file of a data set: under $UBENCH_HOME, or the user's cache folder."""
-    home = os.environ.get("UBENCH_HOME")
-    return (Path(home) if home else user_cache_path("ubench")) / f"{name}.npz"
+    """Return the cache file of a data set."""
+    return cache_folder() / f"{name}.npz"
+
+
+def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -> Data:
+    """Return a data set from its cache, which is filled where it is empty.
+
+    Args:
+        name: of the data set.
+        fetch: downloads to an empty folder and reads what it downloaded.
+        flip: whether training mirrors images.
+
+    Raises:
+        UserError: a download that fails, or a cache that is not this data set.
+    """
+    cached = cache_path(name)
+    if not cached.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                data = fetch(Path(folder))
+            except Exception as error:  # whatever a download may raise
+                raise UserError(
+                    f"cannot download {name} ({error}); fill the cache from a file: "
+                    f"ubench data import {name} FILE.npz"
+                ) from error
+            check_shape(data, name, "the download")
+            write_npz(data, cached)
+    data = read_npz(cached, name, pad=4, flip=flip)
+    check_shape(data, name, cached)
+    return data
 
 
 def check_shape(data: Data, name: str, origin: object) -> None:

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from unlearnable_bench.contract import Dataset
+from unlearnable_bench.datasets.pictures import pictures_in, read_picture
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data, ImageSet, Pixels, Transform
 from unlearnable_bench.options import option
-
-_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,26 +45,15 @@ class Folder(Dataset):
         images: list[Pixels] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            for file in sorted((root / name).glob("*")):
-                if file.suffix.lower() in _ENDINGS:
-                    images.append(self._read(file))
-                    labels.append(label)
-                    if images[-1].shape != images[0].shape:
-                        height, width = images[-1].shape[:2]
-                        raise UserError(
-                            f"{file} is {width}x{height}, others are not; "
-                            "squash them all: --set folder.size=64"
-                        )
+            for file in pictures_in(root / name):
+                images.append(read_picture(file, self.size))
+                labels.append(label)
+                if images[-1].shape != images[0].shape:
+                    height, width = images[-1].shape[:2]
+                    raise UserError(
+                        f"{file} is {width}x{height}, others are not; "
+                        "squash them all: --set folder.size=64"
+                    )
         if not images:
             raise UserError(f"{root} has no images; they go to {root / names[0]}/*.png")
         return ImageSet(np.stack(images), np.array(labels, np.int64), len(names))
-
-    def _read(self, file: Path) -> Pixels:
-        try:
-            with Image.open(file) as image:
-                rgb = image.convert("RGB")
-                if self.size:
-                    rgb = rgb.resize((self.size, self.size), Image.Resampling.BILINEAR)
-                return np.asarray(rgb)
-        except Exception as error:  # Pillow raises many kinds on damaged files
-            raise UserError(f"{file} is not a readable image; mend or remove it") from error

@@ -6,7 +6,7 @@ from unlearnable_bench.harness.gradient import frozen, input_gradient, pgd
 from unlearnable_bench.harness.optimizer import scheduled_lr, set_lr, sgd
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.training import Training, accuracy, train
-from unlearnable_bench.harness.transform import crop_flip, random_transform
+from unlearnable_bench.harness.transform import central_view, crop_flip, random_transform
 
 __all__ = [
     "Harness",
@@ -14,6 +14,7 @@ __all__ = [
     "ShuffledBatches",
     "Training",
     "accuracy",
+    "central_view",
     "crop_flip",
     "frozen",
     "input_gradient",

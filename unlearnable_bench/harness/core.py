@@ -13,7 +13,7 @@ from unlearnable_bench.harness.capture import Captured, compile_network
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
-from unlearnable_bench.images import ImageSet, Transform
+from unlearnable_bench.images import ImageSet, ResizedCrop, Transform
 
 if TYPE_CHECKING:
     from unlearnable_bench.contract import Learner
@@ -42,7 +42,7 @@ class Harness:
     device: torch.device
     seed: int
     precision: Precision
-    transform: Transform
+    transform: Transform | ResizedCrop
     learner: "Learner"
     training: "Training | None" = None
     weights: Path | None = None
@@ -68,16 +68,20 @@ class Harness:
         pixels = torch.from_numpy(images.images).to(self.device).permute(0, 3, 1, 2)
         return pixels, torch.from_numpy(images.labels).to(self.device)
 
-    def network(self, images: ImageSet, stream: str = "surrogate") -> nn.Module:
-        """Return a freshly initialised network for images of this size and task.
+    def network(
+        self, images: ImageSet, stream: str = "surrogate", size: int | None = None
+    ) -> nn.Module:
+        """Return a freshly initialised network for views of these images, and their task.
 
         It takes float [B, 3, H, W] in [0, 1], computes in the run's precision and
         returns logits [B, classes] of the type of `x`. Initialised by the seed and `stream`.
+        `size`: H and W, where the network sees something else than views.
         """
+        size = size or self.transform.view(images.size)
         start = Random(self.seed, f"{stream}/initialisation").integers(1 << 20, 2).tolist()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((start[0] << 20) + start[1])
-            network = self.learner.build(images.classes, images.size)
+            network = self.learner.build(images.classes, size)
         network = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         model = _InPrecision(network, bf16=self.precision == "bf16")
         compile_network(model, self.device)

@@ -12,7 +12,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.batches import ShuffledBatches
 from unlearnable_bench.harness.core import Harness, refuse_divergence
 from unlearnable_bench.harness.optimizer import ScheduleName, scheduled_lr, set_lr, sgd
-from unlearnable_bench.harness.transform import random_transform
+from unlearnable_bench.harness.transform import central_view, random_transform
 from unlearnable_bench.images import ImageSet
 from unlearnable_bench.options import Configurable, option
 from unlearnable_bench.radius import Radius
@@ -65,7 +65,8 @@ class Outcome:
         model: the trained network, as it was after the chosen epoch.
         accuracy: clean test accuracy in percent after each epoch.
         chosen: index of the epoch that counts: the last, or the best by validation.
-        train_accuracy: accuracy in percent on the training images as given, at the end.
+        train_accuracy: accuracy in percent on the training images as given (of larger
+            ones, the central view), at the end.
         seconds: of training, without warm-up and evaluation.
         evaluation_seconds: of all evaluations.
     """
@@ -106,6 +107,8 @@ def train(
     prepared = defense.prepare(poisoned, harness)
     images, labels = harness.tensors(prepared)
     test_images, test_labels = harness.tensors(test)
+    # Already a view's size, unless the test images are training images too.
+    test_images = central_view(test_images, harness.transform)
     targets = functional.one_hot(labels, poisoned.classes).to(harness.dtype)
     targets = targets * (1 - training.label_smoothing) + training.label_smoothing / poisoned.classes
 
@@ -155,7 +158,7 @@ def train(
     refuse_divergence(model)
     chosen = early.restore() if early else epochs - 1
     begun = time.perf_counter()
-    train_accuracy = accuracy(model, images, labels)
+    train_accuracy = accuracy(model, central_view(images, harness.transform), labels)
     evaluation += time.perf_counter() - begun
     seconds = time.perf_counter() - started - evaluation - harness.warmup_seconds
     accuracies_after = tuple(accuracies.tolist())
@@ -167,7 +170,8 @@ class _EarlyStopping:
 
     def __init__(self, model: nn.Module, harness: Harness, validation: ImageSet) -> None:
         self._model = model
-        self._images, self._labels = harness.tensors(validation)
+        images, self._labels = harness.tensors(validation)
+        self._images = central_view(images, harness.transform)
         self._weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
         self._best = torch.full((), -1.0, dtype=torch.float64)
         self._epoch = torch.zeros((), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Random crop and flip of a whole batch, with the exact adjoint as its backward pass."""
+"""Random views of a whole batch; crop and flip, with the exact adjoint as its backward pass."""
 
 from typing import Any
 
@@ -7,24 +7,43 @@ from torch import Tensor
 
 from unlearnable_bench.harness.capture import fused
 from unlearnable_bench.harness.randomness import Random
-from unlearnable_bench.images import Transform
+from unlearnable_bench.harness.resized_crop import random_boxes, resized_crop
+from unlearnable_bench.images import ResizedCrop, Transform, centre
 
 
-def random_transform(x: Tensor, transform: Transform, random: Random) -> Tensor:
-    """Draw one t per image: mirror half of them, then crop from a black border.
+def random_transform(x: Tensor, transform: Transform | ResizedCrop, random: Random) -> Tensor:
+    """Draw one t per image, differentiable in `x`.
 
-    Torchvision's RandomHorizontalFlip, then RandomCrop(size, padding=pad), with
-    one draw for each image. Differentiable in `x`.
+    `Transform`: torchvision's RandomHorizontalFlip, then RandomCrop(size, padding=pad)
+    from a black border. `ResizedCrop`: its RandomResizedCrop(crop), bilinear with
+    antialiasing, then RandomHorizontalFlip. Each image has its own draw.
 
     Args:
-        x: float [B, C, H, W].
-        transform: largest shift, and whether to mirror.
+        x: float [B, C, H, W]; square for `ResizedCrop`.
+        transform: what may be drawn.
         random: where the draws come from.
+
+    Returns:
+        float [B, C, H, W], or [B, C, crop, crop].
     """
+    if isinstance(transform, ResizedCrop):
+        boxes = random_boxes(len(x), x.shape[3], transform.area, random)
+        return resized_crop(x, boxes, _flips(len(x), transform.flip, random), transform.crop)
     dy = random.integers(2 * transform.pad + 1, len(x)) - transform.pad
     dx = random.integers(2 * transform.pad + 1, len(x)) - transform.pad
-    flip = random.integers(2, len(x)) == 1 if transform.flip else torch.zeros_like(dy).bool()
-    return crop_flip(x, dy, dx, flip)
+    return crop_flip(x, dy, dx, _flips(len(x), transform.flip, random))
+
+
+def _flips(count: int, allowed: bool, random: Random) -> Tensor:
+    if allowed:
+        return random.integers(2, count) == 1
+    return torch.zeros_like(random.draws, dtype=torch.bool).expand(count)
+
+
+def central_view(x: Tensor, transform: Transform | ResizedCrop) -> Tensor:
+    """Return what a network sees of images [B, C, H, W] outside training: a central crop."""
+    part = centre(x.shape[3], transform.view(x.shape[3]))
+    return x[..., part, part]
 
 
 def crop_flip(x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:

@@ -1,0 +1,72 @@
+"""The ImageNet subset of the REM and SEM papers."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from unlearnable_bench.contract import Dataset
+from unlearnable_bench.datasets.pictures import (
+    Split,
+    class_folders,
+    decoded,
+    pictures_in,
+    read_picture,
+)
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.images import Data, Pixels, ResizedCrop, centre
+from unlearnable_bench.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetSubset(Dataset):
+    """The first 100 classes of ImageNet from a folder: imagenet-subset:DIR with train/, val/.
+
+    As in the REM and SEM code, images are squashed to 256 px and trained on random
+    boxes of them, scaled to 224 px. There, clean images are not squashed; here all are,
+    so that runs differ in nothing but the noise.
+    """
+
+    path: str = option("", "the folder, with train/WNID/*.JPEG and val/WNID/*.JPEG")
+    classes: int = option(100, "how many, in the order of their WordNet ids", minimum=2)
+    size: int = option(256, "height and width to squash images to, in pixels", minimum=1)
+    crop: int = option(224, "height and width of what networks see, in pixels", minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop > self.size:
+            raise UserError(
+                f"crop must be at most size, {self.size}, got {self.crop}; "
+                f"--set imagenet-subset.crop={max(1, 7 * self.size // 8)}"
+            )
+
+    def load(self) -> Data:
+        """Decode all images once (130,000: 26 GB), then map the arrays from the cache."""
+        root = Path(self.path)
+        names = class_folders(root / "train")[: self.classes]
+        if len(names) < self.classes:
+            raise UserError(
+                f"{root / 'train'} has {len(names)} class folders, not {self.classes}; "
+                f"--set imagenet-subset.classes={len(names)}"
+            )
+        train = self._split(root / "train", names, self.size)
+        test = self._split(root / "val", names, self.crop)
+        transform = ResizedCrop(self.crop, flip=True)
+        return decoded("imagenet-subset", root, (train, test), tuple(names), transform)
+
+    def _split(self, folder: Path, names: list[str], size: int) -> Split:
+        files = {name: pictures_in(folder / name) for name in names}
+        empty = [name for name, own in files.items() if not own]
+        if empty:
+            raise UserError(f"no images of class {empty[0]}; they go to {folder / empty[0]}/*.JPEG")
+        return Split(
+            [file for own in files.values() for file in own],
+            [label for label, own in enumerate(files.values()) for _ in own],
+            size,
+            partial(_squashed, size=self.size, crop=size),
+        )
+
+
+def _squashed(file: Path, size: int, crop: int) -> Pixels:
+    """Return the central crop of an image squashed to size x size."""
+    part = centre(size, crop)
+    return read_picture(file, size)[part, part]

@@ -1,0 +1,196 @@
+"""Folders of many image files, decoded once into arrays on disk."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from unlearnable_bench.datasets.cache import cache_folder
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
+_AT_ONCE = 256  # images decoded before they are written
+
+
+def read_picture(file: Path, size: int | None = None) -> Pixels:
+    """Return an image as uint8 [H, W, 3], squashed to a square of `size` where it is given.
+
+    Raises:
+        UserError: not a readable image.
+    """
+    try:
+        with Image.open(file) as image:
+            rgb = image.convert("RGB")
+            if size:
+                rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+            return np.asarray(rgb)
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        raise UserError(f"{file} is not a readable image; mend or remove it") from error
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted by name."""
+    return sorted(file for file in folder.glob("*") if file.suffix.lower() in ENDINGS)
+
+
+def class_folders(root: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted.
+
+    Raises:
+        UserError: no such folder, or fewer than two folders in it.
+    """
+    names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    if len(names) < 2:
+        state = f"has {len(names)} class folders" if root.is_dir() else "does not exist"
+        raise UserError(f"{root} {state}; images go to {root}/WNID, two classes or more")
+    return names
+
+
+@dataclass(frozen=True)
+class Split:
+    """The files of a split, in order, and what an image of them becomes.
+
+    Attributes:
+        files: one for each image.
+        labels: one for each image.
+        size: height and width in pixels of what `read` returns.
+        read: returns uint8 [size, size, 3].
+    """
+
+    files: list[Path]
+    labels: list[int]
+    size: int
+    read: Callable[[Path], Pixels]
+
+
+def decoded(
+    name: str,
+    root: Path,
+    splits: tuple[Split, Split],
+    class_names: tuple[str, ...],
+    transform: Transform | ResizedCrop,
+) -> Data:
+    """Return the data of image files, from arrays that the first call writes to the cache.
+
+    The arrays are kept under a hash of names, sizes and times of all files, and read
+    from disk where they are needed.
+
+    Args:
+        name: of the data set.
+        root: the folder that holds all the files.
+        splits: of training and of test.
+        class_names: by label.
+        transform: what training may do to the images.
+
+    Raises:
+        UserError: an unreadable image, one of another size, a full disk, or a damaged cache.
+    """
+    folder = cache_folder() / f"{name}-{_fingerprint(root, splits, class_names)}"
+    if not folder.exists():
+        _convert(name, splits, class_names, transform, folder)
+    return _load(name, splits, class_names, transform, folder, _digest(folder))
+
+
+def _fingerprint(root: Path, splits: tuple[Split, Split], class_names: tuple[str, ...]) -> str:
+    sha = hashlib.sha256("\n".join(class_names).encode())
+    for split in splits:
+        sha.update(f"\n{split.size}".encode())
+        for file, label in zip(split.files, split.labels, strict=True):
+            state = file.stat()
+            line = f"\n{file.relative_to(root)} {label} {state.st_size} {state.st_mtime_ns}"
+            sha.update(os.fsencode(line))
+    return sha.hexdigest()[:16]
+
+
+def _convert(
+    name: str,
+    splits: tuple[Split, Split],
+    class_names: tuple[str, ...],
+    transform: Transform | ResizedCrop,
+    folder: Path,
+) -> None:
+    """Write the arrays of both splits and their digest into the folder, all or nothing."""
+    home = folder.parent
+    home.mkdir(parents=True, exist_ok=True)
+    needed = sum(3 * len(split.files) * split.size**2 for split in splits)
+    if shutil.disk_usage(home).free < needed:
+        raise UserError(
+            f"{name}: {home} has no room for {needed / 1e9:.1f} GB of decoded images; "
+            "set UBENCH_HOME to a folder on a larger disk"
+        )
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home) as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        for split, part in zip(splits, ("train", "test"), strict=True):
+            _write(split, made / f"{part}.npy", console)
+        sha256 = _load(name, splits, class_names, transform, made, None).sha256
+        (made / "sha256").write_text(sha256, encoding="ascii")
+        if not folder.exists():  # made by another process meanwhile
+            made.rename(folder)
+
+
+def _write(split: Split, path: Path, console: Console) -> None:
+    shape = (len(split.files), split.size, split.size, 3)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    # Written from front to back: a memory map would crash the process on a full disk.
+    with path.open("wb") as file, ThreadPoolExecutor() as pool:
+        np.lib.format.write_array_header_1_0(file, header)
+        starts = range(0, len(split.files), _AT_ONCE)
+        for start in track(starts, path.stem, console=console):
+            for pixels in _read(split, split.files[start : start + _AT_ONCE], pool):
+                file.write(np.ascontiguousarray(pixels).data)
+
+
+def _read(split: Split, files: list[Path], pool: ThreadPoolExecutor) -> Iterator[Pixels]:
+    for file, pixels in zip(files, pool.map(split.read, files), strict=True):
+        height, width = pixels.shape[:2]
+        if (height, width) != (split.size, split.size):
+            raise UserError(f"{file} is {width}x{height}, not {split.size}x{split.size}")
+        yield pixels
+
+
+def _load(
+    name: str,
+    splits: tuple[Split, Split],
+    class_names: tuple[str, ...],
+    transform: Transform | ResizedCrop,
+    folder: Path,
+    digest: str | None,
+) -> Data:
+    parts = []
+    for split, part in zip(splits, ("train", "test"), strict=True):
+        path, shape = folder / f"{part}.npy", (len(split.files), split.size, split.size, 3)
+        try:
+            # Copied on write: torch takes no array that is read-only without a warning.
+            images = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+        except (OSError, ValueError) as error:
+            raise _damaged(folder) from error
+        if images.shape != shape:
+            raise _damaged(folder)
+        labels = np.array(split.labels, np.int64)
+        parts.append(ImageSet(images, labels, len(class_names)))
+    return Data(name, *parts, class_names, transform, digest)
+
+
+def _digest(folder: Path) -> str:
+    path = folder / "sha256"
+    text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
+    if len(text) != 64:
+        raise _damaged(folder)
+    return text
+
+
+def _damaged(folder: Path) -> UserError:
+    return UserError(f"{folder} is damaged; remove it, and it is made again")

@@ -1,0 +1,68 @@
+"""Tiny-ImageNet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearnable_bench.contract import Dataset
+from unlearnable_bench.datasets.pictures import (
+    Split,
+    class_folders,
+    decoded,
+    pictures_in,
+    read_picture,
+)
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.images import Data, Transform
+from unlearnable_bench.options import option
+
+_COUNTS = (100_000, 10_000, 200)  # training images, test images, classes
+_SIZE = 64
+_ANNOTATIONS = "val_annotations.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyImageNet(Dataset):
+    """Tiny-ImageNet from a folder: tiny-imagenet:DIR with train/ and val/; 200 classes, 64 px."""
+
+    path: str = option("", "the folder as unpacked, tiny-imagenet-200")
+
+    def load(self) -> Data:
+        """Read training images by class and file name, and as test images the validation's."""
+        root = Path(self.path)
+        names = class_folders(root / "train")
+        files = [pictures_in(root / "train" / name / "images") for name in names]
+        train = Split(
+            [file for own in files for file in own],
+            [label for label, own in enumerate(files) for _ in own],
+            _SIZE,
+            read_picture,
+        )
+        test = self._validation(root / "val", names)
+        counts = (len(train.files), len(test.files), len(names))
+        if counts != _COUNTS:
+            words = "{} training images, {} test images, {} classes"
+            raise UserError(
+                f"{root} is not Tiny-ImageNet: it has {words.format(*counts)}, not "
+                f"{words.format(*_COUNTS)}; unpack it anew, or use folder:DIR for other data"
+            )
+        transform = Transform(_SIZE // 8, flip=True)
+        return decoded("tiny-imagenet", root, (train, test), tuple(names), transform)
+
+    def _validation(self, folder: Path, names: list[str]) -> Split:
+        """Read the lines of the annotations: file name, class, and a box that is not used."""
+        annotations = folder / _ANNOTATIONS
+        if not annotations.is_file():
+            raise UserError(f"no file {annotations}; give the folder as unpacked")
+        label_of = {name: label for label, name in enumerate(names)}
+        files, labels = [], []
+        text = annotations.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            file, _, rest = line.partition("\t")
+            name = rest.partition("\t")[0]
+            path = folder / "images" / file
+            if name not in label_of or not path.is_file():
+                fault = f"no file {path}" if name in label_of else f"no class {name!r}"
+                raise UserError(f"{annotations}, line {number}: {fault}; unpack it anew")
+            files.append(path)
+            labels.append(label_of[name])
+        return Split(files, labels, _SIZE, read_picture)
