@@ -96,7 +96,8 @@ class EM(Attack):
 
         def descend(index: Tensor, fresh: Tensor) -> None:
             x, y, delta = harness.unit(pixels[index]), labels[index], noise[index]
-            found = self._descend(model, x, y, delta)
+            found, slope = self._descend(model, x, y, delta)
+            harness.watch(slope, index)
             noise[index] = torch.where(fresh[:, None, None, None], found, delta)
 
         def wrong(index: Tensor, fresh: Tensor) -> Tensor:
@@ -145,7 +146,8 @@ class EM(Attack):
             view = random_transform(harness.unit(pixels[index]), harness.transform, random)
             radius = float(self.rho_u)
             start = random.uniform(*view.shape, low=-radius, high=radius)
-            found = self._descend(model, view, labels[index], start)
+            found, slope = self._descend(model, view, labels[index], start)
+            harness.watch(slope, index)
             return view, (view + found).clamp(0, 1) - view
 
         def step(index: Tensor) -> None:
@@ -173,14 +175,21 @@ class EM(Attack):
         refuse_divergence(model)
         return self._poison(images, noise, {})
 
-    def _descend(self, model: nn.Module, x: Tensor, y: Tensor, delta: Tensor) -> Tensor:
-        """Take the descent steps from delta: image to [0, 1] after each, noise to the ball."""
+    def _descend(
+        self, model: nn.Module, x: Tensor, y: Tensor, delta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Take the descent steps from delta: image to [0, 1] after each, noise to the ball.
+
+        Returns:
+            The noise, and the last gradient.
+        """
         radius, step = float(self.rho_u), 2 * float(self.rho_u) / self._noise_steps
+        slope = delta
         for _ in range(self._noise_steps):
             at = (x + delta).clamp(0, 1)
-            delta = at - step * input_gradient(model, at, y).sign() - x
-            delta = delta.clamp(-radius, radius)
-        return delta
+            slope = input_gradient(model, at, y)
+            delta = (at - step * slope.sign() - x).clamp(-radius, radius)
+        return delta, slope
 
     def _poison(self, images: ImageSet, noise: Tensor, notes: dict[str, float]) -> Poison:
         levels = (255 * noise).permute(0, 2, 3, 1).cpu().numpy()

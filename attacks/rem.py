@@ -73,6 +73,7 @@ class REM(Attack):
                 slope = slope * ((moved >= 0) & (moved <= 1))
                 delta = delta - 2 * radius / self.noise_steps * slope.sign()
                 delta = delta.clamp(-radius, radius)
+            harness.watch(slope, index)
             return (255 * delta).round().clamp(-self.rho_u.levels, self.rho_u.levels).short()
 
         def step(index: Tensor) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
@@ -45,12 +46,13 @@ class TAP(Attack):
         best, losses = noise.clone(), torch.full((self.restarts,), 0.0, dtype=torch.float64)
         harness.keep(noise=noise, best=best, losses=losses, random=random)
 
-        def step() -> None:
+        def step(index: Tensor) -> None:
             moved = x + delta
             clipped = moved.clamp(0, 1).requires_grad_()
             views = random_transform(clipped, harness.transform, random)
             slope = torch.autograd.grad(views, clipped, input_gradient(model, views, y))[0]
             slope = slope * ((moved >= 0) & (moved <= 1))
+            harness.watch(slope, index)
             step = 2 * radius / self.steps
             delta.copy_((delta + sign * step * slope.sign()).clamp(-radius, radius))
 
@@ -62,7 +64,7 @@ class TAP(Attack):
             y.copy_(targets[index])
             delta.copy_(random.uniform(*shape, low=-radius, high=radius))
             for _ in range(self.steps):
-                captured()
+                captured(index)
             kept = fresh[:, None, None, None]
             noise[index] = torch.where(kept, delta, noise[index])
             with torch.no_grad():

@@ -209,7 +209,13 @@ def add_noise(clean: Pixels, noise: NDArray[np.floating], radius: Radius) -> Pix
 
     Returns:
         uint8 [N, H, W, 3]: clip(clean + round(noise), 0, 255).
+
+    Raises:
+        UserError: noise that is NaN or infinite; names the image.
     """
+    finite = np.isfinite(noise).all(axis=(1, 2, 3))
+    if not finite.all():
+        raise UserError(f"the noise of image {int(finite.argmin())} is NaN or infinite")
     levels = np.clip(np.rint(noise), -radius.levels, radius.levels).astype(np.int16)
     poisoned: Pixels = np.clip(clean.astype(np.int16) + levels, 0, 255).astype(np.uint8)
     return poisoned

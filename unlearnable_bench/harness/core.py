@@ -1,5 +1,6 @@
 """The harness that an attack gets in hand: device, randomness, surrogate, capture, loops."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness.capture import Captured, compile_network
+from unlearnable_bench.harness.capture import Captured, compile_network, fused
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
@@ -49,6 +50,10 @@ class Harness:
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     progress: Progress = field(default_factory=Silent)
     warmup_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._watch: _Watch | None = None
+        self._step = 0
 
     @property
     def dtype(self) -> torch.dtype:
@@ -103,11 +108,66 @@ class Harness:
         self.checkpoint.keep(**state)
 
     def loop(self, label: str, total: int) -> Iterator[int]:
-        """Yield 0..total-1, less what an interrupted run has done; shows progress."""
-        return self.progress.track(label, total, self.checkpoint.loop(label, total))
+        """Yield 0..total-1, less what an interrupted run has done; shows progress.
+
+        Raises:
+            UserError: `watch` has seen values that are not finite.
+        """
+        looked = time.monotonic()
+        for step in self.progress.track(label, total, self.checkpoint.loop(label, total)):
+            self._step = step
+            if self._watch:
+                self._watch.step.fill_(step)
+            yield step
+            # Looking waits for the device: seldom enough to cost nothing.
+            if self._watch and (time.monotonic() - looked > 1 or step + 1 == total):
+                self._watch.look(label)
+                looked = time.monotonic()
+
+    def watch(self, values: Tensor, index: Tensor) -> None:
+        """Stop the loop, naming step and image, where values are NaN or infinite.
+
+        For use in a captured step: nothing waits; the loop looks now and then. Show it the
+        gradient of the noise: the sign of NaN is 0, so that the noise itself stays finite.
+
+        Args:
+            values: float [B, ...].
+            index: int64 [B], the images' numbers.
+        """
+        if self._watch is None:
+            self._watch = _Watch(self._step, self.device)
+        _note(values, index, self._watch.step, self._watch.first)
 
     def _add_warmup(self, seconds: float) -> None:
         self.warmup_seconds += seconds
+
+
+class _Watch:
+    """Remembers on the device where values were first not finite.
+
+    Attributes:
+        step: int64 scalar, of the loop.
+        first: int64 [2], step and image; -1 while all is well.
+    """
+
+    def __init__(self, step: int, device: torch.device) -> None:
+        self.step = torch.full((), step, dtype=torch.int64, device=device)
+        self.first = torch.full((2,), -1, dtype=torch.int64, device=device)
+
+    def look(self, label: str) -> None:
+        step, image = self.first.tolist()
+        if step >= 0:
+            raise UserError(
+                f"the noise of image {image} met NaN or infinity ({label}, step {step}); "
+                "lower the learning rate"
+            )
+
+
+@fused
+def _note(values: Tensor, index: Tensor, step: Tensor, first: Tensor) -> None:
+    broken = ~values.isfinite().flatten(1).all(1)
+    found = torch.stack([step, index[broken.int().argmax()]])
+    first.copy_(torch.where(broken.any() & (first[0] < 0), found, first))
 
 
 def refuse_divergence(model: nn.Module) -> None:
