@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.capture import Captured, compile_network, fused
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful
+from unlearnable_bench.harness.memory import images_at_once
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.images import ImageSet, ResizedCrop, Transform
@@ -89,6 +90,9 @@ class Harness:
             network = self.learner.build(images.classes, size)
         network = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         model = _InPrecision(network, bf16=self.precision == "bf16")
+        if self.device.type == "cuda":
+            itemsize = 2 if self.precision == "bf16" else self.dtype.itemsize
+            model.at_once = images_at_once(network, size, self.device, itemsize)
         compile_network(model, self.device)
         return model
 
@@ -178,7 +182,13 @@ def refuse_divergence(model: nn.Module) -> None:
 
 
 class _InPrecision(nn.Module):
-    """A network in channels-last layout whose arithmetic is bf16 where asked."""
+    """A network in channels-last layout whose arithmetic is bf16 where asked.
+
+    Attributes:
+        at_once: the largest batch whose input gradient is computed in one pass.
+    """
+
+    at_once: int = 1 << 30
 
     def __init__(self, network: nn.Module, *, bf16: bool) -> None:
         super().__init__()

@@ -37,12 +37,21 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         y: int64 labels [B], or float targets [B, C].
 
     Returns:
-        float [B, 3, H, W]. Summed, not averaged: image i's gradient is its own.
+        float [B, 3, H, W]. Summed, not averaged: image i's gradient is its own, and a
+        batch of more than `model.at_once` images is computed in parts.
     """
+    parts = -(-len(x) // getattr(model, "at_once", len(x)))
     with frozen(model), torch.enable_grad():
-        x = x.detach().requires_grad_()
-        loss = functional.cross_entropy(model(x), y, reduction="sum")
-        return torch.autograd.grad(loss, x)[0]
+        found = [
+            _gradient(model, *part) for part in zip(x.chunk(parts), y.chunk(parts), strict=True)
+        ]
+    return found[0] if parts == 1 else torch.cat(found)
+
+
+def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    loss = functional.cross_entropy(model(x), y, reduction="sum")
+    return torch.autograd.grad(loss, x)[0]
 
 
 def pgd(

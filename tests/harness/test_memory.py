@@ -1,0 +1,81 @@
+"""Large batches are computed in parts, with the same result."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers import make_harness, random_images
+from torch import nn
+
+from unlearnable_bench import Harness
+from unlearnable_bench.attacks.sem import SEM
+from unlearnable_bench.harness import input_gradient
+from unlearnable_bench.harness.memory import activations, images_at_once
+from unlearnable_bench.registry import learners
+
+
+def test_activations_are_what_the_backward_pass_needs() -> None:
+    # The convolution keeps its input, 3 x 6 x 6, the sigmoid its output, 4 x 6 x 6.
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Sigmoid())
+    assert activations(network, 6) == (3 + 4) * 36
+    # The second sigmoid keeps its own.
+    assert activations(network.append(nn.Sigmoid()), 6) == (3 + 4 + 4) * 36
+
+
+def test_counting_leaves_the_network_alone() -> None:
+    network = learners.choose("small-cnn").plugin.build(10, 32)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    activations(network, 32)
+    assert network.training
+    assert all(p.requires_grad for p in network.parameters())
+    assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", learners.names())
+def test_every_learner_can_be_counted_and_grows_with_the_image(name: str) -> None:
+    learner = learners.choose(name).plugin
+    counted = [activations(learner.build(10, size), size) for size in (32, 64)]
+    assert 0 < counted[0] < counted[1]
+
+
+def test_the_limit_follows_memory_and_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Card:
+        total_memory = 64 * 7 * 36 * 4 * 10
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: Card)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Sigmoid())
+    device = torch.device("cuda:0")
+    assert images_at_once(network, 6, device, itemsize=4) == 160
+    assert images_at_once(network, 6, device, itemsize=2) == 320
+    assert images_at_once(network, 6, device, itemsize=1 << 40) == 1
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4, 5, 6, 100])
+@pytest.mark.parametrize("soft", [False, True])
+def test_parts_have_the_gradient_of_the_whole(*, at_once: int, soft: bool) -> None:
+    images, harness = random_images(6), make_harness()
+    pixels, y = harness.tensors(images)
+    model, x = harness.network(images), harness.unit(pixels)
+    if soft:
+        y = torch.softmax(torch.randn(6, 3, dtype=torch.float64), 1)
+    whole = input_gradient(model, x, y)
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _model, args: seen.append(len(args[0])))
+    model.at_once = at_once
+    torch.testing.assert_close(input_gradient(model, x, y), whole, rtol=1e-12, atol=1e-15)
+    assert max(seen) <= at_once
+    assert sum(seen) == 6
+
+
+def test_noise_made_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = SEM(steps=3, batch_size=10, noise_steps=2, attack_steps=2, samples=2)
+    whole = attack.generate(random_images(), make_harness())
+    make = Harness.network
+
+    def network(self: Harness, *args: Any, **more: Any) -> nn.Module:
+        model = make(self, *args, **more)
+        model.at_once = 7
+        return model
+
+    monkeypatch.setattr(Harness, "network", network)
+    assert (attack.generate(random_images(), make_harness()).images == whole.images).all()
