@@ -30,6 +30,7 @@ def run(
     device: str | torch.device | None = None,
     progress: Progress | None = None,
     on_cell: Callable[[Cell, Record], None] = lambda _cell, _record: None,
+    pack: int = 1,
 ) -> Summary:
     """Compute the cells of a plan that a results folder lacks, and note the plan there.
 
@@ -39,6 +40,7 @@ def run(
         device: `cpu`, `cuda`, `cuda:1`; None: CUDA where there is one.
         progress: where loops are shown; None: nowhere.
         on_cell: called with each cell as it is finished.
+        pack: cells at once, each in a thread and, on a GPU, on a stream of its own.
 
     Raises:
         UserError: an unusable folder or device, or a damaged file.
@@ -46,7 +48,7 @@ def run(
     where = device if isinstance(device, torch.device) else pick_device(device)
     folder = ResultsFolder(Path(out), create=True)
     folder.write_plan(plan.key, {"cells": [cell.key for cell in plan.cells]})
-    return execute(plan, folder, where, progress, on_cell)
+    return execute(plan, folder, where, progress, on_cell, pack)
 
 
 def load_records(out: Path | str, keys: Collection[str] | None = None) -> pd.DataFrame:

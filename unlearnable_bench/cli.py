@@ -92,6 +92,9 @@ def run_command(
         Path | None,
         typer.Option(metavar="FOLDER", help="Results folder; default: results/DATASET-PRESET."),
     ] = None,
+    pack: Annotated[
+        int, typer.Option(metavar="COUNT", min=1, help="Cells at once on the device.")
+    ] = 1,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
@@ -124,7 +127,9 @@ def run_command(
     )
     name = "-".join((plan.data.name.replace(":", "-"), plan.preset_label.partition("[")[0]))
     folder = out or Path("results") / name
-    failed = console.run(plan, folder, where, chosen_preset=bool(preset), dry_run=dry_run)
+    failed = console.run(
+        plan, folder, where, chosen_preset=bool(preset), dry_run=dry_run, pack=pack
+    )
     if failed:
         raise typer.Exit(2)
 

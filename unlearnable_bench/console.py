@@ -41,7 +41,7 @@ class Listed:
 
 
 def run(
-    plan: Plan, folder: Path, device: torch.device, *, chosen_preset: bool, dry_run: bool
+    plan: Plan, folder: Path, device: torch.device, *, chosen_preset: bool, dry_run: bool, pack: int
 ) -> bool:
     """Show the plan, run it with progress, print its table; return whether a cell failed."""
     out = Console(highlight=False)
@@ -50,7 +50,7 @@ def run(
     _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset)
     if dry_run:
         return False
-    summary = _run_with_bars(out, plan, folder, device)
+    summary = _run_with_bars(out, plan, folder, device, pack)
     frame = api.load_records(folder, [cell.key for cell in plan.cells])
     if not frame.empty:
         for table in tables(frame):
@@ -200,7 +200,9 @@ class _Tracker:
         self._bars.remove_task(task)
 
 
-def _run_with_bars(out: Console, plan: Plan, folder: Path, device: torch.device) -> Summary:
+def _run_with_bars(
+    out: Console, plan: Plan, folder: Path, device: torch.device, pack: int
+) -> Summary:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -214,7 +216,9 @@ def _run_with_bars(out: Console, plan: Plan, folder: Path, device: torch.device)
             text = f"done: {cell.name}: {record.test_accuracy:.1f} % in {seconds:.0f} s"
             out.print(text, markup=False, soft_wrap=True)
 
-        return api.run(plan, folder, device=device, progress=_Tracker(bars), on_cell=report)
+        return api.run(
+            plan, folder, device=device, progress=_Tracker(bars), on_cell=report, pack=pack
+        )
 
 
 def _print_grid(out: Console, grid: Grid) -> None:

@@ -1,4 +1,4 @@
-"""Runs the cells of a plan that a results folder lacks, one after another, on one device.
+"""Runs the cells of a plan that a results folder lacks on one device.
 
 Several processes may work on one folder, one for each GPU: a cell that another
 process works on is put off, and found finished or taken over later.
@@ -7,8 +7,10 @@ process works on is put off, and found finished or taken over later.
 import gc
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +22,7 @@ from torch import nn
 from unlearnable_bench.environment import describe, peak_memory
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness, Random, accuracy, train
+from unlearnable_bench.harness.capture import EXCLUSIVE
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.images import ImageSet, Pixels, Poison
@@ -57,6 +60,7 @@ def execute(
     device: torch.device,
     progress: Progress | None = None,
     on_cell: Callable[[Cell, Record], None] = lambda _cell, _record: None,
+    pack: int = 1,
 ) -> Summary:
     """Compute every cell of the plan that is missing.
 
@@ -66,47 +70,125 @@ def execute(
         device: the CPU or one GPU.
         progress: where loops are shown.
         on_cell: called with each cell as it is finished.
+        pack: cells at once, each in a thread and, on a GPU, on a stream of its own.
 
     Raises:
         UserError: a damaged file in the folder.
     """
-    worker = _Worker(folder, device, progress or Silent())
+    # Repeatable results: no choice of algorithms by timing, no racing sums.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    workers = _Workers(folder, device, progress or Silent(), on_cell, pack)
     done = [cell.key for cell in plan.cells if folder.record(cell.key)]
     missing = [cell for cell in plan.cells if cell.key not in done]
-    computed, failures = 0, []
     for wait in (False, True):  # first what nobody works on, then what others did not finish
-        put_off = []
-        for cell in missing:
-            with folder.claim(cell.key, wait=wait) as mine:
-                if not mine:
-                    put_off.append(cell)
-                    continue
-                if folder.record(cell.key):
-                    continue
-                try:
-                    record = worker.compute(cell)
-                except Exception as error:  # one broken cell must not cost the others
-                    failures.append(Failure(cell, _reason(error)))
-                    continue
-                folder.write_record(record)
-                folder.checkpoint(cell.key).unlink(missing_ok=True)
-                computed += 1
-                on_cell(cell, record)
-        missing = put_off
-    return Summary(computed, len(plan.cells) - computed - len(failures), tuple(failures))
+        missing = workers.run(missing, wait=wait)
+    failures = tuple(workers.failures)
+    return Summary(workers.computed, len(plan.cells) - workers.computed - len(failures), failures)
+
+
+class _Workers:
+    """Computes cells, one after another or several at once."""
+
+    def __init__(
+        self,
+        folder: ResultsFolder,
+        device: torch.device,
+        progress: Progress,
+        on_cell: Callable[[Cell, Record], None],
+        pack: int,
+    ) -> None:
+        self._folder, self._device, self._on_cell = folder, device, on_cell
+        self._progress = _Stoppable(progress)
+        self._pack = pack
+        self._failed: dict[str, Exception] = {}
+        self._mine = threading.local()
+        self._lock = threading.Lock()
+        self.computed = 0
+        self.failures: list[Failure] = []
+
+    def run(self, cells: list[Cell], *, wait: bool) -> list[Cell]:
+        """Compute cells; return those that another process works on."""
+        self._wait = wait
+        if self._pack == 1:  # in the main thread, where Ctrl-C arrives
+            self._start()
+            return [cell for cell in cells if not self._attempt(cell)]
+        with ThreadPoolExecutor(self._pack, initializer=self._start) as pool:
+            attempts = [pool.submit(self._attempt, cell) for cell in cells]
+            try:
+                return [
+                    cell
+                    for cell, attempt in zip(cells, attempts, strict=True)
+                    if not attempt.result()
+                ]
+            except BaseException:
+                self._progress.stop = True
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _start(self) -> None:
+        if self._pack > 1 and self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
+            torch.cuda.set_stream(torch.cuda.Stream(self._device))
+        self._mine.worker = _Worker(
+            self._folder, self._device, self._progress, self._failed, self._pack
+        )
+
+    def _attempt(self, cell: Cell) -> bool:
+        """Compute a cell unless another process works on it; return whether it is dealt with."""
+        with self._folder.claim(cell.key, wait=self._wait) as mine:
+            if not mine:
+                return False
+            if self._folder.record(cell.key):
+                return True
+            try:
+                record = self._mine.worker.compute(cell)
+            except Exception as error:  # one broken cell must not cost the others
+                self.failures.append(Failure(cell, _reason(error)))
+                return True
+            self._folder.write_record(record)
+            self._folder.checkpoint(cell.key).unlink(missing_ok=True)
+            with self._lock:
+                self.computed += 1
+                self._on_cell(cell, record)
+        return True
+
+
+class _StoppedError(BaseException):
+    """Ends a thread's work after Ctrl-C; not an error of its cell."""
+
+
+@dataclass
+class _Stoppable:
+    """Progress that ends every loop once `stop` is set."""
+
+    inner: Progress
+    stop: bool = False
+
+    def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
+        """Yield from `steps`."""
+        for step in self.inner.track(label, total, steps):
+            if self.stop:
+                raise _StoppedError
+            yield step
 
 
 class _Worker:
-    def __init__(self, folder: ResultsFolder, device: torch.device, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: ResultsFolder,
+        device: torch.device,
+        progress: Progress,
+        failed: dict[str, Exception],
+        pack: int,
+    ) -> None:
         self._folder = folder
         self._device = device
         self._progress = progress
+        self._failed = failed  # by poison: not tried again for each cell
+        self._pack = pack
         self._environment = describe(device)
         self._held: tuple[str, Pixels, dict[str, Any]] | None = None
-        self._failed: dict[str, Exception] = {}  # by poison: not tried again for each cell
-        # Repeatable results: no choice of algorithms by timing, no racing sums.
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
 
     def compute(self, cell: Cell) -> Record:
         """Train and test one cell, making its poison where there is none."""
@@ -149,6 +231,7 @@ class _Worker:
             },
             resumed=resumed,
             peak_memory=peak_memory(self._device),
+            packed=self._pack,
             environment=self._environment,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -157,8 +240,6 @@ class _Worker:
         """Return the poison and what is known of it: in hand, from the folder, or made now."""
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
-        if plan.key in self._failed:
-            raise self._failed[plan.key]
         if not plan.attack.plugin.trains_surrogate:
             found = self._generate(plan)
         else:
@@ -172,6 +253,8 @@ class _Worker:
         return found
 
     def _generate(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
+        if plan.key in self._failed:
+            raise self._failed[plan.key]
         self._reset()
         clean = plan.data.train
         resumed = self._folder.checkpoint(plan.key).exists()
@@ -214,12 +297,13 @@ class _Worker:
 
     def _reset(self) -> None:
         """Give the last cell's memory back and start counting anew."""
-        gc.collect()
-        torch.manual_seed(0)  # for a plugin that draws from torch's own generator
-        if self._device.type == "cuda":
-            torch.cuda.set_device(self._device)
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self._device)
+        with EXCLUSIVE:
+            gc.collect()
+            torch.manual_seed(0)  # for a plugin that draws from torch's own generator
+            if self._device.type == "cuda":
+                torch.cuda.set_device(self._device)
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(self._device)
 
 
 @dataclass(frozen=True)

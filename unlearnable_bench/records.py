@@ -80,6 +80,9 @@ class Record:
     peak_memory: int
     """Highest memory in bytes: of the GPU's allocator, or of the process on a CPU."""
 
+    packed: int = 1
+    """Cells that shared the device: where more than one, `seconds` and `peak_memory` are shared."""
+
     environment: dict[str, Any]
     """Package versions, device, driver, git revision of the code."""
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from unlearnable_bench import ImageSet, Radius, ResizedCrop, Transform, UserError
+from unlearnable_bench import ImageSet, Radius, ResizedCrop, Transform, UserError, api
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
@@ -25,6 +25,7 @@ from unlearnable_bench.harness import (
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.learners.resnet18 import ResNet18
 from unlearnable_bench.learners.small_cnn import SmallCNN
+from unlearnable_bench.plan import make_plan
 
 pytestmark = [
     pytest.mark.gpu,
@@ -212,3 +213,16 @@ def test_the_whole_command_runs_on_the_first_device(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*run, "--device", "cuda", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "4 cells computed" in result.output
+
+
+def test_packed_cells_have_the_results_of_cells_alone(tmp_path: Path) -> None:
+    settings = {"training.steps": "30", "em.rounds": "2", "sem.steps": "8", "sem.noise_steps": "2"}
+    asked = make_plan(
+        methods=["em", "sem"], rho_a=[Radius("0"), Radius("4/255")], settings=settings
+    )
+    for pack in (1, 2, 3):
+        assert not api.run(asked, tmp_path / str(pack), device=CUDA, pack=pack).failures
+    alone, *packed = (api.load_records(tmp_path / str(pack)) for pack in (1, 2, 3))
+    for frame in packed:
+        accuracy = frame.set_index("key")["test_accuracy"]
+        assert accuracy.to_dict() == alone.set_index("key")["test_accuracy"].to_dict()

@@ -1,6 +1,7 @@
 """The one fast path: compile a step, record it as a CUDA graph, replay it."""
 
 import functools
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,9 @@ R = TypeVar("R")
 _OWN_FOLDERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 # One compiled entry for each mode, batch size and option of the same function.
 _MAX_VARIANTS = 256
+# Held by whoever compiles, records or empties caches: these concern the whole device, and
+# torch's own generator and compiler the whole process.
+EXCLUSIVE = threading.RLock()
 
 
 def _prepare_compiler() -> None:
@@ -94,7 +98,8 @@ class Captured:
         if self._device.type != "cuda":
             return self._step(*inputs)
         if self._graph is None:
-            return self._warm_up(inputs)
+            with EXCLUSIVE:
+                return self._warm_up(inputs)
         self._take(inputs)
         self._graph.replay()
         return self._outputs
@@ -122,7 +127,7 @@ class Captured:
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode=_error_mode()):
                 self._outputs = self._step(*self._inputs)
         except torch.OutOfMemoryError:
             raise
@@ -140,6 +145,12 @@ class Captured:
                     f"now {list(given.shape)}; capture a second one"
                 )
             static.copy_(given)
+
+
+def _error_mode() -> str:
+    """Return whose unsafe calls break a recording: with packed cells, only this thread's."""
+    alone = threading.current_thread() is threading.main_thread()
+    return "global" if alone else "thread_local"
 
 
 def _first(error: BaseException) -> BaseException:

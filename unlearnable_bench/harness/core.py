@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness.capture import Captured, compile_network, fused
+from unlearnable_bench.harness.capture import EXCLUSIVE, Captured, compile_network, fused
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful
 from unlearnable_bench.harness.memory import images_at_once
 from unlearnable_bench.harness.progress import Progress, Silent
@@ -85,7 +85,7 @@ class Harness:
         """
         size = size or self.transform.view(images.size)
         start = Random(self.seed, f"{stream}/initialisation").integers(1 << 20, 2).tolist()
-        with torch.random.fork_rng(devices=[]):
+        with EXCLUSIVE, torch.random.fork_rng(devices=[]):
             torch.manual_seed((start[0] << 20) + start[1])
             network = self.learner.build(images.classes, size)
         network = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]

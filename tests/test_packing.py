@@ -1,0 +1,120 @@
+"""Cells that share a device in threads: the same results, failures apart, a clean end."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import random_images
+
+from unlearnable_bench import api
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.harness.progress import Silent
+from unlearnable_bench.plan import Plan, make_plan
+from unlearnable_bench.radius import Radius
+
+SHORT = {
+    "training.epochs": "2",
+    "em.rounds": "2",
+    "sem.steps": "3",
+    "sem.noise_steps": "2",
+    "sem.attack_steps": "2",
+    "small-cnn.width": "4",
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.npz"
+    images, test = random_images(60, 16, 4), random_images(30, 16, 4, seed=1)
+    names = np.array(["ant", "bee", "cat", "dog"])
+    arrays = {"x_train": images.images, "y_train": images.labels, "class_names": names}
+    np.savez(path, x_test=test.images, y_test=test.labels, **arrays)  # type: ignore[arg-type]
+    return f"npz:{path}"
+
+
+def plan(data: str, **settings: str) -> Plan:
+    radii = [Radius("0"), Radius("4/255")]
+    asked: dict[str, Any] = {"methods": ["em", "sem"], "rho_a": radii, "seeds": [0, 1]}
+    return make_plan(dataset=data, settings=SHORT | settings, **asked)
+
+
+def test_packed_cells_have_the_results_of_cells_alone(data: str, tmp_path: Path) -> None:
+    together: list[int] = []
+
+    class Counting(Silent):
+        at_work = 0
+
+        def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
+            self.at_work += 1
+            together.append(self.at_work)
+            yield from steps
+            self.at_work -= 1
+
+    alone = api.run(plan(data), tmp_path / "1", device="cpu")
+    packed = api.run(plan(data), tmp_path / "3", device="cpu", pack=3, progress=Counting())
+    assert (alone.computed, packed.computed) == (12, 12)
+    assert max(together) == 3
+    frames = [api.load_records(tmp_path / n).set_index("key").sort_index() for n in ("1", "3")]
+    columns = ["attack", "seed", "rho_a", "test_accuracy", "peak_accuracy", "train_accuracy"]
+    assert frames[0][columns].equals(frames[1][columns])
+    poisons = [{p.name for p in (tmp_path / n / "poisons").iterdir()} for n in ("1", "3")]
+    assert poisons[0] == poisons[1]
+
+
+def test_a_cell_that_fails_does_not_cost_the_others(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unlearnable_bench.attacks.em import EM  # noqa: PLC0415
+
+    attempts: list[int] = []
+
+    def fail(*_args: object) -> None:
+        attempts.append(1)
+        time.sleep(0.05)
+        raise UserError("no noise today")
+
+    monkeypatch.setattr(EM, "generate", fail)
+    summary = api.run(plan(data), tmp_path / "out", device="cpu", pack=3)
+    assert (summary.computed, len(summary.failures)) == (8, 4)
+    assert {f.reason for f in summary.failures} == {"no noise today"}
+    assert len(attempts) == 2  # once for each seed
+
+
+def test_cells_are_reported_one_at_a_time(data: str, tmp_path: Path) -> None:
+    inside = threading.Lock()
+
+    def report(*_args: object) -> None:
+        assert inside.acquire(blocking=False)
+        time.sleep(0.02)
+        inside.release()
+
+    summary = api.run(plan(data), tmp_path / "out", device="cpu", pack=3, on_cell=report)
+    assert summary.failures == ()
+
+
+def test_an_interruption_ends_every_thread_and_loses_nothing(data: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings = ("training.epochs=20000", "small-cnn.width=4")
+    command = [
+        *(sys.executable, "-c", "from unlearnable_bench.cli import main; main()", "run"),
+        *("--methods", "random", "--dataset", data, "--preset", "smoke", "--device", "cpu"),
+        *("--seeds", "0,1", "--pack", "2", "--out", str(out)),
+        *(part for setting in settings for part in ("--set", setting)),
+    ]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    deadline = time.time() + 60
+    while len(list((out / "work").glob("*.lock"))) < 2 and time.time() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; what is finished is kept" in errors
