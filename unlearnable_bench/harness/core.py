@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.capture import EXCLUSIVE, Captured, compile_network, fused
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful
+from unlearnable_bench.harness.folding import folded
 from unlearnable_bench.harness.memory import images_at_once
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
@@ -193,10 +194,11 @@ class _InPrecision(nn.Module):
     def __init__(self, network: nn.Module, *, bf16: bool) -> None:
         super().__init__()
         self.network = network
+        self._in_eval = (folded(network),)  # no submodule: its weights are those of the network
         self._bf16 = bf16
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bf16):
-            logits: Tensor = self.network(x)
+            logits: Tensor = self.network(x) if self.training else self._in_eval[0](x)
         return logits.to(x.dtype)
