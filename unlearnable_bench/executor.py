@@ -161,7 +161,8 @@ class _Worker:
             return self._held[1:]
         if plan.key in self._failed:
             raise self._failed[plan.key]
-        if not plan.attack.plugin.trains_surrogate:
+        attack = plan.attack.plugin
+        if not (attack.trains_surrogate or attack.slow):
             found = self._generate(plan)
         else:
             with self._folder.claim(plan.key, wait=True):
