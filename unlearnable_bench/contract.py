@@ -46,11 +46,14 @@ class Attack(Plugin, ABC):
     Attributes:
         trains_surrogate: False for a method that trains no network; its poison is
             made anew for each cell instead of being kept on disk.
+        slow: True for a method that takes minutes without a network; its poison is
+            kept all the same.
         uses_clean_network: True for a method that asks for a `clean_network`; the
             schedule of standard training is then part of what determines the poison.
     """
 
     trains_surrogate: ClassVar[bool] = True
+    slow: ClassVar[bool] = False
     uses_clean_network: ClassVar[bool] = False
 
     def check(self, images: "ImageSet") -> None:

@@ -240,7 +240,8 @@ class _Worker:
         """Return the poison and what is known of it: in hand, from the folder, or made now."""
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
-        if not plan.attack.plugin.trains_surrogate:
+        attack = plan.attack.plugin
+        if not (attack.trains_surrogate or attack.slow):
             found = self._generate(plan)
         else:
             with self._folder.claim(plan.key, wait=True):
