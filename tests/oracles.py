@@ -276,6 +276,58 @@ def em_official(network: nn.Module, images: ImageSet, options: Any) -> tuple[np.
     return added(images, quantised(eta, options.rho_u.levels)), notes
 
 
+def em_classwise(
+    network: nn.Module, images: ImageSet, options: Any, seed: int
+) -> tuple[np.ndarray, dict]:
+    """One noise a class: the mean over its members in each batch of a random fifth."""
+    pixels, labels = pixels_of(images)
+    count, radius = len(images), float(options.rho_u)
+    size = min(options.batch_size or 512, count)
+    optimizer = SGD(network)
+    eta = torch.zeros_like(pixels[: images.classes])
+    subset = Random(seed, "subset").permutation(count).tolist()[: count // 5]
+    small = min(options.batch_size or 512, len(subset))
+    updates, rounds, error = 0, 0, 1.0
+
+    def shuffled(stream: str, epoch: int, length: int) -> list[int]:
+        order: list[int] = Random(seed, f"{stream}/epoch {epoch}").permutation(length).tolist()
+        return order
+
+    while rounds < options.rounds:
+        for _ in range(options.batches):
+            epoch, place = divmod(updates, count // size)
+            batch = shuffled("surrogate order", epoch, count)[place * size : (place + 1) * size]
+            updates += 1
+            optimizer.step(pixels[batch] / 255 + eta[labels[batch]], labels[batch], options.lr, 5.0)
+        order = shuffled("noise order", rounds, len(subset))
+        visited = [subset[i] for i in order[: len(subset) // small * small]]
+        for start in range(0, len(visited), small):
+            members: dict[int, list[Tensor]] = {}
+            for i in visited[start : start + small]:
+                x, label = pixels[i] / 255, int(labels[i])
+                adversarial = (x + eta[label]).clamp(0, 1)
+                delta = eta[label]
+                for _ in range(options.noise_steps or 1):
+                    slope = slope_at(network, adversarial[None], labels[i : i + 1])[0]
+                    adversarial = adversarial - radius / 10 * slope.sign()
+                    delta = (adversarial - x).clamp(-radius, radius)
+                    adversarial = (x + delta).clamp(0, 1)
+                members.setdefault(label, []).append(delta)
+            for label, deltas in members.items():
+                eta[label] = (sum(deltas) / len(deltas)).clamp(-radius, radius)
+        network.eval()
+        with torch.no_grad():
+            misses = [
+                int(network(pixels[i][None] / 255 + eta[labels[i]][None]).argmax() != labels[i])
+                for i in visited
+            ]
+        rounds, error = rounds + 1, sum(misses) / len(visited)
+        if error <= options.stop_error:
+            break
+    notes = {"rounds": float(rounds), "training_error": error}
+    return added(images, quantised(eta[labels], options.rho_u.levels)), notes
+
+
 def em_misaligned(
     network: nn.Module,
     images: ImageSet,

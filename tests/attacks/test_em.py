@@ -1,5 +1,6 @@
 """Error-minimizing noise equals its literal transcription."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import attack_checks
 import numpy as np
 import oracles
 import pytest
-from helpers import Tiny, make_harness, random_images
+from helpers import Interrupting, Interruption, Tiny, make_harness, random_images
 
 from unlearnable_bench import Radius, UserError
 from unlearnable_bench.attacks import em
@@ -67,6 +68,79 @@ def test_official_clips_the_norm_of_the_gradient() -> None:
     network = attack_checks.starting_network(harness, images)
     expected, _ = oracles.em_official(network, images, attack)
     np.testing.assert_array_equal(attack.generate(images, harness).images, expected)
+
+
+CLASSWISE: dict[str, Any] = {
+    "variant": "classwise",
+    "batch_size": 7,
+    "rounds": 6,
+    "batches": 3,
+    "stop_error": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"rho_u": Radius("16/255")},
+        {"rho_u": Radius("0")},
+        {"rounds": 25},
+        {"noise_steps": 4},
+        {"batch_size": 3},
+        {"batch_size": None},
+        {"lr": 0.0},
+        {"rounds": 12, "stop_error": 0.4},
+        {"rounds": 12, "stop_error": 1.0},
+    ],
+    ids=str,
+)
+def test_classwise_equals_the_transcription(changed: dict[str, Any]) -> None:
+    attack, images, harness = EM(**CLASSWISE | changed), random_images(80), make_harness(seed=3)
+    network = attack_checks.starting_network(harness, images)
+    expected, notes = oracles.em_classwise(network, images, attack, seed=3)
+    poison = attack.generate(images, harness)
+    # Means of members differ in the last bit, which may turn a rounding.
+    assert (poison.images == expected).mean() > 0.9995
+    assert poison.notes == notes
+    attack_checks.check_budget(poison, images)
+
+
+def test_classwise_noise_is_one_for_each_class() -> None:
+    images = random_images(80)
+    grey = images.replaced(np.full_like(images.images, 128))
+    harness = make_harness()
+    noise = EM(**CLASSWISE).generate(grey, harness).images.astype(int) - 128
+    for label in range(images.classes):
+        own = noise[images.labels == label]
+        assert (own == own[0]).all()
+        assert own.any()
+
+
+def test_classwise_resumes(tmp_path: Path) -> None:
+    images, attack = random_images(80), EM(**CLASSWISE)
+    whole = attack.generate(images, make_harness())
+    for stop in (("rounds", 1), ("rounds", 4), None):
+        harness = make_harness()
+        harness.checkpoint = Checkpoint(tmp_path / "state.safetensors", interval=0)
+        if stop:
+            harness.progress = Interrupting(*stop)
+            with pytest.raises(Interruption):
+                attack.generate(images, harness)
+        else:
+            resumed = attack.generate(images, harness)
+    np.testing.assert_array_equal(resumed.images, whole.images)
+    assert resumed.notes == whole.notes
+
+
+def test_classwise_refuses_a_class_without_images() -> None:
+    images = dataclasses.replace(random_images(80), classes=4)
+    with pytest.raises(UserError, match=r"the set has no image of class 3; take em.variant"):
+        EM(**CLASSWISE).check(images)
+    EM(**OFFICIAL).check(images)
+    few = random_images(10, classes=9)
+    with pytest.raises(UserError, match=r"the fifth that is searched has no image of class"):
+        EM(**CLASSWISE).generate(few, make_harness())
 
 
 def test_official_ignores_the_transform() -> None:
