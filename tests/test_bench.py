@@ -150,6 +150,18 @@ def test_packed_cells_have_networks_of_their_own(monkeypatch: pytest.MonkeyPatch
     assert len({id(found) for _, found in built}) == 2
 
 
+@pytest.mark.parametrize(("kind", "called"), [(bench._Eager, 1), (Harness, 0)])
+def test_batchnorm_is_folded_on_the_fast_path_only(kind: type[Harness], called: int) -> None:
+    harness = kind(CPU, 0, "fp32", bench._TRANSFORM, SmallCNN(width=4))
+    model = harness.network(bench._images(2)).eval()
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    calls: list[None] = []
+    norm.register_forward_hook(lambda *_: calls.append(None))
+    x = torch.rand(2, 3, 32, 32)
+    model(x)
+    assert len(calls) == called
+
+
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     small = bench.replace(TINY, attacks={}, growth={"image size": (8, 16)})

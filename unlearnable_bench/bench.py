@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unlearnable_bench import registry
@@ -166,6 +166,13 @@ class _Eager(Harness):
 
     def capture(self, step: Callable[..., Any]) -> Any:
         return step
+
+    def network(
+        self, images: ImageSet, stream: str = "surrogate", size: int | None = None
+    ) -> nn.Module:
+        model: Any = super().network(images, stream, size)
+        model._in_eval = (model.network,)  # noqa: SLF001 - BatchNorm is not folded
+        return model  # type: ignore[no-any-return]
 
 
 class _Stopwatch:
