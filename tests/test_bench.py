@@ -4,16 +4,19 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 from typer.testing import CliRunner
 
-from unlearnable_bench import bench, console
-from unlearnable_bench.bench import Scale, grow, measure
+from unlearnable_bench import bench, console, growth
+from unlearnable_bench.bench import Scale, measure
 from unlearnable_bench.cli import app
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness
 from unlearnable_bench.learners.small_cnn import SmallCNN
 
@@ -62,7 +65,7 @@ def test_measures_every_job_beside_the_eager_path() -> None:
 
 def test_cost_is_shown_for_each_value_of_each_parameter() -> None:
     told: list[str] = []
-    rows = grow(CPU, TINY, told.append)
+    rows = growth.grow(CPU, TINY, told.append)
     assert [(row.parameter, row.value, row.job) for row in rows] == [
         ("sem.samples", 1, "sem step"),
         ("sem.samples", 2, "sem step"),
@@ -95,13 +98,13 @@ def test_the_value_is_what_the_network_sees(
         return network
 
     monkeypatch.setattr(SmallCNN, "build", spied)
-    ((_, _, job),) = bench._growing(bench.replace(TINY, growth={parameter: (value,)}))
+    ((_, _, job),) = growth._growing(bench.replace(TINY, growth={parameter: (value,)}))
     job.drive(Harness(CPU, 0, "fp32", bench._TRANSFORM, job.learner), 1)
     assert shape in seen
 
 
 def job(drive: Callable[[Harness, int], None]) -> Any:
-    return bench._Job("sleep", SmallCNN(), 1, 1, drive)
+    return bench.Job("sleep", SmallCNN(), 1, 1, drive)
 
 
 def test_packed_cells_start_together_and_the_last_one_counts() -> None:
@@ -112,11 +115,11 @@ def test_packed_cells_start_together_and_the_last_one_counts() -> None:
         warm, timed = next(lazy)
         for step in harness.loop("steps", steps):
             last = step + 1 == steps
-            time.sleep(0.2 if last else timed if step >= bench._Stopwatch.WARM else warm)
+            time.sleep(0.2 if last else timed if step >= bench.WARM_STEPS else warm)
         for _ in harness.loop("more", 20):
             pass
 
-    timing = bench._time(job(drive), CPU, repeats=4, cells=2)
+    timing = bench.time_job(job(drive), CPU, repeats=4, cells=2)
     assert 4 * 0.05 * 1e3 <= timing.milliseconds * 4 * 2 < 1.5 * 4 * 0.05 * 1e3
 
 
@@ -130,7 +133,7 @@ def test_a_packed_cell_that_fails_ends_the_others() -> None:
                 raise ValueError("no such luck")
 
     with pytest.raises(ValueError, match="no such luck"):
-        bench._time(job(drive), CPU, repeats=4, cells=3)
+        bench.time_job(job(drive), CPU, repeats=4, cells=3)
     assert threading.active_count() == 1
 
 
@@ -144,8 +147,8 @@ def test_packed_cells_have_networks_of_their_own(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Harness, "network", spied)
     learner = SmallCNN(width=4)
-    training = bench._training_job(learner, 4, bench.Radius("1/255"), pgd_steps=1)
-    bench._time(training, CPU, repeats=2, cells=2)
+    training = bench.training_job(learner, 4, bench.Radius("1/255"), pgd_steps=1)
+    bench.time_job(training, CPU, repeats=2, cells=2)
     assert len({thread for thread, _ in built} - {threading.get_ident()}) == 2
     assert len({id(found) for _, found in built}) == 2
 
@@ -185,3 +188,53 @@ def test_the_command_prints_a_table_or_one_object(flags: tuple[str, ...]) -> Non
     else:
         assert whole["ceiling_tflops"] > 0
         assert [row["cells"] for row in rows] == [1, 1, 2, 1, 2]
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("ending", growth.FORMATS)
+def test_the_figure_is_saved(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"growth.{ending}"
+    rows = growth.grow(CPU, bench.replace(TINY, growth={"image size": (8, 16), "images": (80,)}))
+    growth.draw(rows, "a machine", file)
+    start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+    assert file.read_bytes().startswith(start[ending])
+
+
+def test_the_figure_shows_what_was_measured(tmp_path: Path) -> None:
+    def row(parameter: str, value: int, milliseconds: float, epoch: float | None) -> growth.Growth:
+        return growth.Growth(parameter, value, "a job, more", 8, milliseconds, epoch, 1.0)
+
+    figure: list[Figure] = []
+    rows = [row("image size", 16, 2, None), row("image size", 32, 4.5, None)]
+    rows += [row("images", 800, 3, 0.3), row("images", 1600, 3, 0.6)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda self, *_, **__: figure.append(self))
+        growth.draw(rows, "a machine", tmp_path / "f.png")
+    sizes, images = figure[0].axes
+    assert [(a.get_xlabel(), a.get_ylabel()) for a in (sizes, images)] == [
+        ("image size (px)", "ms per step"),
+        ("images", "s per epoch"),
+    ]
+    assert sizes.lines[1].get_xydata().tolist() == [[16, 2], [32, 4.5]]
+    assert images.lines[1].get_xydata().tolist() == [[800, 0.3], [1600, 0.6]]
+    assert sizes.lines[0].get_xydata().tolist() == [[16, 2.25], [32, 4.5]]
+    assert {a.get_xscale() for a in (sizes, images)} == {"log"}
+    assert {a.get_yscale() for a in (sizes, images)} == {"log"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--figure=a.png"], "add --growth"),
+        (["--growth", "--figure=a.txt"], ".png, .pdf or .svg"),
+        (["--growth", "--figure=none/a.png"], "there is no folder"),
+    ],
+)
+def test_a_figure_that_cannot_be_is_refused_before_anything_is_timed(
+    monkeypatch: pytest.MonkeyPatch, flags: list[str], told: str
+) -> None:
+    for module, name in ((console, "grow"), (console, "measure")):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("timed"))
+    error = CliRunner().invoke(app, ["bench", "--device=cpu", *flags]).exception
+    assert isinstance(error, UserError)
+    assert told in str(error)

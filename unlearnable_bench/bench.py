@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _CLASSES, _SIZE = 10, 32
 _TRANSFORM = Transform(4, flip=True)
 _MIB = 1 << 20
+WARM_STEPS = 4  # calls until a captured step is replayed
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Scale:
         batch: batch size of training and noise steps.
         attacks: options by noise method; each must have `steps` and `batch_size`.
         packed: numbers of cells that share the device while they train.
-        growth: for `grow`, the values that each parameter takes.
+        growth: the values that each parameter takes in `grow`; on a GPU each new shape costs
+            seconds of compilation.
         repeats: timed steps of the fast path; the eager path takes a sixth.
     """
 
@@ -118,34 +120,15 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Growth:
-    """What one value of one parameter costs.
+class Job:
+    """Something to time.
 
     Attributes:
-        parameter: an option as `--set` names it, or `image size` or `images`.
-        value: what it was set to.
-        job: what was measured.
+        name: what one step is.
+        learner: the network.
         batch: images in a batch.
-        milliseconds: of one step on the fast path, mean of the timed steps.
-        seconds_per_epoch: of the steps of one pass over the images; None for other parameters.
-        peak_memory_mib: of the GPU's allocator, in 2^20 bytes; on a CPU, of this process so far.
-    """
-
-    parameter: str
-    value: int
-    job: str
-    batch: int
-    milliseconds: float
-    seconds_per_epoch: float | None
-    peak_memory_mib: float
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Something to time: takes a harness and a number of steps, drives that many through it.
-
-    Attributes:
         passes: forward-and-backward passes of an image in one step.
+        drive: takes a harness and a number of steps, drives that many through it.
         packed: also to be timed with so many cells at once.
     """
 
@@ -158,6 +141,7 @@ class _Job:
 
     @property
     def title(self) -> str:
+        """Name and batch size."""
         return f"{self.name}, batch {self.batch}"
 
 
@@ -182,8 +166,6 @@ class _Stopwatch:
     timed together: the time is that of the last one.
     """
 
-    WARM = 4  # calls until a captured step is replayed
-
     def __init__(self, device: torch.device, cells: int) -> None:
         self._device = device
         self._stamps: list[float] = []
@@ -193,7 +175,7 @@ class _Stopwatch:
         for step in steps:
             yield step
             # The last step is left out: training evaluates in it.
-            if len(self._stamps) < 2 and step + 1 in (self.WARM, total - 1):
+            if len(self._stamps) < 2 and step + 1 in (WARM_STEPS, total - 1):
                 _wait(self._device)
                 self.together.wait()
 
@@ -219,13 +201,13 @@ def measure(
     on_job("convolution ceiling")
     ceiling = _ceiling(device)
     results = []
-    for job in _jobs(scale):
+    for job in jobs(scale):
         on_job(f"{job.title}, eager")
         eager = _time_eager(job, device, max(2, scale.repeats // 6))
         operations = 2 * job.passes * _forward_operations(job.learner)
         for cells in (1, *job.packed):
             on_job(job.title if cells == 1 else f"{job.title}, {cells} cells")
-            fast = _time(job, device, scale.repeats, cells)
+            fast = time_job(job, device, scale.repeats, cells)
             per_second = job.batch / fast.milliseconds * 1e3
             tflops = operations * per_second / 1e12
             results.append(
@@ -245,78 +227,25 @@ def measure(
     return ceiling, results
 
 
-def grow(
-    device: torch.device, scale: Scale, on_job: Callable[[str], None] = lambda _: None
-) -> list[Growth]:
-    """Time steps on the fast path while one parameter at a time takes several values.
-
-    Args:
-        device: where.
-        scale: how much.
-        on_job: told what is timed next.
-    """
-    results = []
-    for parameter, value, job in _growing(scale):
-        on_job(f"{parameter} = {value}: {job.title}")
-        repeats, epoch = max(2, scale.repeats // 3), None
-        if parameter == "images":
-            steps = value // job.batch
-            repeats = steps - _Stopwatch.WARM - 1  # as many as one epoch has
-        fast = _time(job, device, repeats)
-        if parameter == "images":
-            epoch = steps * fast.milliseconds / 1e3
-        results.append(
-            Growth(
-                parameter=parameter,
-                value=value,
-                job=job.name,
-                batch=job.batch,
-                milliseconds=fast.milliseconds,
-                seconds_per_epoch=epoch,
-                peak_memory_mib=fast.peak_memory_mib,
-            )
-        )
-    return results
-
-
-def _jobs(scale: Scale) -> Iterator[_Job]:
+def jobs(scale: Scale) -> Iterator[Job]:
+    """Yield what `measure` times."""
     learner = registry.learners.choose(scale.learner).plugin
     for batch in scale.gradient_batches:
-        yield _gradient_job(learner, batch)
+        yield gradient_job(learner, batch)
     for job in (
-        _training_job(learner, scale.batch, Radius("0")),
-        _training_job(learner, scale.batch, Radius("4/255")),
+        training_job(learner, scale.batch, Radius("0")),
+        training_job(learner, scale.batch, Radius("4/255")),
     ):
         yield replace(job, packed=scale.packed)
     for name, options in scale.attacks.items():
         passed = options | {"batch_size": scale.batch}
         if name == "em":
             passed |= {"variant": "misaligned"}  # the one that goes by steps
-        yield _attack_job(learner, name, passed)
+        yield attack_job(learner, name, passed)
 
 
-def _growing(scale: Scale) -> Iterator[tuple[str, int, _Job]]:
-    """Yield parameter, value, and the job to time with it."""
-    learner = registry.learners.choose(scale.learner).plugin
-    for parameter, values in scale.growth.items():
-        owner, _, option = parameter.partition(".")
-        for value in values:
-            if owner == "training":
-                job = _training_job(learner, scale.batch, Radius("4/255"), **{option: value})
-            elif owner == "images":
-                job = _training_job(learner, scale.batch, Radius("0"))
-            elif owner == "image size":
-                job = _gradient_job(learner, scale.batch, value)
-            elif owner in scale.attacks:
-                passed = scale.attacks[owner] | {"batch_size": scale.batch, option: value}
-                job = _attack_job(learner, owner, passed)
-            else:
-                other = registry.learners.choose(owner, {}, {option: value}).plugin
-                job = _gradient_job(other, scale.batch)
-            yield parameter, value, job
-
-
-def _gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> _Job:
+def gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> Job:
+    """Return input gradients of images of `size` pixels."""
     images = _images(batch, size)
 
     def drive(harness: Harness, steps: int) -> None:
@@ -330,10 +259,11 @@ def _gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> _Job:
         for _ in harness.loop("steps", steps):
             captured(x)
 
-    return _Job("input gradient", learner, batch, 1, drive)
+    return Job("input gradient", learner, batch, 1, drive)
 
 
-def _training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) -> _Job:
+def training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) -> Job:
+    """Return training steps; `options` are those of `Training`."""
     defense = registry.defenses.choose("none").plugin
 
     def drive(harness: Harness, steps: int) -> None:
@@ -343,10 +273,11 @@ def _training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) -
 
     pgd_steps = Training(**options).pgd_steps if rho_a else 0  # type: ignore[arg-type]
     name = f"training, PGD-{pgd_steps}" if rho_a else "standard training"
-    return _Job(name, learner, batch, pgd_steps + 1.5, drive)
+    return Job(name, learner, batch, pgd_steps + 1.5, drive)
 
 
-def _attack_job(learner: Learner, name: str, options: dict[str, Any]) -> _Job:
+def attack_job(learner: Learner, name: str, options: dict[str, Any]) -> Job:
+    """Return the steps of a noise method that goes by steps."""
     attack: Any = registry.attacks.choose(name, {}, options).plugin
     batch: int = options["batch_size"]
     costs = [replace(attack, steps=k).image_passes(batch) for k in (1, 2)]
@@ -354,33 +285,33 @@ def _attack_job(learner: Learner, name: str, options: dict[str, Any]) -> _Job:
     def drive(harness: Harness, steps: int) -> None:
         replace(attack, steps=steps).generate(_images(2 * batch), harness)
 
-    return _Job(f"{name} step", learner, batch, (costs[1] - costs[0]) / batch, drive)
+    return Job(f"{name} step", learner, batch, (costs[1] - costs[0]) / batch, drive)
 
 
 @dataclass(frozen=True)
-class _Timing:
-    """What was found; the fields are those of `Measurement`."""
+class Timing:
+    """What a job took; the fields are those of `Measurement`."""
 
     milliseconds: float
     warmup_seconds: float
     peak_memory_mib: float
 
 
-def _time_eager(job: _Job, device: torch.device, repeats: int) -> float:
+def _time_eager(job: Job, device: torch.device, repeats: int) -> float:
     """Return the mean milliseconds of a job's warm steps in plain fp32 PyTorch."""
     with torch.compiler.set_stance("force_eager"):
         harness = _Eager(device, 0, "fp32", _TRANSFORM, job.learner)
         return _drive([harness], job, repeats).milliseconds
 
 
-def _time(job: _Job, device: torch.device, repeats: int, cells: int = 1) -> _Timing:
+def time_job(job: Job, device: torch.device, repeats: int, cells: int = 1) -> Timing:
     """Time a job's warm steps on the fast path, in so many cells at once."""
     precision: Precision = "bf16" if device.type == "cuda" else "fp32"
     harnesses = [Harness(device, 0, precision, _TRANSFORM, job.learner) for _ in range(cells)]
     return _drive(harnesses, job, repeats)
 
 
-def _drive(harnesses: list[Harness], job: _Job, repeats: int) -> _Timing:
+def _drive(harnesses: list[Harness], job: Job, repeats: int) -> Timing:
     device, cells = harnesses[0].device, len(harnesses)
     if device.type == "cuda":
         gc.collect()  # else the last job's memory counts as this one's
@@ -394,13 +325,13 @@ def _drive(harnesses: list[Harness], job: _Job, repeats: int) -> _Timing:
 
     def work(harness: Harness) -> None:
         harness.progress = stopwatch
-        job.drive(harness, _Stopwatch.WARM + repeats + 1)
+        job.drive(harness, WARM_STEPS + repeats + 1)
 
     if cells == 1:  # in the main thread, where Ctrl-C arrives
         work(harnesses[0])
     else:
         _in_threads(work, harnesses, stopwatch.together)
-    return _Timing(
+    return Timing(
         milliseconds=stopwatch.milliseconds / repeats / cells,
         warmup_seconds=sum(harness.warmup_seconds for harness in harnesses),
         peak_memory_mib=peak_memory(device) / _MIB,

@@ -211,6 +211,10 @@ def bench_command(
             "--growth", help="How cost grows with samples, steps, size, width, images instead."
         ),
     ] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --growth, draw it too: .png, .pdf or .svg."),
+    ] = None,
 ) -> None:
     """Time the harness on this device, beside eager fp32 PyTorch in the same run.
 
@@ -219,8 +223,13 @@ def bench_command(
     from unlearnable_bench import console  # noqa: PLC0415
     from unlearnable_bench.environment import pick_device  # noqa: PLC0415
 
-    show = console.growth if growth else console.bench
-    show(pick_device(device or None), as_json=as_json)
+    if figure and not growth:
+        raise UserError("--figure draws how cost grows: add --growth")
+    where = pick_device(device or None)
+    if growth:
+        console.growth(where, as_json=as_json, figure=figure)
+    else:
+        console.bench(where, as_json=as_json)
 
 
 @data_app.command("import")

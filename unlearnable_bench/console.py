@@ -15,10 +15,11 @@ from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
 from unlearnable_bench import api, registry
-from unlearnable_bench.bench import CARD, LAPTOP, Scale, grow, measure
+from unlearnable_bench.bench import CARD, LAPTOP, Scale, measure
 from unlearnable_bench.environment import describe, device_name
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.executor import Summary
+from unlearnable_bench.growth import FORMATS, draw, grow
 from unlearnable_bench.harness import input_gradient
 from unlearnable_bench.options import OptionInfo
 from unlearnable_bench.plan import Cell, Plan
@@ -97,11 +98,21 @@ def bench(device: torch.device, *, as_json: bool) -> None:
     _print_grid(out, grid)
 
 
-def growth(device: torch.device, *, as_json: bool) -> None:
-    """Time steps along several parameters and print the table, or one JSON object."""
+def growth(device: torch.device, *, as_json: bool, figure: Path | None) -> None:
+    """Time steps along several parameters and print the table, or one JSON object.
+
+    Raises:
+        UserError: a figure that cannot be saved; found before anything is timed.
+    """
+    if figure and figure.suffix[1:] not in FORMATS:
+        raise UserError(f"--figure {figure}: the name must end in .png, .pdf or .svg")
+    if figure and not figure.absolute().parent.is_dir():
+        raise UserError(f"--figure {figure}: there is no folder {figure.absolute().parent}")
     scale = _bench_scale(device)
     with Console(stderr=True, highlight=False).status("") as status:
         rows = grow(device, scale, status.update)
+    if figure:
+        draw(rows, f"{device_name(device)}, {scale.learner}", figure)
     if as_json:
         _print_sheet(device, scale, growth=rows)
         return
