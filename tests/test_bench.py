@@ -1,6 +1,9 @@
 """`ubench bench` on a small scale."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -238,3 +241,19 @@ def test_a_figure_that_cannot_be_is_refused_before_anything_is_timed(
     error = CliRunner().invoke(app, ["bench", "--device=cpu", *flags]).exception
     assert isinstance(error, UserError)
     assert told in str(error)
+
+
+def test_a_job_runs_under_pytest_benchmark(tmp_path: Path) -> None:
+    sheet, folder = tmp_path / "sheet.json", Path(__file__).parent
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
+        *("-m", "benchmark", "-k", "gradient and 32", f"--benchmark-json={sheet}", "benchmarks"),
+    ]
+    mine = {"CUDA_VISIBLE_DEVICES": "", "PYTEST_ADDOPTS": ""}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | mine
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(sheet.read_text())["benchmarks"]
+    assert found["stats"]["rounds"] == 3
+    assert 1e-4 < found["stats"]["min"] <= found["stats"]["mean"] < 1
+    assert found["extra_info"]["environment"]["device"].startswith("CPU")
