@@ -1,14 +1,16 @@
 """What a device does with this work: `ubench bench`."""
 
+import gc
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unlearnable_bench import registry
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _CLASSES, _SIZE = 10, 32
 _TRANSFORM = Transform(4, flip=True)
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Scale:
         gradient_batches: batch sizes of the input gradient.
         batch: batch size of training and noise steps.
         attacks: options by noise method; each must have `steps` and `batch_size`.
+        packed: numbers of cells that share the device while they train.
+        growth: for `grow`, the values that each parameter takes.
         repeats: timed steps of the fast path; the eager path takes a sixth.
     """
 
@@ -41,13 +46,43 @@ class Scale:
     gradient_batches: tuple[int, ...]
     batch: int
     attacks: dict[str, dict[str, Any]]
+    packed: tuple[int, ...]
+    growth: dict[str, tuple[int, ...]]
     repeats: int
 
 
-CARD = Scale("resnet18", (128, 256, 640, 1024), 128, {"sem": {}, "rem": {}, "em": {}}, 30)
+CARD = Scale(
+    learner="resnet18",
+    gradient_batches=(128, 256, 640, 1024),
+    batch=128,
+    attacks={"sem": {}, "rem": {}, "em": {}},
+    packed=(2, 3),
+    growth={
+        "sem.samples": (1, 2, 5, 10),
+        "sem.noise_steps": (5, 10, 20),
+        "training.pgd_steps": (5, 10, 20),
+        "image size": (32, 64, 128, 224),
+        "small-cnn.width": (64, 128, 256, 512),
+        "images": (5_000, 10_000, 25_000, 50_000),
+    },
+    repeats=30,
+)
 _SHORT = {"noise_steps": 2, "samples": 2, "attack_steps": 2}
 LAPTOP = Scale(
-    "small-cnn", (32, 64), 32, {"sem": _SHORT, "rem": _SHORT, "em": {"noise_steps": 2}}, 12
+    learner="small-cnn",
+    gradient_batches=(32, 64),
+    batch=32,
+    attacks={"sem": _SHORT, "rem": _SHORT, "em": {"noise_steps": 2}},
+    packed=(2,),
+    growth={
+        "sem.samples": (1, 2, 4),
+        "sem.noise_steps": (1, 2, 4),
+        "training.pgd_steps": (1, 2, 4),
+        "image size": (16, 32, 64),
+        "small-cnn.width": (8, 16, 32),
+        "images": (320, 640, 1280),
+    },
+    repeats=12,
 )
 
 
@@ -58,34 +93,72 @@ class Measurement:
     Attributes:
         job: what was measured.
         batch: images in a batch.
-        milliseconds: of one step on the fast path, mean of the timed steps.
-        images_per_second: forward-and-backward passes of single images.
+        cells: how many did it at once on the device, each in a thread of its own.
+        milliseconds: of one step on the fast path, mean of the timed steps; with several
+            cells, wall time by step and cell.
+        images_per_second: forward-and-backward passes of single images, of all cells.
         tflops: 10^12 operations per second, two forward passes counted for each.
         share: of the convolution ceiling of the same run.
-        eager_ratio: time of the eager fp32 path over that of the fast path, same run.
-        warmup_seconds: compilation and capture, before the first timed step.
-        peak_memory: bytes.
+        eager_ratio: time of one cell's step on the eager fp32 path, same run, over
+            `milliseconds`.
+        warmup_seconds: compilation and capture, before the first timed step; of all cells.
+        peak_memory_mib: of the GPU's allocator, in 2^20 bytes; on a CPU, of this process so far.
     """
 
     job: str
     batch: int
+    cells: int
     milliseconds: float
     images_per_second: float
     tflops: float
     share: float
     eager_ratio: float
     warmup_seconds: float
-    peak_memory: int
+    peak_memory_mib: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What one value of one parameter costs.
+
+    Attributes:
+        parameter: an option as `--set` names it, or `image size` or `images`.
+        value: what it was set to.
+        job: what was measured.
+        batch: images in a batch.
+        milliseconds: of one step on the fast path, mean of the timed steps.
+        seconds_per_epoch: of the steps of one pass over the images; None for other parameters.
+        peak_memory_mib: of the GPU's allocator, in 2^20 bytes; on a CPU, of this process so far.
+    """
+
+    parameter: str
+    value: int
+    job: str
+    batch: int
+    milliseconds: float
+    seconds_per_epoch: float | None
+    peak_memory_mib: float
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Something to time: takes a harness and a number of steps, drives that many through it."""
+    """Something to time: takes a harness and a number of steps, drives that many through it.
+
+    Attributes:
+        passes: forward-and-backward passes of an image in one step.
+        packed: also to be timed with so many cells at once.
+    """
 
     name: str
+    learner: Learner
     batch: int
-    passes: float  # forward-and-backward passes of an image in one step
+    passes: float
     drive: Callable[[Harness, int], None]
+    packed: tuple[int, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, batch {self.batch}"
 
 
 class _Eager(Harness):
@@ -94,27 +167,40 @@ class _Eager(Harness):
     def capture(self, step: Callable[..., Any]) -> Any:
         return step
 
+    def network(
+        self, images: ImageSet, stream: str = "surrogate", size: int | None = None
+    ) -> nn.Module:
+        model: Any = super().network(images, stream, size)
+        model._in_eval = (model.network,)  # noqa: SLF001 - BatchNorm is not folded
+        return model  # type: ignore[no-any-return]
+
 
 class _Stopwatch:
-    """Progress that times a job's first loop, from its first warm step on."""
+    """Progress that times a job's first loop, from its first warm step on.
+
+    Several cells share one. They begin their timed steps together, and go on to what is not
+    timed together: the time is that of the last one.
+    """
 
     WARM = 4  # calls until a captured step is replayed
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, cells: int) -> None:
         self._device = device
-        self.milliseconds = 0.0
+        self._stamps: list[float] = []
+        self.together = threading.Barrier(cells, lambda: self._stamps.append(time.perf_counter()))
 
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
-        started = 0.0
         for step in steps:
             yield step
             # The last step is left out: training evaluates in it.
-            if self.milliseconds == 0 and step + 1 in (self.WARM, total - 1):
+            if len(self._stamps) < 2 and step + 1 in (self.WARM, total - 1):
                 _wait(self._device)
-                now = time.perf_counter()
-                if step + 1 == total - 1:
-                    self.milliseconds = 1e3 * (now - started) / (total - 1 - self.WARM)
-                started = now
+                self.together.wait()
+
+    @property
+    def milliseconds(self) -> float:
+        started, ended = self._stamps
+        return 1e3 * (ended - started)
 
 
 def measure(
@@ -132,93 +218,220 @@ def measure(
     """
     on_job("convolution ceiling")
     ceiling = _ceiling(device)
-    learner = registry.learners.choose(scale.learner).plugin
-    operations = 2 * _forward_operations(learner)
-    precision: Precision = "bf16" if device.type == "cuda" else "fp32"
     results = []
     for job in _jobs(scale):
-        on_job(f"{job.name}, batch {job.batch}")
-        fast = Harness(device, 0, precision, _TRANSFORM, learner)
-        milliseconds = _time(job, fast, scale.repeats)
-        memory = peak_memory(device)
-        with torch.compiler.set_stance("force_eager"):
-            eager = _Eager(device, 0, "fp32", _TRANSFORM, learner)
-            eager_milliseconds = _time(job, eager, max(2, scale.repeats // 6))
-        rate = job.batch * job.passes / milliseconds * 1e3
-        tflops = operations * rate / 1e12
-        results.append(
-            Measurement(
-                job=job.name,
-                batch=job.batch,
-                milliseconds=milliseconds,
-                images_per_second=rate,
-                tflops=tflops,
-                share=tflops / ceiling,
-                eager_ratio=eager_milliseconds / milliseconds,
-                warmup_seconds=fast.warmup_seconds,
-                peak_memory=memory,
+        on_job(f"{job.title}, eager")
+        eager = _time_eager(job, device, max(2, scale.repeats // 6))
+        operations = 2 * job.passes * _forward_operations(job.learner)
+        for cells in (1, *job.packed):
+            on_job(job.title if cells == 1 else f"{job.title}, {cells} cells")
+            fast = _time(job, device, scale.repeats, cells)
+            per_second = job.batch / fast.milliseconds * 1e3
+            tflops = operations * per_second / 1e12
+            results.append(
+                Measurement(
+                    job=job.name,
+                    batch=job.batch,
+                    cells=cells,
+                    milliseconds=fast.milliseconds,
+                    images_per_second=per_second * job.passes,
+                    tflops=tflops,
+                    share=tflops / ceiling,
+                    eager_ratio=eager / fast.milliseconds,
+                    warmup_seconds=fast.warmup_seconds,
+                    peak_memory_mib=fast.peak_memory_mib,
+                )
             )
-        )
     return ceiling, results
 
 
+def grow(
+    device: torch.device, scale: Scale, on_job: Callable[[str], None] = lambda _: None
+) -> list[Growth]:
+    """Time steps on the fast path while one parameter at a time takes several values.
+
+    Args:
+        device: where.
+        scale: how much.
+        on_job: told what is timed next.
+    """
+    results = []
+    for parameter, value, job in _growing(scale):
+        on_job(f"{parameter} = {value}: {job.title}")
+        repeats, epoch = max(2, scale.repeats // 3), None
+        if parameter == "images":
+            steps = value // job.batch
+            repeats = steps - _Stopwatch.WARM - 1  # as many as one epoch has
+        fast = _time(job, device, repeats)
+        if parameter == "images":
+            epoch = steps * fast.milliseconds / 1e3
+        results.append(
+            Growth(
+                parameter=parameter,
+                value=value,
+                job=job.name,
+                batch=job.batch,
+                milliseconds=fast.milliseconds,
+                seconds_per_epoch=epoch,
+                peak_memory_mib=fast.peak_memory_mib,
+            )
+        )
+    return results
+
+
 def _jobs(scale: Scale) -> Iterator[_Job]:
+    learner = registry.learners.choose(scale.learner).plugin
     for batch in scale.gradient_batches:
-        yield _Job("input gradient", batch, 1, partial(_drive_gradient, batch))
-    for name, rho_a, passes in (
-        ("standard training", Radius("0"), 1.5),
-        ("training, PGD-10", Radius("4/255"), 11.5),
+        yield _gradient_job(learner, batch)
+    for job in (
+        _training_job(learner, scale.batch, Radius("0")),
+        _training_job(learner, scale.batch, Radius("4/255")),
     ):
-        yield _Job(name, scale.batch, passes, partial(_drive_training, scale.batch, rho_a))
+        yield replace(job, packed=scale.packed)
     for name, options in scale.attacks.items():
         passed = options | {"batch_size": scale.batch}
         if name == "em":
             passed |= {"variant": "misaligned"}  # the one that goes by steps
-        attack = registry.attacks.choose(name, {}, passed).plugin
-        costs = [replace(attack, steps=k).image_passes(scale.batch) or 0.0 for k in (1, 2)]  # type: ignore[call-arg]
-
-        drive = partial(_drive_attack, scale.batch, attack)
-        yield _Job(f"{name} step", scale.batch, (costs[1] - costs[0]) / scale.batch, drive)
+        yield _attack_job(learner, name, passed)
 
 
-def _time(job: _Job, harness: Harness, repeats: int) -> float:
-    """Return the mean milliseconds of a job's warm steps."""
-    if harness.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(harness.device)
-        torch.backends.cuda.matmul.allow_tf32 = harness.precision != "fp32"
-        torch.backends.cudnn.allow_tf32 = harness.precision != "fp32"
-    stopwatch = _Stopwatch(harness.device)
-    harness.progress = stopwatch
-    job.drive(harness, _Stopwatch.WARM + repeats + 1)
-    return stopwatch.milliseconds
+def _growing(scale: Scale) -> Iterator[tuple[str, int, _Job]]:
+    """Yield parameter, value, and the job to time with it."""
+    learner = registry.learners.choose(scale.learner).plugin
+    for parameter, values in scale.growth.items():
+        owner, _, option = parameter.partition(".")
+        for value in values:
+            if owner == "training":
+                job = _training_job(learner, scale.batch, Radius("4/255"), **{option: value})
+            elif owner == "images":
+                job = _training_job(learner, scale.batch, Radius("0"))
+            elif owner == "image size":
+                job = _gradient_job(learner, scale.batch, value)
+            elif owner in scale.attacks:
+                passed = scale.attacks[owner] | {"batch_size": scale.batch, option: value}
+                job = _attack_job(learner, owner, passed)
+            else:
+                other = registry.learners.choose(owner, {}, {option: value}).plugin
+                job = _gradient_job(other, scale.batch)
+            yield parameter, value, job
 
 
-def _drive_gradient(batch: int, harness: Harness, steps: int) -> None:
-    pixels, labels = harness.tensors(_images(batch))
-    model, x = harness.network(_images(batch)), harness.unit(pixels)
+def _gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> _Job:
+    images = _images(batch, size)
 
-    def step(at: Tensor) -> Tensor:
-        return input_gradient(model, at, labels)
+    def drive(harness: Harness, steps: int) -> None:
+        pixels, labels = harness.tensors(images)
+        model, x = harness.network(images), harness.unit(pixels)
 
-    captured = harness.capture(step)
-    for _ in harness.loop("steps", steps):
-        captured(x)
+        def step(at: Tensor) -> Tensor:
+            return input_gradient(model, at, labels)
+
+        captured = harness.capture(step)
+        for _ in harness.loop("steps", steps):
+            captured(x)
+
+    return _Job("input gradient", learner, batch, 1, drive)
 
 
-def _drive_training(batch: int, rho_a: Radius, harness: Harness, steps: int) -> None:
-    images = _images(batch * steps)  # one epoch: evaluation falls into the last step
+def _training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) -> _Job:
     defense = registry.defenses.choose("none").plugin
-    schedule = Training(batch_size=batch, steps=steps)
-    train(images, _images(batch), defense, rho_a, schedule, harness)
+
+    def drive(harness: Harness, steps: int) -> None:
+        images = _images(batch * steps)  # one epoch: evaluation falls into the last step
+        schedule = Training(batch_size=batch, steps=steps, **options)  # type: ignore[arg-type]
+        train(images, _images(batch), defense, rho_a, schedule, harness)
+
+    pgd_steps = Training(**options).pgd_steps if rho_a else 0  # type: ignore[arg-type]
+    name = f"training, PGD-{pgd_steps}" if rho_a else "standard training"
+    return _Job(name, learner, batch, pgd_steps + 1.5, drive)
 
 
-def _drive_attack(batch: int, attack: Any, harness: Harness, steps: int) -> None:
-    replace(attack, steps=steps).generate(_images(2 * batch), harness)
+def _attack_job(learner: Learner, name: str, options: dict[str, Any]) -> _Job:
+    attack: Any = registry.attacks.choose(name, {}, options).plugin
+    batch: int = options["batch_size"]
+    costs = [replace(attack, steps=k).image_passes(batch) for k in (1, 2)]
+
+    def drive(harness: Harness, steps: int) -> None:
+        replace(attack, steps=steps).generate(_images(2 * batch), harness)
+
+    return _Job(f"{name} step", learner, batch, (costs[1] - costs[0]) / batch, drive)
 
 
-def _images(count: int) -> ImageSet:
+@dataclass(frozen=True)
+class _Timing:
+    """What was found; the fields are those of `Measurement`."""
+
+    milliseconds: float
+    warmup_seconds: float
+    peak_memory_mib: float
+
+
+def _time_eager(job: _Job, device: torch.device, repeats: int) -> float:
+    """Return the mean milliseconds of a job's warm steps in plain fp32 PyTorch."""
+    with torch.compiler.set_stance("force_eager"):
+        harness = _Eager(device, 0, "fp32", _TRANSFORM, job.learner)
+        return _drive([harness], job, repeats).milliseconds
+
+
+def _time(job: _Job, device: torch.device, repeats: int, cells: int = 1) -> _Timing:
+    """Time a job's warm steps on the fast path, in so many cells at once."""
+    precision: Precision = "bf16" if device.type == "cuda" else "fp32"
+    harnesses = [Harness(device, 0, precision, _TRANSFORM, job.learner) for _ in range(cells)]
+    return _drive(harnesses, job, repeats)
+
+
+def _drive(harnesses: list[Harness], job: _Job, repeats: int) -> _Timing:
+    device, cells = harnesses[0].device, len(harnesses)
+    if device.type == "cuda":
+        gc.collect()  # else the last job's memory counts as this one's
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        fast = harnesses[0].precision != "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = fast
+        torch.backends.cudnn.allow_tf32 = fast
+        torch.backends.cudnn.deterministic = fast  # as in a run
+    stopwatch = _Stopwatch(device, cells)
+
+    def work(harness: Harness) -> None:
+        harness.progress = stopwatch
+        job.drive(harness, _Stopwatch.WARM + repeats + 1)
+
+    if cells == 1:  # in the main thread, where Ctrl-C arrives
+        work(harnesses[0])
+    else:
+        _in_threads(work, harnesses, stopwatch.together)
+    return _Timing(
+        milliseconds=stopwatch.milliseconds / repeats / cells,
+        warmup_seconds=sum(harness.warmup_seconds for harness in harnesses),
+        peak_memory_mib=peak_memory(device) / _MIB,
+    )
+
+
+def _in_threads(
+    work: Callable[[Harness], None], harnesses: list[Harness], together: threading.Barrier
+) -> None:
+    """Do the work in a thread for each harness, on a stream of its own, as packed cells do."""
+
+    def alone(harness: Harness) -> None:
+        if harness.device.type == "cuda":
+            torch.cuda.set_device(harness.device)
+            torch.cuda.set_stream(torch.cuda.Stream(harness.device))
+        try:
+            work(harness)
+        except BaseException:
+            together.abort()  # or the others would wait for ever
+            raise
+
+    with ThreadPoolExecutor(len(harnesses)) as pool:
+        threads = [pool.submit(alone, harness) for harness in harnesses]
+    errors = [error for thread in threads if (error := thread.exception())]
+    if errors:  # the one that broke the others' barrier
+        raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
+
+
+def _images(count: int, size: int = _SIZE) -> ImageSet:
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (count, _SIZE, _SIZE, 3), dtype=np.uint8)
+    pixels = random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     return ImageSet(pixels, random.integers(0, _CLASSES, count), _CLASSES)
 
 
@@ -252,4 +465,5 @@ def _ceiling(device: torch.device) -> float:
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        # Not for the whole device, on which another thread may be recording.
+        torch.cuda.current_stream(device).synchronize()

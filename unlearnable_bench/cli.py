@@ -205,6 +205,12 @@ def bench_command(
         typer.Option(metavar="NAME", help="cpu, cuda or cuda:1; default: CUDA where there is one."),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One object.")] = False,
+    growth: Annotated[
+        bool,
+        typer.Option(
+            "--growth", help="How cost grows with samples, steps, size, width, images instead."
+        ),
+    ] = False,
 ) -> None:
     """Time the harness on this device, beside eager fp32 PyTorch in the same run.
 
@@ -213,7 +219,8 @@ def bench_command(
     from unlearnable_bench import console  # noqa: PLC0415
     from unlearnable_bench.environment import pick_device  # noqa: PLC0415
 
-    console.bench(pick_device(device or None), as_json=as_json)
+    show = console.growth if growth else console.bench
+    show(pick_device(device or None), as_json=as_json)
 
 
 @data_app.command("import")

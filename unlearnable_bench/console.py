@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.box import SIMPLE
@@ -14,7 +15,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
 from unlearnable_bench import api, registry
-from unlearnable_bench.bench import CARD, LAPTOP, measure
+from unlearnable_bench.bench import CARD, LAPTOP, Scale, grow, measure
 from unlearnable_bench.environment import describe, device_name
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.executor import Summary
@@ -27,8 +28,9 @@ from unlearnable_bench.reports.table import Entry, tables
 from unlearnable_bench.store import ResultsFolder
 
 _BENCH_COLUMNS = (
-    "batch", "ms", "passes/s", "TFLOP/s", "share", "x eager", "warm-up s",
+    "batch", "cells", "ms", "passes/s", "TFLOP/s", "share", "x eager", "warm-up s", "MiB",
 )  # fmt: skip
+_GROWTH_COLUMNS = ("value", "job", "batch", "ms", "s/epoch", "MiB")
 
 
 @dataclass(frozen=True)
@@ -71,33 +73,49 @@ def run(
 
 def bench(device: torch.device, *, as_json: bool) -> None:
     """Time every job and print the table, or one JSON object."""
-    errors = Console(stderr=True, highlight=False)
-    with errors.status("") as status:
-        scale = CARD if device.type == "cuda" else LAPTOP
+    scale = _bench_scale(device)
+    with Console(stderr=True, highlight=False).status("") as status:
         ceiling, lines = measure(device, scale, status.update)
-    environment = describe(device)
     if as_json:
-        sheet = {"environment": environment, "ceiling_tflops": ceiling}
-        print(json.dumps(sheet | {"measurements": [asdict(line) for line in lines]}, indent=1))  # noqa: T201
+        _print_sheet(device, scale, ceiling_tflops=ceiling, measurements=lines)
         return
-    out = Console(highlight=False)
-    versions = ", ".join(f"{name} {v}" for name, v in environment["packages"].items())
-    out.print(
-        f"{environment['device']}, driver {environment['driver']}, {versions}\n"
-        f"{scale.learner}, 32 px; one large convolution: {ceiling:.3g} TFLOP/s",
-        soft_wrap=True,
-    )
+    out = _bench_heading(device, scale, f"; one large convolution: {ceiling:.3g} TFLOP/s")
     grid = Grid("job", *_BENCH_COLUMNS, box=SIMPLE)
     for line in lines:
         grid.add_row(
             line.job,
             str(line.batch),
+            str(line.cells),
             f"{line.milliseconds:.2f}",
             f"{line.images_per_second:,.0f}",
             f"{line.tflops:.3g}",
             f"{100 * line.share:.0f} %",
             f"{line.eager_ratio:.1f}",
             f"{line.warmup_seconds:.1f}",
+            f"{line.peak_memory_mib:,.0f}",
+        )
+    _print_grid(out, grid)
+
+
+def growth(device: torch.device, *, as_json: bool) -> None:
+    """Time steps along several parameters and print the table, or one JSON object."""
+    scale = _bench_scale(device)
+    with Console(stderr=True, highlight=False).status("") as status:
+        rows = grow(device, scale, status.update)
+    if as_json:
+        _print_sheet(device, scale, growth=rows)
+        return
+    out = _bench_heading(device, scale, "")
+    grid = Grid("parameter", *_GROWTH_COLUMNS, box=SIMPLE)
+    for row in rows:
+        grid.add_row(
+            row.parameter,
+            f"{row.value:,}",
+            row.job,
+            str(row.batch),
+            f"{row.milliseconds:.2f}",
+            "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.2f}",
+            f"{row.peak_memory_mib:,.0f}",
         )
     _print_grid(out, grid)
 
@@ -128,6 +146,29 @@ def print_listing(entries: list[Listed], *, verbose: bool) -> None:
                 f"{option.summary}",
                 markup=False,
             )
+
+
+def _bench_scale(device: torch.device) -> Scale:
+    return CARD if device.type == "cuda" else LAPTOP
+
+
+def _bench_heading(device: torch.device, scale: Scale, more: str) -> Console:
+    """Print what was measured on and with; return where."""
+    environment = describe(device)
+    versions = ", ".join(f"{name} {v}" for name, v in environment["packages"].items())
+    out = Console(highlight=False)
+    out.print(
+        f"{environment['device']}, driver {environment['driver']}, {versions}\n"
+        f"{scale.learner}, 32 px{more}",
+        soft_wrap=True,
+    )
+    return out
+
+
+def _print_sheet(device: torch.device, scale: Scale, **found: Any) -> None:
+    """Print one JSON object: what was found, on what, and with what."""
+    sheet = {"environment": describe(device), "scale": scale} | found
+    print(json.dumps(sheet, default=asdict, indent=1))  # noqa: T201
 
 
 def _show_plan(
