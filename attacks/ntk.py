@@ -143,7 +143,7 @@ def gradient_flow(kernel: Tensor, targets: Tensor, t: float) -> Tensor:
     count, classes = targets.shape
     kernel = kernel + 1e-4 * kernel.diagonal().mean() * torch.eye(count).to(kernel)
     top = torch.cat([-kernel, targets], 1) * (t / targets.numel())
-    flow = torch.linalg.matrix_exp(functional.pad(top, (0, 0, 0, classes)))
+    flow: Tensor = torch.linalg.matrix_exp(functional.pad(top, (0, 0, 0, classes)))
     return flow[:count, count:]
 
 

@@ -104,8 +104,8 @@ def _parts(results: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
                 single.append(group)
         for rho_a, group in pd.concat([part[:0], *single]).groupby("rho_a", sort=False):
             yield "defense", pd.concat([plain[plain["rho_a"] == rho_a], group])
-        for (defense, rho_a), group in shared.groupby(["defense", "rho_a"], sort=False):
-            alike = whole[(whole["defense"] == defense) & (whole["rho_a"] == rho_a)]
+        for (name, radius), group in shared.groupby(["defense", "rho_a"], sort=False):
+            alike = whole[(whole["defense"] == name) & (whole["rho_a"] == radius)]
             yield "protect", pd.concat([group, alike])
 
 
@@ -126,7 +126,7 @@ def _table(axis: str, part: pd.DataFrame, kind: str) -> Table:
         entry = Entry(mean, row[f"{kind}_std"], row["seeds"], best)
         rows.setdefault(name, [None] * len(values))[values.index(row[axis])] = entry
     columns = [f"{100 * v:g} %" for v in values] if axis == "protect" else values
-    return Table(_title(axis, part.iloc[0].to_dict(), kind), axis, columns, rows)
+    return Table(_title(axis, results[0], kind), axis, columns, rows)
 
 
 def _title(axis: str, row: dict[str, Any], kind: str) -> str:

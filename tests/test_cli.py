@@ -572,7 +572,7 @@ def test_list_as_json_is_a_list_of_objects(ubench: Command, kind: str) -> None:
 
 def test_list_verbose_names_options_with_type_default_and_meaning(ubench: Command) -> None:
     text = ubench("list", "attacks", "--verbose").out
-    assert "variant (official|misaligned, default official): " in text
+    assert "variant (official|misaligned|classwise, default official): " in text
     assert "rho_u (radius, default 8/255): radius of the noise, L-infinity" in text
 
 

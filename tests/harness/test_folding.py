@@ -35,7 +35,7 @@ def count(network: nn.Module) -> int:
 @pytest.mark.parametrize("name", learners.names())
 def test_every_learner_computes_the_same(name: str) -> None:
     network = stir(learners.choose(name).plugin.build(10, 32))
-    other = folded(network)
+    other = folded(network, 32)
     assert count(other) == FOLDED[name]
     assert all(module.training for module in network.modules())
     network.eval()
@@ -63,7 +63,7 @@ def norm(channels: int, **options: bool) -> nn.Module:
 )
 def test_each_kind_of_pair(layers: list[nn.Module], folds: int) -> None:
     network = stir(nn.Sequential(*layers))
-    other = folded(network)
+    other = folded(network, 9)
     assert count(other) == folds
     network.eval()
     x = torch.rand(2, 3, 9, 9, dtype=torch.float64)
@@ -83,33 +83,57 @@ class Branching(nn.Module):
         return normed + found
 
 
-class Moody(nn.Module):
-    """Functional dropout, which asks for the mode, and a choice that no tracer can follow."""
+class Twice(nn.Module):
+    """One convolution, and one BatchNorm, of which either is used twice."""
 
-    def __init__(self, *, looks: bool) -> None:
+    def __init__(self, *, convolution: bool) -> None:
         super().__init__()
-        self.convolution, self.norm, self.looks = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), looks
+        self.convolution, self.norm, self.both = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), convolution
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.looks and bool(x.sum() > 0):
-            x = -x
-        return functional.dropout(self.norm(self.convolution(x)), 0.5, self.training)
+        if self.both:
+            x = self.convolution(x)
+        normed: Tensor = self.norm(self.convolution(x))
+        return normed if self.both else self.norm(normed)
 
 
-def test_what_is_read_twice_is_not_folded() -> None:
-    network = stir(Branching())
-    assert folded(network) is network
+class Weighing(nn.Module):
+    """Asks a layer for its weight, which the folded one does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed: Tensor = self.norm(self.convolution(x))
+        return normed * self.convolution.weight.norm()
 
 
-def test_what_cannot_be_traced_stays_as_it_is() -> None:
-    network = Moody(looks=True)
-    assert folded(network) is network
-    assert network.training
+class Moody(nn.Module):
+    """Functional dropout, which asks for the mode; a layer that has two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.first = self.convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.dropout(self.norm(self.first(x)), 0.5, self.training)
 
 
-def test_the_mode_recorded_is_eval() -> None:
-    network = stir(Moody(looks=False))
-    other = folded(network)
+@pytest.mark.parametrize(
+    "network",
+    [Branching(), Twice(convolution=True), Twice(convolution=False), Weighing(), nn.Flatten()],
+    ids=lambda network: type(network).__name__,
+)
+def test_what_cannot_be_folded_stays_as_it_is(network: nn.Module) -> None:
+    assert folded(network, 9) is network
+    assert all(module.training for module in network.modules())
+
+
+def test_modes_and_second_names_are_respected() -> None:
+    network = stir(Moody())
+    other = folded(network, 9)
     assert count(other) == 1
     network.eval()
     x = torch.rand(2, 3, 9, 9, dtype=torch.float64)

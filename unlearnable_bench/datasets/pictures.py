@@ -169,7 +169,7 @@ def _load(
     folder: Path,
     digest: str | None,
 ) -> Data:
-    parts = []
+    parts: list[ImageSet] = []
     for split, part in zip(splits, ("train", "test"), strict=True):
         path, shape = folder / f"{part}.npy", (len(split.files), split.size, split.size, 3)
         try:
@@ -181,7 +181,8 @@ def _load(
             raise _damaged(folder)
         labels = np.array(split.labels, np.int64)
         parts.append(ImageSet(images, labels, len(class_names)))
-    return Data(name, *parts, class_names, transform, digest)
+    train, test = parts
+    return Data(name, train, test, class_names, transform, digest)
 
 
 def _digest(folder: Path) -> str:

@@ -90,7 +90,7 @@ class Harness:
             torch.manual_seed((start[0] << 20) + start[1])
             network = self.learner.build(images.classes, size)
         network = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        model = _InPrecision(network, bf16=self.precision == "bf16")
+        model = _InPrecision(network, size, bf16=self.precision == "bf16")
         if self.device.type == "cuda":
             itemsize = 2 if self.precision == "bf16" else self.dtype.itemsize
             model.at_once = images_at_once(network, size, self.device, itemsize)
@@ -191,10 +191,11 @@ class _InPrecision(nn.Module):
 
     at_once: int = 1 << 30
 
-    def __init__(self, network: nn.Module, *, bf16: bool) -> None:
+    def __init__(self, network: nn.Module, size: int, *, bf16: bool) -> None:
         super().__init__()
         self.network = network
-        self._in_eval = (folded(network),)  # no submodule: its weights are those of the network
+        # In a tuple it is no submodule: its weights are those of the network.
+        self._in_eval = (folded(network, size),)
         self._bf16 = bf16
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from unlearnable_bench.radius import Radius
 
 if TYPE_CHECKING:
     from unlearnable_bench.contract import Defense
+    from unlearnable_bench.harness.checkpoint import Stateful
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,8 @@ def train(
     total = training.total(len(prepared))
     epochs = -(-total // batches.per_epoch)
     accuracies = torch.full((epochs,), float("nan"), dtype=torch.float64)
-    state = {"model": model, "optimizer": optimizer, "random": random, "accuracies": accuracies}
+    state: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "random": random}
+    state["accuracies"] = accuracies
     early = _EarlyStopping(model, harness, validation) if validation else None
     harness.keep(**state, **(early.state() if early else {}))
 

@@ -1,0 +1,95 @@
+"""Every method, defense and learner runs with every other, from the plan to the record."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import random_images
+
+from unlearnable_bench import api, registry
+from unlearnable_bench.plan import make_plan
+from unlearnable_bench.radius import Radius
+
+TINY = {
+    "training.steps": "1",
+    "training.batch_size": "4",
+    "adversarial.pgd_steps": "1",
+    "small-cnn.width": "4",
+    "em.batch_size": "4",
+    "em.rounds": "1",
+    "em.batches": "1",
+    "em.noise_steps": "1",
+    "orthogonal-projection.steps": "2",
+    "ntga.block": "6",
+    "ntga.validation": "3",
+    "rem.steps": "1",
+    "rem.batch_size": "6",
+    "rem.samples": "2",
+    "rem.noise_steps": "1",
+    "rem.attack_steps": "1",
+    "sem.steps": "1",
+    "sem.batch_size": "6",
+    "sem.samples": "2",
+    "sem.noise_steps": "1",
+    "sem.attack_steps": "1",
+    "tap.steps": "1",
+}
+METHODS = [name for name in registry.attacks.names() if name not in {"clean", "file"}]
+# Each takes seconds to build and to train two steps: each once, not with every other.
+LARGE = [name for name in registry.learners.names() if name != "small-cnn"]
+# The others train adversarially as `none` does.
+RADII = dict.fromkeys(("none", "fgsm", "trades", "mart"), "4/255") | {"pgd-l2": "128/255"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    images, test = random_images(12, 32, 3), random_images(3, 32, 3, seed=1)
+    names = np.array(["ant", "bee", "cat"])
+    arrays = {"x_train": images.images, "y_train": images.labels, "class_names": names}
+    np.savez(path, x_test=test.images, y_test=test.labels, **arrays)  # type: ignore[arg-type]
+    return f"npz:{path}"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results") / "grid"
+
+
+def run(data: str, out: Path, **asked: Any) -> None:
+    taken = {*asked["methods"], *asked.get("defenses", []), "small-cnn", "training", "adversarial"}
+    settings = {key: value for key, value in TINY.items() if key.split(".")[0] in taken}
+    noise = out.parent / "noise.npy"
+    if "file" in asked["methods"]:
+        np.save(noise, np.full((12, 32, 32, 3), 3, np.int8))
+        asked["methods"] = [f"file:{noise}" if m == "file" else m for m in asked["methods"]]
+    plan = make_plan(dataset=data, preset="smoke", settings=settings, **asked)
+    summary = api.run(plan, out, device="cpu")
+    assert [f"{f.cell.name}: {f.reason}" for f in summary.failures] == []
+    frame = api.load_records(out, [cell.key for cell in plan.cells])
+    assert len(frame) == len(plan.cells)
+    assert all(math.isfinite(value) for value in frame["test_accuracy"])
+
+
+@pytest.mark.parametrize("defense", [*registry.defenses.names(), "jpeg+cutout+trades"])
+def test_every_defense_takes_every_method(data: str, out: Path, defense: str) -> None:
+    rho_a = [Radius(RADII.get(defense, "0"))]
+    run(data, out, methods=[*METHODS, "file"], defenses=[defense], rho_a=rho_a, clean=False)
+
+
+@pytest.mark.parametrize("learner", LARGE)
+def test_every_learner_learns_from_a_poison_and_resists(data: str, out: Path, learner: str) -> None:
+    radii = [Radius("0"), Radius("4/255")]
+    run(data, out, methods=["random"], learners=[learner], rho_a=radii, clean=False)
+
+
+@pytest.mark.parametrize("learner", LARGE)
+def test_every_learner_makes_noise(data: str, out: Path, learner: str) -> None:
+    run(data, out, methods=["em"], surrogate=learner, clean=False)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_protects_a_part(data: str, out: Path, method: str) -> None:
+    run(data, out, methods=[method], protect=[0.5], protect_classes=["ant", "cat"])
