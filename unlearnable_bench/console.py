@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from unlearnable_bench.environment import describe, device_name
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.executor import Summary
 from unlearnable_bench.growth import FORMATS, draw, grow
-from unlearnable_bench.harness import input_gradient
+from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.options import OptionInfo
 from unlearnable_bench.plan import Cell, Plan
 from unlearnable_bench.presets import load_preset, preset_names
@@ -216,24 +217,31 @@ def _other_axes(plan: Plan) -> str:
 
 
 def _estimate(plan: Plan, device: torch.device) -> str:
-    """Time the surrogate on a few batches and multiply; an upper bound on a GPU."""
+    """Time the first learner's input gradient and multiply.
+
+    On a GPU an upper bound: in the plan's precision, but without compilation, which would take
+    longer than many a plan.
+    """
     passes = plan.image_passes()
     if passes is None:
         return "unknown (an attack does not say what it costs)"
-    cell = plan.cells[0]
-    count = 64 if device.type == "cpu" else 512
-    size = plan.data.test.size
-    model = cell.learner.plugin.build(len(plan.data.class_names), size).to(device)
-    x = torch.rand(count, 3, size, size, device=device)
+    cell, on_gpu = plan.cells[0], device.type == "cuda"
+    count, size = 512 if on_gpu else 64, plan.data.test.size
+    learner, precision = cell.learner.plugin, cell.poison.precision
+    harness = Harness(device, 0, precision, plan.data.transform, learner)
+    model = harness.network(plan.data.train)
+    x = torch.rand(count, 3, size, size, dtype=harness.dtype, device=device)
     y = torch.zeros(count, dtype=torch.int64, device=device)
     seconds = []
-    for _ in range(4):
-        started = time.perf_counter()
-        input_gradient(model, x, y).sum().item()
-        seconds.append(time.perf_counter() - started)
+    # On a CPU nothing is compiled, and asking for it would load the compiler.
+    with torch.compiler.set_stance("force_eager") if on_gpu else nullcontext():
+        for _ in range(4):
+            started = time.perf_counter()
+            input_gradient(model, x, y).sum().item()
+            seconds.append(time.perf_counter() - started)
     total = passes / count * min(seconds)
     text = f"{total / 60:.0f} min" if total > 90 else f"{total:.0f} s"
-    bound = "about" if device.type == "cpu" else "at most about"
+    bound = "at most about" if on_gpu else "about"
     return f"{bound} {text} for the whole plan ({passes:.2g} image passes)"
 
 
