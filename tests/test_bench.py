@@ -41,8 +41,14 @@ TINY = Scale(
 )
 
 
-def test_measures_every_job_beside_the_eager_path() -> None:
-    told: list[str] = []
+def test_measures_every_job_beside_the_eager_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    time_eager, eager, told = bench._time_eager, [], []
+
+    def spied(*args: Any) -> float:
+        eager.append(time_eager(*args))
+        return eager[-1]
+
+    monkeypatch.setattr(bench, "_time_eager", spied)
     ceiling, lines = measure(CPU, TINY, told.append)
     assert [(line.job, line.cells) for line in lines] == [
         ("input gradient", 1),
@@ -54,14 +60,18 @@ def test_measures_every_job_beside_the_eager_path() -> None:
         ("em step", 1),
     ]
     assert len(told) == 1 + 5 + len(lines)
+    # Multiply-adds of small-cnn: three convolutions and the last layer.
+    adds = 9 * (3 * 16 * 16**2 + 16 * 32 * 16**2 + 32 * 64 * 8**2) + 64 * 10
     passes = [1, 1.5, 1.5, 11.5, 11.5, 2 * 3 + 2 + 1, 2 + 1]
-    for line, per_image in zip(lines, passes, strict=True):
+    eagers = [eager[k] for k in (0, 1, 1, 2, 2, 3, 4)]
+    for line, per_image, alone in zip(lines, passes, eagers, strict=True):
         assert line.milliseconds > 0
         assert line.images_per_second == pytest.approx(
             line.batch * per_image * 1e3 / line.milliseconds
         )
         assert line.share == pytest.approx(line.tflops / ceiling)
-        assert 0.02 < line.eager_ratio < 50
+        assert line.tflops == pytest.approx(2 * 2 * adds * line.images_per_second / 1e12)
+        assert line.eager_ratio == pytest.approx(alone / line.milliseconds)
         assert line.warmup_seconds == 0
         assert 50 < line.peak_memory_mib < 20_000
 
@@ -106,6 +116,34 @@ def test_the_value_is_what_the_network_sees(
     assert shape in seen
 
 
+def test_the_value_is_what_is_trained_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(bench, "train", lambda *args: seen.append(args))
+    values = {"training.pgd_steps": (3,), "images": (80,), "small-cnn.width": (4,)}
+    pgd, images, width = growth._growing(bench.replace(TINY, growth=values))
+    for _, _, found in (pgd, images):
+        found.drive(Harness(CPU, 0, "fp32", bench._TRANSFORM, found.learner), 7)
+    ((_, _, _, radius, schedule, _), (_, _, _, none, plain, _)) = seen
+    assert (radius, schedule.pgd_steps, schedule.steps) == (bench.Radius("4/255"), 3, 7)
+    assert (none, plain.batch_size, plain.steps) == (bench.Radius("0"), 8, 7)
+    assert width[2].learner == SmallCNN(width=4)
+
+
+def test_an_epoch_is_timed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but its warm-up, and its last step, in which training evaluates."""
+    steps: list[int] = []
+
+    def drive(harness: Harness, count: int) -> None:
+        steps.append(count)
+        for _ in harness.loop("steps", count):
+            time.sleep(0.001)
+
+    monkeypatch.setattr(growth, "training_job", lambda *_: job(drive))
+    (row,) = growth.grow(CPU, bench.replace(TINY, growth={"images": (60,)}))
+    assert steps == [60]
+    assert row.seconds_per_epoch == pytest.approx(60 * row.milliseconds / 1e3)
+
+
 def job(drive: Callable[[Harness, int], None]) -> Any:
     return bench.Job("sleep", SmallCNN(), 1, 1, drive)
 
@@ -145,15 +183,17 @@ def test_packed_cells_have_networks_of_their_own(monkeypatch: pytest.MonkeyPatch
     network = Harness.network
 
     def spied(harness: Harness, *args: Any) -> nn.Module:
-        built.append((threading.get_ident(), network(harness, *args)))
-        return built[-1][1]
+        model = network(harness, *args)
+        built.append((threading.get_ident(), harness, model))
+        return model
 
     monkeypatch.setattr(Harness, "network", spied)
     learner = SmallCNN(width=4)
     training = bench.training_job(learner, 4, bench.Radius("1/255"), pgd_steps=1)
     bench.time_job(training, CPU, repeats=2, cells=2)
-    assert len({thread for thread, _ in built} - {threading.get_ident()}) == 2
-    assert len({id(found) for _, found in built}) == 2
+    threads, harnesses, models = zip(*built, strict=True)
+    assert len({*threads} - {threading.get_ident()}) == 2
+    assert len({*map(id, harnesses)}) == len({*map(id, models)}) == 2
 
 
 @pytest.mark.parametrize(("kind", "called"), [(bench._Eager, 1), (Harness, 0)])

@@ -228,6 +228,7 @@ def _estimate(plan: Plan, device: torch.device) -> str:
     cell, on_gpu = plan.cells[0], device.type == "cuda"
     count, size = 512 if on_gpu else 64, plan.data.test.size
     learner, precision = cell.learner.plugin, cell.poison.precision
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"  # as in the run
     harness = Harness(device, 0, precision, plan.data.transform, learner)
     model = harness.network(plan.data.train)
     x = torch.rand(count, 3, size, size, dtype=harness.dtype, device=device)
