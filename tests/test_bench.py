@@ -148,9 +148,12 @@ def job(drive: Callable[[Harness, int], None]) -> Any:
     return bench.Job("sleep", SmallCNN(), 1, 1, drive)
 
 
-def test_packed_cells_start_together_and_the_last_one_counts() -> None:
+@pytest.mark.parametrize("cells", [[(0.1, 0.01), (0.0, 0.05)], [(0.1, 0.05), (0.0, 0.01)]])
+def test_packed_cells_start_together_and_the_last_one_counts(
+    cells: list[tuple[float, float]],
+) -> None:
     """Warm-up, and what follows the timed steps, are nobody's time."""
-    lazy = iter([(0.1, 0.01), (0.0, 0.05)])
+    lazy = iter(cells)
 
     def drive(harness: Harness, steps: int) -> None:
         warm, timed = next(lazy)
