@@ -1,0 +1,283 @@
+"""docs/methods.md names every plugin and a command for each path, and the commands reach them.
+
+The table of commands is rendered from the registry; after a change write it anew with
+`python tests/test_methods_doc.py`.
+"""
+
+import re
+import shlex
+import shutil
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from unlearnable_bench import Data, api, console, registry
+from unlearnable_bench.cli import app
+from unlearnable_bench.contract import Defense, Plugin
+from unlearnable_bench.datasets import cache, tiny_imagenet
+from unlearnable_bench.datasets.npz import write_npz
+from unlearnable_bench.datasets.shapes import Shapes
+from unlearnable_bench.harness import Training
+from unlearnable_bench.presets import preset_names
+from unlearnable_bench.registry import Chosen, Registry
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "methods.md"
+BEGIN = "<!-- rendered by tests/test_methods_doc.py -->\n"
+END = "<!-- end -->\n"
+
+PATHS = {
+    "file": "noise.npy",
+    "folder": "pictures",
+    "imagenet-subset": "imagenet",
+    "npz": "mine.npz",
+    "tiny-imagenet": "tiny-imagenet-200",
+}
+COMMANDS = {
+    "attacks": "ubench run --methods {}",
+    "defenses": "ubench run --methods sem --defenses {}",
+    "learners": "ubench run --methods sem --learners {}",
+    "datasets": "ubench run --methods sem --dataset {}",
+    "reports": "ubench report results/shapes-smoke --format {}",
+}
+# What is named in the text but is no choice that the registry could list.
+NAMED = {
+    "rem": ["noise_rho_a=2/255"],
+    "sem": ["noise_rho_a=2/255", "rho_a=0 noise_rho_a=4/255"],
+    "tap": ["restarts=8"],
+    "ntga": ["steps=10", "t=8", "kernel=fnn t=4096", "stride=3"],
+    "sc": ["rho_u=8/255"],
+    "cutmix": ["probability=0.5"],
+    "mart": ["beta=6"],
+}
+OTHERS = {
+    "radii of adversarial training": "--methods sem --rho-a 0,2/255,4/255",
+    "radii of the noise": "--methods rem,sem --rho-u 8/255,16/255",
+    "surrogate other than the learner": "--methods sem --surrogate resnet18 --learners vgg16-bn",
+    "defenses joined": "--methods sem --defenses jpeg+cutout+trades --rho-a 4/255",
+    "defenses side by side": "--methods em,sem --defenses none,grayscale,early-stopping",
+    "shares": "--methods sem --protect 0.2,0.4,0.6,0.8,1",
+    "classes": "--methods sem --dataset shapes --protect-classes disc,ring",
+    "share of classes": "--methods sem --dataset shapes --protect 0.5 --protect-classes disc,ring",
+    "misaligned EM on ImageNet": "--methods em --set em.variant=misaligned "
+    "--dataset imagenet-subset:imagenet --set imagenet-subset.size=224",
+    "arithmetic of the exact reference": "--methods sem --precision fp64",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        path: what the command reaches, in the words of the table.
+        command: the whole command.
+        kind: of the plugin, one of `registry.REGISTRIES`; empty for other rows.
+        name: of the plugin.
+        options: what its options must be.
+    """
+
+    path: str
+    command: str
+    kind: str = ""
+    name: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def built_in(kind: str) -> dict[str, type[Plugin]]:
+    """Return the plugins of this project, without those of other packages."""
+    kinds = registry.REGISTRIES[kind]
+    classes = {name: kinds.get(name) for name in kinds.names()}
+    return {n: c for n, c in classes.items() if c.__module__.startswith("unlearnable_bench.")}
+
+
+def choices(cls: type[Plugin]) -> dict[str, tuple[str, list[str]]]:
+    """Return the default and the other values of each option that has few."""
+    hints, found = typing.get_type_hints(cls), {}
+    for option in cls.options():
+        hint = hints[option.name]
+        if typing.get_origin(hint) is Literal or hint is bool:
+            values = ["False", "True"] if hint is bool else map(str, typing.get_args(hint))
+            others = [v.lower() if hint is bool else v for v in values if v != option.default]
+            found[option.name] = (option.default, others)
+    return found
+
+
+def plugin_rows(kind: str, name: str, cls: type[Plugin]) -> Iterator[Row]:
+    """Yield the row of a plugin as it is, of each other choice, and of each named variant."""
+    command = COMMANDS[kind].format(f"{name}:{PATHS[name]}" if name in PATHS else name)
+    if issubclass(cls, Defense) and (cls.perturb, cls.loss) != (Defense.perturb, Defense.loss):
+        command += " --rho-a 128/255" if name == "pgd-l2" else " --rho-a 4/255"
+    usual = {option: default for option, (default, _) in choices(cls).items()}
+    shown = "".join(f", {option} {default.lower()}" for option, default in usual.items())
+    yield Row(f"`{name}`{shown}", command, kind, name, tuple(usual.items()))
+    variants = [f"{option}={value}" for option, (_, o) in choices(cls).items() for value in o]
+    for variant in [*variants, *NAMED.get(name, [])]:
+        prefix = "" if kind == "reports" else f"{name}."
+        settings = [f"{prefix}{setting}" for setting in variant.split()]
+        path = ", ".join(f"`{name}.{setting}`" for setting in variant.split())
+        options = tuple((o, v) for o, _, v in (s.partition("=") for s in variant.split()))
+        whole = " --set ".join([command, *settings])
+        yield Row(path, whole, kind, name, options)
+
+
+def rows() -> dict[str, list[Row]]:
+    """Return all rows by their heading."""
+    found = {
+        kind: [row for n, cls in built_in(kind).items() for row in plugin_rows(kind, n, cls)]
+        for kind in COMMANDS
+    }
+    presets = [Row(f"`{n}`", f"ubench run --methods sem --preset {n}") for n in preset_names()]
+    others = [Row(path, f"ubench run {arguments}") for path, arguments in OTHERS.items()]
+    return found | {"presets": presets, "settings": others}
+
+
+def rendered() -> str:
+    lines = ["| path | command |", "|---|---|"]
+    for heading, part in rows().items():
+        lines.append(f"| **{heading}** | |")
+        lines += [f"| {row.path} | `{row.command}` |" for row in part]
+    return "\n".join(lines) + "\n"
+
+
+def parts() -> tuple[str, str, str]:
+    """Return the document before, in and after the table of commands."""
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    table, _, after = rest.partition(END)
+    return before, table, after
+
+
+def test_the_table_is_that_of_the_registry() -> None:
+    stale = "docs/methods.md is behind the registry; run python tests/test_methods_doc.py"
+    assert parts()[1] == rendered(), stale
+
+
+def test_the_table_has_each_choice() -> None:
+    commands = parts()[1]
+    for setting in (
+        *("em.variant=misaligned", "em.variant=classwise", "tap.untargeted=true"),
+        *(f"rem.perturbation={arm}" for arm in ("uniform", "gaussian", "none")),
+        *(f"sem.perturbation={arm}" for arm in ("pgd", "gaussian", "none")),
+        *("ntga.kernel=fnn", "randaugment.magnitudes=random", "npz.flip=false", "document=true"),
+    ):
+        assert f" --set {setting}`" in commands
+
+
+@pytest.mark.parametrize("kind", ["attacks", "defenses", "learners", "datasets"])
+def test_the_text_describes_every_plugin(kind: str) -> None:
+    heads = [line for line in parts()[0].splitlines() if line.startswith("### ")]
+    heads += re.findall(r"^\| (`[^|]*)", parts()[0], re.MULTILINE)
+    named = set(re.findall(r"`([a-z0-9-]+)", "\n".join(heads)))
+    assert {*built_in(kind)} <= named
+
+
+def test_the_options_in_the_text_exist() -> None:
+    found = re.findall(r"`(?:--set )?([a-z0-9-]+)\.([a-z_]+)=([^`\s]+)`", "".join(parts()))
+    plugins: dict[str, Any] = {"training": Training, "adversarial": Training}
+    for kind in COMMANDS:
+        plugins |= built_in(kind)
+    assert len(found) > 30
+    for name, option, value in found:
+        plugins[name].configured({option: value}, owner=name)
+
+
+def test_the_numbers_of_parameters_are_those_of_the_networks() -> None:
+    found = dict(re.findall(r"^\| `([a-z0-9-]+)` \| ([0-9,]+) \|", parts()[0], re.MULTILINE))
+    counted = {}
+    for name in built_in("learners"):
+        with torch.device("meta"):
+            network = registry.learners.choose(name).plugin.build(10, 32)
+        counted[name] = f"{sum(p.numel() for p in network.parameters()):,}"
+    assert found == counted
+
+
+def save_picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64)).save(path)
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Data]]:
+    """A folder with a small stand-in of all that the commands name, and data of 32 px."""
+    folder = tmp_path_factory.mktemp("methods")
+    data = Shapes(train=900, test=100).load()  # NTGA needs a block and two fifths of the set
+    write_npz(data, folder / "mine.npz")
+    np.save(folder / "noise.npy", np.zeros(data.train.images.shape, np.int8))
+    for name in ("cifar10", "cifar100", "svhn"):
+        classes = tuple(map(str, range(100))) if name == "cifar100" else data.class_names
+        train, test = (replace(part, classes=len(classes)) for part in (data.train, data.test))
+        write_npz(
+            replace(data, train=train, test=test, class_names=classes), folder / f"{name}.npz"
+        )
+    for k in range(100):
+        for part in ("train", "val"):
+            save_picture(folder / "imagenet" / part / f"n{k:02}" / "0.png")
+    for name in ("ant", "bee"):
+        save_picture(folder / "tiny-imagenet-200" / "train" / name / "images" / "0.png")
+        save_picture(folder / "pictures" / "train" / name / "0.png")
+        save_picture(folder / "pictures" / "test" / name / "0.png")
+    save_picture(folder / "tiny-imagenet-200" / "val" / "images" / "0.png")
+    annotations = folder / "tiny-imagenet-200" / "val" / "val_annotations.txt"
+    annotations.write_text("0.png\tbee\t0\t0\t9\t9\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Shapes, "load", lambda _: data)
+        plan = api.make_plan(methods=["random"], clean=False, settings={"training.steps": "1"})
+        api.run(plan, folder / "results" / "shapes-smoke", device="cpu")
+    yield folder, data
+    shutil.rmtree(folder)  # decoded pictures are large
+
+
+@pytest.fixture
+def chosen(
+    stand_in: tuple[Path, Data], monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, Chosen[Any]]]:
+    """What the commands of a test choose from the registry: kind and plugin."""
+    folder, data = stand_in
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("UBENCH_HOME", str(folder))
+    monkeypatch.setattr(tiny_imagenet, "_COUNTS", (2, 1, 2))
+    for name in ("cifar10", "cifar100", "svhn"):
+        shape = (len(data.train), len(data.test), 32, 100 if name == "cifar100" else 10)
+        monkeypatch.setitem(cache.SHAPES, name, shape)
+    monkeypatch.setattr(Shapes, "load", lambda _: data)
+    monkeypatch.setattr(console, "_estimate", lambda *_: "not timed")
+    found, choose = [], Registry.choose
+
+    def spy(self: Registry[Any], *arguments: Any) -> Chosen[Any]:
+        plugin = choose(self, *arguments)
+        found.append((self.kind, plugin))
+        return plugin
+
+    monkeypatch.setattr(Registry, "choose", spy)
+    return found
+
+
+@pytest.mark.parametrize(
+    "row", [row for part in rows().values() for row in part], ids=lambda row: row.command
+)
+def test_the_command_reaches_its_path(row: Row, chosen: list[tuple[str, Chosen[Any]]]) -> None:
+    program, *arguments = shlex.split(row.command)
+    dry = ["--dry-run"] if arguments[0] == "run" else []
+    result = CliRunner().invoke(app, [*arguments, *dry])
+    assert result.exit_code == 0, result.exception or result.output
+    assert program == "ubench"
+    if row.kind:
+        kind = registry.REGISTRIES[row.kind].kind
+        found = [c.plugin for k, c in chosen if (k, c.name) == (kind, row.name)]
+        assert found
+        for plugin in found:
+            wanted = type(plugin).configured(dict(row.options), owner=row.name)
+            for option, _ in row.options:
+                assert getattr(plugin, option) == getattr(wanted, option)
+
+
+if __name__ == "__main__":
+    before, _, after = parts()
+    DOCUMENT.write_text(before + BEGIN + rendered() + END + after, encoding="utf-8")
