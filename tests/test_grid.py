@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import random_images
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from unlearnable_bench import api, registry
+from unlearnable_bench.harness import capture
 from unlearnable_bench.plan import make_plan
 from unlearnable_bench.radius import Radius
 
@@ -41,6 +46,34 @@ METHODS = [name for name in registry.attacks.names() if name not in {"clean", "f
 LARGE = [name for name in registry.learners.names() if name != "small-cnn"]
 # The others train adversarially as `none` does.
 RADII = dict.fromkeys(("none", "fgsm", "trades", "mart"), "4/255") | {"pgd-l2": "128/255"}
+
+
+# With a mask, these look for its shape on the host.
+INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
+WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal")
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses what would break the recording of a CUDA graph, on a CPU too."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        leaves = [leaf for leaf in tree_leaves((args[1:], kwargs)) if isinstance(leaf, Tensor)]
+        masked = name in INDEXING and any(leaf.dtype == torch.bool for leaf in leaves)
+        if name in WAITING or masked:
+            raise AssertionError(f"{name} in a captured step")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(autouse=True)
+def _captured_steps_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = capture.Captured.__call__
+
+    def watched(self: capture.Captured, *inputs: Tensor) -> Any:
+        with NothingWaits():
+            return plain(self, *inputs)
+
+    monkeypatch.setattr(capture.Captured, "__call__", watched)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def fused(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         if compiled is None:
             _prepare_compiler()
-            compiled = torch.compile(function, dynamic=False)
+            compiled = torch.compile(function, dynamic=False, fullgraph=True)
         return compiled(*args, **kwargs)
 
     return call
