@@ -171,8 +171,8 @@ class _Watch:
 @fused
 def _note(values: Tensor, index: Tensor, step: Tensor, first: Tensor) -> None:
     broken = ~values.isfinite().flatten(1).all(1)
-    # `index[...]` at a position on the device would wait for it.
-    found = torch.stack([step, index.take(broken.int().argmax())])
+    # The first of them; to index at a position that the device knows would wait for it.
+    found = torch.stack([step, torch.where(broken, index, index.amax()).amin()])
     first.copy_(torch.where(broken.any() & (first[0] < 0), found, first))
 
 
