@@ -29,6 +29,7 @@ from unlearnable_bench.harness import (
     sweep,
 )
 from unlearnable_bench.images import Labels
+from unlearnable_bench.radius import step_length
 
 _SHARE = 0.2  # of the images, for the search of class-wise noise
 
@@ -51,9 +52,11 @@ class EM(Attack):
     )
     noise_steps: int | None = option(
         None,
-        "descent steps, each 2 rho_u / noise_steps (classwise rho_u / 10); "
-        "none: 20, misaligned 10, classwise 1",
+        "descent steps; none: 20, misaligned 10, classwise 1",
         minimum=1,
+    )
+    alpha_u: Radius | None = option(
+        None, "length of a descent step; none: 2 rho_u / noise_steps, classwise rho_u / 10"
     )
     batch_size: int | None = option(None, "images in a batch; none: 512, misaligned 128", minimum=1)
     lr: float = option(0.1, "learning rate of the surrogate", minimum=0)
@@ -245,7 +248,9 @@ class EM(Attack):
             The noise, and the last gradient.
         """
         radius = float(self.rho_u)
-        step = radius / 10 if self.variant == "classwise" else 2 * radius / self._noise_steps
+        step = step_length(self.alpha_u, self.rho_u, self._noise_steps)
+        if self.variant == "classwise" and self.alpha_u is None:
+            step = radius / 10
         slope = delta
         for _ in range(self._noise_steps):
             at = (x + delta).clamp(0, 1)

@@ -18,6 +18,7 @@ from unlearnable_bench.harness import (
     refuse_divergence,
     sgd,
 )
+from unlearnable_bench.radius import step_length
 
 Perturbation = Literal["pgd", "uniform", "gaussian", "none"]
 
@@ -37,11 +38,11 @@ class REM(Attack):
     steps: int = option(5000, "updates of the surrogate", minimum=1)
     batch_size: int = option(128, "images in a batch", minimum=1)
     lr: float = option(0.1, "learning rate of the surrogate, /10 at 40 % and 80 %", minimum=0)
-    noise_steps: int = option(
-        10, "descent steps of the noise, each 2 rho_u / noise_steps", minimum=1
-    )
+    noise_steps: int = option(10, "descent steps of the noise", minimum=1)
+    alpha_u: Radius | None = option(None, "length of a descent step; none: 2 rho_u / noise_steps")
     samples: int = option(5, "EOT samples of t per descent step", minimum=1)
-    attack_steps: int = option(10, "PGD steps of delta_a, each 2 rho_a / attack_steps", minimum=1)
+    attack_steps: int = option(10, "PGD steps of delta_a", minimum=1)
+    alpha_a: Radius | None = option(None, "length of a PGD step; none: 2 rho_a / attack_steps")
     perturbation: Perturbation = option("pgd", "of the views in the noise phase")
     noise_rho_a: Radius | None = option(
         None, "radius of that perturbation; none: rho_a, as for the surrogate"
@@ -59,6 +60,7 @@ class REM(Attack):
         def noise_phase(index: Tensor) -> Tensor:
             x, y = harness.unit(pixels[index]), labels[index].repeat(self.samples)
             radius = float(self.rho_u)
+            length = step_length(self.alpha_u, self.rho_u, self.noise_steps)
             delta = random.uniform(*x.shape, low=-radius, high=radius).to(x.dtype)
             for _ in range(self.noise_steps):
                 moved = x + delta
@@ -71,7 +73,7 @@ class REM(Attack):
                 # The clamp lets gradients through at 0 and 1 themselves, as torch did when
                 # the method was published; today's clamp does not.
                 slope = slope * ((moved >= 0) & (moved <= 1))
-                delta = delta - 2 * radius / self.noise_steps * slope.sign()
+                delta = delta - length * slope.sign()
                 delta = delta.clamp(-radius, radius)
             harness.watch(slope, index)
             return (255 * delta).round().clamp(-self.rho_u.levels, self.rho_u.levels).short()
@@ -139,5 +141,5 @@ class REM(Attack):
     def _pgd(
         self, x: Tensor, gradient: Callable[[Tensor], Tensor], radius: Radius, random: Random
     ) -> Tensor:
-        step = 2 * float(radius) / self.attack_steps
+        step = step_length(self.alpha_a, radius, self.attack_steps)
         return pgd(x, gradient, float(radius), step, self.attack_steps, random)

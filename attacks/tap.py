@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
 from unlearnable_bench.harness import central_view, input_gradient, random_transform, sweep
+from unlearnable_bench.radius import step_length
 from unlearnable_bench.surrogate import clean_network
 
 
@@ -24,7 +25,8 @@ class TAP(Attack):
     uses_clean_network: ClassVar[bool] = True
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
-    steps: int = option(250, "PGD steps, each 2 rho_u / steps", minimum=1)
+    steps: int = option(250, "PGD steps", minimum=1)
+    alpha_u: Radius | None = option(None, "length of a step; none: 2 rho_u / steps")
     untargeted: bool = option(False, "away from the true label instead of towards the next one")
     restarts: int = option(1, "the best of so many noises for the whole set is kept", minimum=1)
     batch_size: int = option(500, "images at once; no influence on the noise", minimum=1)
@@ -35,7 +37,7 @@ class TAP(Attack):
         pixels, labels = harness.tensors(images)
         targets = labels if self.untargeted else (labels + 1) % images.classes
         sign = 1 if self.untargeted else -1
-        radius = float(self.rho_u)
+        radius, length = float(self.rho_u), step_length(self.alpha_u, self.rho_u, self.steps)
         random = harness.random("generation")
         visits = list(sweep(len(images), self.batch_size, harness.device))
         size = len(visits[0][0])
@@ -53,8 +55,7 @@ class TAP(Attack):
             slope = torch.autograd.grad(views, clipped, input_gradient(model, views, y))[0]
             slope = slope * ((moved >= 0) & (moved <= 1))
             harness.watch(slope, index)
-            step = 2 * radius / self.steps
-            delta.copy_((delta + sign * step * slope.sign()).clamp(-radius, radius))
+            delta.copy_((delta + sign * length * slope.sign()).clamp(-radius, radius))
 
         captured = harness.capture(step)
         for k in harness.loop("attack", self.restarts * len(visits)):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as vision
 
-from unlearnable_bench import ImageSet, Random, ResizedCrop, Transform
+from unlearnable_bench import ImageSet, Radius, Random, ResizedCrop, Transform
 from unlearnable_bench.harness import ShuffledBatches
 
 
@@ -146,14 +146,21 @@ def into_ball_and_box(moved: Tensor, centre: Tensor, radius: float) -> Tensor:
 
 
 def ascend(
-    network: nn.Module, x: Tensor, y: Tensor, start: Tensor, radius: float, steps: int
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    start: Tensor,
+    radius: float,
+    steps: int,
+    length: Radius | None = None,
 ) -> Tensor:
-    """PGD: steps of 2 radius / steps up the sign of the gradient."""
+    """PGD: steps of 2 radius / steps (or of a given length) up the sign of the gradient."""
     found = [into_ball_and_box(x[i] + start[i], x[i], radius) for i in range(len(x))]
     for _ in range(steps):
         slopes = slope_at(network, torch.stack(found), y)
         for i in range(len(x)):
-            moved = found[i] + 2 * radius / steps * slopes[i].sign()
+            step = 2 * radius / steps if length is None else float(length)
+            moved = found[i] + step * slopes[i].sign()
             found[i] = into_ball_and_box(moved, x[i], radius)
     return torch.stack(found)
 
@@ -246,6 +253,7 @@ def em_official(network: nn.Module, images: ImageSet, options: Any) -> tuple[np.
     pixels, labels = pixels_of(images)
     count = len(images)
     radius, steps = float(options.rho_u), options.noise_steps or 20
+    length = 2 * radius / steps if options.alpha_u is None else float(options.alpha_u)
     size = min(options.batch_size or 512, count)
     optimizer = SGD(network)
     eta = torch.zeros_like(pixels)
@@ -260,7 +268,7 @@ def em_official(network: nn.Module, images: ImageSet, options: Any) -> tuple[np.
             adversarial = (x + eta[i]).clamp(0, 1)
             for _ in range(steps):
                 slope = slope_at(network, adversarial[None], labels[i : i + 1])[0]
-                adversarial = adversarial - 2 * radius / steps * slope.sign()
+                adversarial = adversarial - length * slope.sign()
                 eta[i] = (adversarial - x).clamp(-radius, radius)
                 adversarial = (x + eta[i]).clamp(0, 1)
         network.eval()
@@ -285,6 +293,7 @@ def em_classwise(
     size = min(options.batch_size or 512, count)
     optimizer = SGD(network)
     eta = torch.zeros_like(pixels[: images.classes])
+    step = radius / 10 if options.alpha_u is None else float(options.alpha_u)
     subset = Random(seed, "subset").permutation(count).tolist()[: count // 5]
     small = min(options.batch_size or 512, len(subset))
     updates, rounds, error = 0, 0, 1.0
@@ -309,7 +318,7 @@ def em_classwise(
                 delta = eta[label]
                 for _ in range(options.noise_steps or 1):
                     slope = slope_at(network, adversarial[None], labels[i : i + 1])[0]
-                    adversarial = adversarial - radius / 10 * slope.sign()
+                    adversarial = adversarial - step * slope.sign()
                     delta = (adversarial - x).clamp(-radius, radius)
                     adversarial = (x + delta).clamp(0, 1)
                 members.setdefault(label, []).append(delta)
@@ -339,6 +348,7 @@ def em_misaligned(
     pixels, labels = pixels_of(images)
     count = len(images)
     radius, steps = float(options.rho_u), options.noise_steps or 10
+    length = 2 * radius / steps if options.alpha_u is None else float(options.alpha_u)
     random = Random(seed, "generation")
     size = min(options.batch_size or 128, count)
     batches = ShuffledBatches(count, size, seed, "generation order", torch.device("cpu"))
@@ -351,7 +361,7 @@ def em_misaligned(
         found = into_ball_and_box(x + draw_uniform(tuple(x.shape), radius, random), x, radius)
         for _ in range(steps):
             slopes = slope_at(network, found, labels[batch])
-            found = into_ball_and_box(found - 2 * radius / steps * slopes.sign(), x, radius)
+            found = into_ball_and_box(found - length * slopes.sign(), x, radius)
         return x, found - x
 
     for k in range(options.steps):
@@ -437,14 +447,17 @@ def _robust(  # noqa: C901 - in one piece, to be read beside the paper
                 seen = [views[row].of((x[k] + delta[k]).clamp(0, 1)) for k, row in enumerate(rows)]
                 at = torch.stack(seen)
                 if extra is not None and perturbation == "pgd":
-                    at = ascend(network, at, y, extra[rows], noise_rho_a, options.attack_steps)
+                    lengths = (options.attack_steps, options.alpha_a)
+                    at = ascend(network, at, y, extra[rows], noise_rho_a, *lengths)
                 elif extra is not None:
                     at = (at + extra[rows]).clamp(0, 1)
                 slopes = slope_at(network, at, y)
                 for k, row in enumerate(rows):
                     moved = x[k] + delta[k]
                     total[k] += views[row].adjoint(slopes[k], moved) * clamp_slope(moved)
-            delta = (delta - 2 * rho_u / options.noise_steps * total.sign()).clamp(-rho_u, rho_u)
+            given, usual = options.alpha_u, 2 * rho_u / options.noise_steps
+            length = usual if given is None else float(given)
+            delta = (delta - length * total.sign()).clamp(-rho_u, rho_u)
         return quantised(delta, options.rho_u.levels)
 
     for step in range(options.steps):
@@ -457,7 +470,8 @@ def _robust(  # noqa: C901 - in one piece, to be read beside the paper
         x = torch.stack(seen)
         if rho_a:
             start = draw_uniform(tuple(x.shape), rho_a, random)
-            x = ascend(network, x, labels[batch], start, rho_a, options.attack_steps)
+            lengths = (options.attack_steps, options.alpha_a)
+            x = ascend(network, x, labels[batch], start, rho_a, *lengths)
         optimizer.step(x, labels[batch], stepped_lr(options.lr, step, options.steps))
     for batch, new in windows(count, size):
         found = noise_step(batch)
@@ -542,7 +556,9 @@ def tap(
                 for k in range(size):
                     moved = x[k] + delta[k]
                     slope = views[k].adjoint(slopes[k], moved) * clamp_slope(moved)
-                    moved = delta[k] + sign * 2 * radius / options.steps * slope.sign()
+                    given, usual = options.alpha_u, 2 * radius / options.steps
+                    length = usual if given is None else float(given)
+                    moved = delta[k] + sign * length * slope.sign()
                     delta[k] = moved.clamp(-radius, radius)
             network.eval()
             with torch.no_grad():

@@ -49,9 +49,13 @@ COMMANDS = {
 }
 # What is named in the text but is no choice that the registry could list.
 NAMED = {
-    "rem": ["noise_rho_a=2/255"],
+    "em": ["noise_steps=5 alpha_u=1.6/255"],
+    "rem": [
+        "noise_rho_a=2/255",
+        "noise_steps=7 alpha_u=2/255 attack_steps=7 alpha_a=1/255 samples=4 steps=3000",
+    ],
     "sem": ["noise_rho_a=2/255", "rho_a=0 noise_rho_a=4/255"],
-    "tap": ["restarts=8"],
+    "tap": ["alpha_u=0.4/255", "untargeted=true alpha_u=0.4/255", "restarts=8"],
     "ntga": ["steps=10", "t=8", "kernel=fnn t=4096", "stride=3"],
     "sc": ["rho_u=8/255"],
     "cutmix": ["probability=0.5"],

@@ -179,6 +179,15 @@ def test_a_preset_sets_schedules_attacks_and_learners(data: str) -> None:
     assert (smoke["steps"], smoke["samples"]) == (400, 2)
 
 
+def test_an_option_that_is_none_is_no_part_of_the_key(data: str) -> None:
+    """So that results outlive a version that adds one."""
+    chosen = only(data).poison.attack
+    assert chosen.plugin.used()["noise_rho_a"] is None
+    assert None not in chosen.identity()["options"].values()
+    other = only(data, settings={"sem.noise_rho_a": "4/255"})
+    assert other.key != only(data).key
+
+
 def test_settings_override_presets_for_the_schedules_that_they_name(data: str) -> None:
     both = [Radius("0"), Radius("4/255")]
 

@@ -55,7 +55,12 @@ class Configurable:
             if "summary" not in field.metadata:
                 raise UserError(f"{cls.__name__}.{field.name} must be declared with option(...)")
         return [
-            OptionInfo(f.name, _spell(hints[f.name]), str(f.default), f.metadata["summary"])
+            OptionInfo(
+                f.name,
+                _spell(hints[f.name]),
+                "none" if f.default is None else str(f.default),
+                f.metadata["summary"],
+            )
             for f in dataclasses.fields(cls)
         ]
 

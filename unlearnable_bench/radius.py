@@ -63,3 +63,11 @@ class Radius:
 
     def __str__(self) -> str:
         return self.text
+
+
+def step_length(given: Radius | None, radius: Radius, steps: int) -> float:
+    """Return the length of a step: as given, else so that all of them cross the ball.
+
+    2 radius / steps is the rule of the REM and SEM code.
+    """
+    return 2 * float(radius) / steps if given is None else float(given)

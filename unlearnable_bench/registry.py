@@ -42,11 +42,9 @@ class Chosen(Generic[T]):
 
     def identity(self) -> dict[str, Any]:
         """Return what determines the plugin's behaviour; part of the keys of results."""
-        identity = {
-            "name": self.name,
-            "version": self.plugin.version,
-            "options": self.plugin.used(),
-        }
+        # An option that is none says nothing: one that is new finds the old results.
+        options = {name: value for name, value in self.plugin.used().items() if value is not None}
+        identity = {"name": self.name, "version": self.plugin.version, "options": options}
         extra = {"source": self.source, "fingerprint": self.plugin.fingerprint()}
         return identity | {name: value for name, value in extra.items() if value}
 

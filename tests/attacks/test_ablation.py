@@ -28,6 +28,7 @@ ARMS = [
         {"noise_rho_a": Radius("0")},
         {"noise_rho_a": Radius("2/255")},
         {"noise_rho_a": Radius("2/255"), "rho_a": Radius("0")},
+        {"noise_rho_a": Radius("2/255"), "alpha_a": Radius("0.5/255")},
     )
 ]
 

@@ -44,6 +44,8 @@ BASE: dict[str, Any] = {
         ({"samples": 5}, {}),
         ({"attack_steps": 1}, {}),
         ({"attack_steps": 4}, {}),
+        ({"alpha_u": Radius("1/255")}, {}),
+        ({"alpha_a": Radius("1/255")}, {}),
         ({}, {"pad": 0}),
         ({}, {"flip": False}),
         ({}, {"pad": 3}),
