@@ -29,7 +29,6 @@ from unlearnable_bench.harness import (
     sweep,
 )
 from unlearnable_bench.images import Labels
-from unlearnable_bench.radius import step_length
 
 _SHARE = 0.2  # of the images, for the search of class-wise noise
 
@@ -248,9 +247,9 @@ class EM(Attack):
             The noise, and the last gradient.
         """
         radius = float(self.rho_u)
-        step = step_length(self.alpha_u, self.rho_u, self._noise_steps)
-        if self.variant == "classwise" and self.alpha_u is None:
-            step = radius / 10
+        # A class-wise step is rho_u / 10 for any number of them.
+        usual = 20 if self.variant == "classwise" else self._noise_steps
+        step = self.rho_u.step(usual, self.alpha_u)
         slope = delta
         for _ in range(self._noise_steps):
             at = (x + delta).clamp(0, 1)

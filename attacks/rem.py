@@ -18,7 +18,6 @@ from unlearnable_bench.harness import (
     refuse_divergence,
     sgd,
 )
-from unlearnable_bench.radius import step_length
 
 Perturbation = Literal["pgd", "uniform", "gaussian", "none"]
 
@@ -60,7 +59,7 @@ class REM(Attack):
         def noise_phase(index: Tensor) -> Tensor:
             x, y = harness.unit(pixels[index]), labels[index].repeat(self.samples)
             radius = float(self.rho_u)
-            length = step_length(self.alpha_u, self.rho_u, self.noise_steps)
+            length = self.rho_u.step(self.noise_steps, self.alpha_u)
             delta = random.uniform(*x.shape, low=-radius, high=radius).to(x.dtype)
             for _ in range(self.noise_steps):
                 moved = x + delta
@@ -141,5 +140,5 @@ class REM(Attack):
     def _pgd(
         self, x: Tensor, gradient: Callable[[Tensor], Tensor], radius: Radius, random: Random
     ) -> Tensor:
-        step = step_length(self.alpha_a, radius, self.attack_steps)
+        step = radius.step(self.attack_steps, self.alpha_a)
         return pgd(x, gradient, float(radius), step, self.attack_steps, random)

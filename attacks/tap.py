@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
 from unlearnable_bench.harness import central_view, input_gradient, random_transform, sweep
-from unlearnable_bench.radius import step_length
 from unlearnable_bench.surrogate import clean_network
 
 
@@ -37,7 +36,7 @@ class TAP(Attack):
         pixels, labels = harness.tensors(images)
         targets = labels if self.untargeted else (labels + 1) % images.classes
         sign = 1 if self.untargeted else -1
-        radius, length = float(self.rho_u), step_length(self.alpha_u, self.rho_u, self.steps)
+        radius, length = float(self.rho_u), self.rho_u.step(self.steps, self.alpha_u)
         random = harness.random("generation")
         visits = list(sweep(len(images), self.batch_size, harness.device))
         size = len(visits[0][0])

@@ -32,8 +32,7 @@ class PGDL2(Defense):
         the length of a step is that of the L-infinity ball here. Each step is projected
         to the ball, then clipped to [0, 1], which does not leave the ball.
         """
-        x, radius = x.detach(), float(rho_a)
-        step = 2 * radius / steps
+        x, radius, step = x.detach(), float(rho_a), rho_a.step(steps)
         direction = _unit(random.normal(*x.shape).to(x.dtype))
         norm = random.uniform(len(x), 1, 1, 1, high=radius).to(x.dtype)
         adversarial = (x + norm * direction).clamp(0, 1)

@@ -145,6 +145,10 @@ def into_ball_and_box(moved: Tensor, centre: Tensor, radius: float) -> Tensor:
     return moved.clamp(0, 1)
 
 
+def length_of(given: Radius | None, usual: float) -> float:
+    return usual if given is None else float(given)
+
+
 def ascend(
     network: nn.Module,
     x: Tensor,
@@ -159,8 +163,7 @@ def ascend(
     for _ in range(steps):
         slopes = slope_at(network, torch.stack(found), y)
         for i in range(len(x)):
-            step = 2 * radius / steps if length is None else float(length)
-            moved = found[i] + step * slopes[i].sign()
+            moved = found[i] + length_of(length, 2 * radius / steps) * slopes[i].sign()
             found[i] = into_ball_and_box(moved, x[i], radius)
     return torch.stack(found)
 
@@ -253,7 +256,7 @@ def em_official(network: nn.Module, images: ImageSet, options: Any) -> tuple[np.
     pixels, labels = pixels_of(images)
     count = len(images)
     radius, steps = float(options.rho_u), options.noise_steps or 20
-    length = 2 * radius / steps if options.alpha_u is None else float(options.alpha_u)
+    length = length_of(options.alpha_u, 2 * radius / steps)
     size = min(options.batch_size or 512, count)
     optimizer = SGD(network)
     eta = torch.zeros_like(pixels)
@@ -293,7 +296,7 @@ def em_classwise(
     size = min(options.batch_size or 512, count)
     optimizer = SGD(network)
     eta = torch.zeros_like(pixels[: images.classes])
-    step = radius / 10 if options.alpha_u is None else float(options.alpha_u)
+    step = length_of(options.alpha_u, radius / 10)
     subset = Random(seed, "subset").permutation(count).tolist()[: count // 5]
     small = min(options.batch_size or 512, len(subset))
     updates, rounds, error = 0, 0, 1.0
@@ -348,7 +351,7 @@ def em_misaligned(
     pixels, labels = pixels_of(images)
     count = len(images)
     radius, steps = float(options.rho_u), options.noise_steps or 10
-    length = 2 * radius / steps if options.alpha_u is None else float(options.alpha_u)
+    length = length_of(options.alpha_u, 2 * radius / steps)
     random = Random(seed, "generation")
     size = min(options.batch_size or 128, count)
     batches = ShuffledBatches(count, size, seed, "generation order", torch.device("cpu"))
@@ -423,6 +426,7 @@ def _robust(  # noqa: C901 - in one piece, to be read beside the paper
     count = len(images)
     rho_u, rho_a = float(options.rho_u), float(options.rho_a)
     noise_rho_a = rho_a if options.noise_rho_a is None else float(options.noise_rho_a)
+    pgd = (options.attack_steps, options.alpha_a)
     random = Random(seed, "generation")
     size = min(options.batch_size, count)
     batches = ShuffledBatches(count, size, seed, "generation order", torch.device("cpu"))
@@ -447,16 +451,14 @@ def _robust(  # noqa: C901 - in one piece, to be read beside the paper
                 seen = [views[row].of((x[k] + delta[k]).clamp(0, 1)) for k, row in enumerate(rows)]
                 at = torch.stack(seen)
                 if extra is not None and perturbation == "pgd":
-                    lengths = (options.attack_steps, options.alpha_a)
-                    at = ascend(network, at, y, extra[rows], noise_rho_a, *lengths)
+                    at = ascend(network, at, y, extra[rows], noise_rho_a, *pgd)
                 elif extra is not None:
                     at = (at + extra[rows]).clamp(0, 1)
                 slopes = slope_at(network, at, y)
                 for k, row in enumerate(rows):
                     moved = x[k] + delta[k]
                     total[k] += views[row].adjoint(slopes[k], moved) * clamp_slope(moved)
-            given, usual = options.alpha_u, 2 * rho_u / options.noise_steps
-            length = usual if given is None else float(given)
+            length = length_of(options.alpha_u, 2 * rho_u / options.noise_steps)
             delta = (delta - length * total.sign()).clamp(-rho_u, rho_u)
         return quantised(delta, options.rho_u.levels)
 
@@ -470,8 +472,7 @@ def _robust(  # noqa: C901 - in one piece, to be read beside the paper
         x = torch.stack(seen)
         if rho_a:
             start = draw_uniform(tuple(x.shape), rho_a, random)
-            lengths = (options.attack_steps, options.alpha_a)
-            x = ascend(network, x, labels[batch], start, rho_a, *lengths)
+            x = ascend(network, x, labels[batch], start, rho_a, *pgd)
         optimizer.step(x, labels[batch], stepped_lr(options.lr, step, options.steps))
     for batch, new in windows(count, size):
         found = noise_step(batch)
@@ -556,8 +557,7 @@ def tap(
                 for k in range(size):
                     moved = x[k] + delta[k]
                     slope = views[k].adjoint(slopes[k], moved) * clamp_slope(moved)
-                    given, usual = options.alpha_u, 2 * radius / options.steps
-                    length = usual if given is None else float(given)
+                    length = length_of(options.alpha_u, 2 * radius / options.steps)
                     moved = delta[k] + sign * length * slope.sign()
                     delta[k] = moved.clamp(-radius, radius)
             network.eval()

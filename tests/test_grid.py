@@ -58,8 +58,8 @@ class NothingWaits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        leaves = [leaf for leaf in tree_leaves((args[1:], kwargs)) if isinstance(leaf, Tensor)]
-        masked = name in INDEXING and any(leaf.dtype == torch.bool for leaf in leaves)
+        masks = [leaf for leaf in tree_leaves(args[1:2]) if getattr(leaf, "dtype", 0) == torch.bool]
+        masked = name in INDEXING and masks
         if name in WAITING or masked:
             raise AssertionError(f"{name} in a captured step")
         return func(*args, **(kwargs or {}))

@@ -128,10 +128,8 @@ class Defense(Plugin):
             steps: number of ascent steps.
             random: where draws come from.
         """
-        radius = float(rho_a)
-        return pgd(
-            x, lambda at: input_gradient(model, at, y), radius, 2 * radius / steps, steps, random
-        )
+        radius, step = float(rho_a), rho_a.step(steps)
+        return pgd(x, lambda at: input_gradient(model, at, y), radius, step, steps, random)
 
     def loss(self, model: nn.Module, x: Tensor, perturbed: Tensor, y: Tensor) -> Tensor:
         """Return the training loss, a scalar: mean cross-entropy on the perturbed batch.

@@ -46,6 +46,13 @@ class Radius:
         """The largest change of an 8-bit pixel value that the radius allows."""
         return int(self.value * 255)
 
+    def step(self, steps: int, given: "Radius | None" = None) -> float:
+        """Return the length of a step: as given, else so that all of them cross the ball.
+
+        2 rho / steps is the rule of the REM and SEM code.
+        """
+        return 2 * float(self) / steps if given is None else float(given)
+
     def __float__(self) -> float:
         return float(self.value)
 
@@ -63,11 +70,3 @@ class Radius:
 
     def __str__(self) -> str:
         return self.text
-
-
-def step_length(given: Radius | None, radius: Radius, steps: int) -> float:
-    """Return the length of a step: as given, else so that all of them cross the ball.
-
-    2 radius / steps is the rule of the REM and SEM code.
-    """
-    return 2 * float(radius) / steps if given is None else float(given)
