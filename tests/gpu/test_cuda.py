@@ -217,13 +217,18 @@ def test_the_whole_command_runs_on_the_first_device(tmp_path: Path) -> None:
 
 
 def test_packed_cells_have_the_results_of_cells_alone(tmp_path: Path) -> None:
-    settings = {"training.steps": "30", "em.rounds": "2", "sem.steps": "8", "sem.noise_steps": "2"}
+    """Long enough for their graphs to be replayed at once, most of the time."""
+    settings = {"training.steps": "200", "em.rounds": "2", "sem.steps": "20"}
     asked = make_plan(
         methods=["em", "sem"], rho_a=[Radius("0"), Radius("4/255")], settings=settings
     )
-    for pack in (1, 2, 3):
+    for pack in (1, 4, 6):
         assert not api.run(asked, tmp_path / str(pack), device=CUDA, pack=pack).failures
-    alone, *packed = (api.load_records(tmp_path / str(pack)) for pack in (1, 2, 3))
-    for frame in packed:
-        accuracy = frame.set_index("key")["test_accuracy"]
-        assert accuracy.to_dict() == alone.set_index("key")["test_accuracy"].to_dict()
+    alone, *packed = (_accuracies(tmp_path / str(pack)) for pack in (1, 4, 6))
+    for accuracies in packed:
+        assert accuracies == alone
+
+
+def _accuracies(folder: Path) -> dict[str, dict[str, float]]:
+    frame = api.load_records(folder).set_index("key")
+    return {name: frame[name].to_dict() for name in ("test_accuracy", "train_accuracy")}

@@ -105,11 +105,11 @@ class Captured:
         return self._outputs
 
     def _warm_up(self, inputs: tuple[Tensor, ...]) -> Any:
-        torch.cuda.synchronize(self._device)
-        started = time.perf_counter()
         if not self._inputs:
             self._inputs = tuple(x.clone() for x in inputs)
         self._take(inputs)
+        torch.cuda.synchronize(self._device)
+        started = time.perf_counter()
         if self._calls < self.WARM_CALLS:
             self._calls += 1
             # A graph must not be warmed up on the default stream.
@@ -127,7 +127,8 @@ class Captured:
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode=_error_mode()):
+            stream = _stream(self._device)
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode=_error_mode()):
                 self._outputs = self._step(*self._inputs)
         except torch.OutOfMemoryError:
             raise
@@ -145,6 +146,22 @@ class Captured:
                     f"now {list(given.shape)}; capture a second one"
                 )
             static.copy_(given)
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream to warm up and record on: the current one, if it is not the default.
+
+    cuBLAS keeps one workspace for each stream that it is recorded on. Graphs recorded on
+    one stream share it, so they may only be replayed on one stream too: packed cells whose
+    graphs had a stream in common would spoil each other's sums.
+    """
+    current = torch.cuda.current_stream(device)
+    return _side_stream(device) if current == torch.cuda.default_stream(device) else current
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 def _error_mode() -> str:
