@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from unlearnable_bench import registry
 from unlearnable_bench.contract import Learner
 from unlearnable_bench.environment import peak_memory
 from unlearnable_bench.harness import Harness, Training, input_gradient, train
+from unlearnable_bench.harness.capture import wait
 from unlearnable_bench.images import ImageSet, Transform
 from unlearnable_bench.radius import Radius
 
@@ -148,15 +149,10 @@ class Job:
 class _Eager(Harness):
     """The harness without its fast path: what plain PyTorch does."""
 
+    folds = False
+
     def capture(self, step: Callable[..., Any]) -> Any:
         return step
-
-    def network(
-        self, images: ImageSet, stream: str = "surrogate", size: int | None = None
-    ) -> nn.Module:
-        model: Any = super().network(images, stream, size)
-        model._in_eval = (model.network,)  # noqa: SLF001 - BatchNorm is not folded
-        return model  # type: ignore[no-any-return]
 
 
 class _Stopwatch:
@@ -176,7 +172,7 @@ class _Stopwatch:
             yield step
             # The last step is left out: training evaluates in it.
             if len(self._stamps) < 2 and step + 1 in (WARM_STEPS, total - 1):
-                _wait(self._device)
+                wait(self._device)
                 self.together.wait()
 
     @property
@@ -385,16 +381,10 @@ def _ceiling(device: torch.device) -> float:
     best = float("inf")
     with torch.no_grad():
         for _ in range(5):
-            _wait(device)
+            wait(device)
             started = time.perf_counter()
             for _ in range(10):
                 layer(x)
-            _wait(device)
+            wait(device)
             best = min(best, (time.perf_counter() - started) / 10)
     return operations / best / 1e12
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        # Not for the whole device, on which another thread may be recording.
-        torch.cuda.current_stream(device).synchronize()

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from unlearnable_bench.environment import describe, peak_memory
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness import Harness, Random, accuracy, train
+from unlearnable_bench.harness import Harness, Network, Random, accuracy, train
 from unlearnable_bench.harness.capture import EXCLUSIVE
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Progress, Silent
@@ -328,7 +327,7 @@ def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet
     return poisoned.subset(np.sort(order[held:])), clean.subset(order[:held])
 
 
-def _protected_accuracy(cell: Cell, model: nn.Module, harness: Harness) -> float | None:
+def _protected_accuracy(cell: Cell, model: Network, harness: Harness) -> float | None:
     """Return the accuracy on the test images of the protected classes, where only some are."""
     test, classes = cell.poison.data.test, cell.protection.classes
     of_these = np.flatnonzero(np.isin(test.labels, classes))

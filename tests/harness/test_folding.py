@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from unlearnable_bench import Learner
 from unlearnable_bench.harness import frozen, input_gradient
-from unlearnable_bench.harness.folding import _Folded, folded
+from unlearnable_bench.harness.folding import Folded
 from unlearnable_bench.registry import learners
 
 FOLDED = {"resnet18": 20, "resnet50": 53, "vgg16-bn": 13, "densenet121": 59, "wrn-34-10": 16}
@@ -28,15 +28,18 @@ def stir(network: nn.Module) -> nn.Module:
     return network.double()
 
 
-def count(network: nn.Module) -> int:
-    return sum(isinstance(module, _Folded) for module in network.modules())
+def folded(network: nn.Module, size: int) -> Folded:
+    """Return the network as eval mode computes it, ready."""
+    other = Folded(network, size, torch.float64)
+    other.refresh()
+    return other
 
 
 @pytest.mark.parametrize("name", learners.names())
 def test_every_learner_computes_the_same(name: str) -> None:
     network = stir(learners.choose(name).plugin.build(10, 32))
     other = folded(network, 32)
-    assert count(other) == FOLDED[name]
+    assert len(other.layers) == FOLDED[name]
     assert all(module.training for module in network.modules())
     network.eval()
     x = torch.rand(2, 3, 32, 32, dtype=torch.float64)
@@ -64,7 +67,7 @@ def norm(channels: int, **options: bool) -> nn.Module:
 def test_each_kind_of_pair(layers: list[nn.Module], folds: int) -> None:
     network = stir(nn.Sequential(*layers))
     other = folded(network, 9)
-    assert count(other) == folds
+    assert len(other.layers) == folds
     network.eval()
     x = torch.rand(2, 3, 9, 9, dtype=torch.float64)
     torch.testing.assert_close(other(x), network(x), rtol=1e-12, atol=1e-12)
@@ -127,14 +130,14 @@ class Moody(nn.Module):
     ids=lambda network: type(network).__name__,
 )
 def test_what_cannot_be_folded_stays_as_it_is(network: nn.Module) -> None:
-    assert folded(network, 9) is network
+    assert not Folded(network, 9, torch.float64).layers
     assert all(module.training for module in network.modules())
 
 
 def test_modes_and_second_names_are_respected() -> None:
     network = stir(Moody())
     other = folded(network, 9)
-    assert count(other) == 1
+    assert len(other.layers) == 1
     network.eval()
     x = torch.rand(2, 3, 9, 9, dtype=torch.float64)
     torch.testing.assert_close(other(x), network(x), rtol=1e-12, atol=1e-12)
@@ -161,11 +164,88 @@ def test_it_follows_every_update_and_adds_no_weights(learner: Learner) -> None:
     assert len(list(model.parameters())) == len(list(model.network.parameters()))
 
 
-def test_it_compiles_whole() -> None:
-    harness = make_harness("fp32", learner=learners.choose("resnet18").plugin)
-    model = harness.network(random_images(4, size=16))
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    x = torch.rand(4, 3, 16, 16)
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
+def test_both_forms_compile_whole(name: str) -> None:
+    model = make_harness("fp32", learner=learners.choose(name).plugin).network(random_images(4, 32))
+    x = torch.rand(4, 3, 32, 32, requires_grad=True)
     with frozen(model):
-        torch.testing.assert_close(compiled(x), model(x))
-    torch.testing.assert_close(compiled(x).shape, model(x).shape)
+        expected = model(x)
+    for part in (*model._as_built, *model._in_eval):
+        compiled = torch.compile(part, backend="aot_eager", fullgraph=True)
+        found = compiled(x)
+        torch.autograd.grad(found.sum(), x)
+    torch.testing.assert_close(found, expected)
+
+
+def test_gradients_of_weights_in_eval_mode_are_those_of_the_network() -> None:
+    """What fine-tunes with frozen statistics must not meet weights that are constants."""
+    images, harness = random_images(6), make_harness()
+    model = harness.network(images)
+    x = torch.rand(6, 3, 8, 8, dtype=torch.float64)
+    model.eval()(x).square().sum().backward()
+    assert all(bool(p.grad.abs().sum() > 0) for p in model.parameters() if p.grad is not None)
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_weights_are_folded_once_for_the_gradients_of_a_captured_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images, harness = random_images(6), make_harness()
+    model = harness.network(images)
+    pixels, y = harness.tensors(images)
+    x, folds = harness.unit(pixels), []
+    plain = Folded.refresh
+    monkeypatch.setattr(Folded, "refresh", lambda self: folds.append(1) or plain(self))
+
+    def step() -> None:
+        for _ in range(3):
+            input_gradient(model, x, y)
+
+    captured = harness.capture(step)
+    captured()
+    assert len(folds) == 1
+    captured()  # weights may have changed by a replay, which tells nobody
+    assert len(folds) == 2
+    step()
+    assert len(folds) == 5
+
+
+@pytest.mark.parametrize("change", ["weights", "statistics"])
+def test_a_change_within_a_captured_step_is_seen(change: str) -> None:
+    images, harness = random_images(6), make_harness()
+    model = harness.network(images)
+    pixels, y = harness.tensors(images)
+    x, found = harness.unit(pixels), []
+
+    def step() -> None:
+        for _ in range(2):
+            found.append(input_gradient(model, x, y))
+            if change == "weights":
+                with torch.no_grad():
+                    next(model.parameters()).mul_(1.5)
+            else:
+                model.train()(x)
+                model.eval()
+        plain = copy.deepcopy(model.network).eval()
+        leaf = x.clone().requires_grad_()
+        loss = functional.cross_entropy(plain(leaf), y, reduction="sum")
+        found.append(torch.autograd.grad(loss, leaf)[0])
+        found.append(input_gradient(model, x, y))
+
+    harness.capture(step)()
+    assert not torch.allclose(found[0], found[1])
+    torch.testing.assert_close(found[3], found[2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(3, 1), (1, 0), (5, 2), (3, 0), (4, 3)])
+def test_the_gradient_of_a_plain_convolution_is_that_of_autograd(size: tuple[int, int]) -> None:
+    kernel, padding = size
+    network = stir(nn.Sequential(nn.Conv2d(3, 4, kernel, padding=padding), norm(4)))
+    other = folded(network, 9)
+    assert other.layers[0].mirrored is not None
+    x = torch.rand(2, 3, 9, 7, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand_like(network.eval()(x))
+    found, expected = (
+        torch.autograd.grad((each(x) * weights).sum(), x)[0] for each in (other, network)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

@@ -3,6 +3,7 @@
 from unlearnable_bench.harness.batches import ShuffledBatches, sweep
 from unlearnable_bench.harness.core import Harness, refuse_divergence
 from unlearnable_bench.harness.gradient import frozen, input_gradient, pgd
+from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.optimizer import scheduled_lr, set_lr, sgd
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.training import Training, accuracy, train
@@ -10,6 +11,7 @@ from unlearnable_bench.harness.transform import central_view, crop_flip, random_
 
 __all__ = [
     "Harness",
+    "Network",
     "Random",
     "ShuffledBatches",
     "Training",

@@ -24,6 +24,17 @@ _MAX_VARIANTS = 256
 EXCLUSIVE = threading.RLock()
 
 
+_running = threading.local()
+
+
+def current_step() -> object:
+    """Return what stands for the call of a captured step that this thread is in; else None.
+
+    In a replay no Python runs: what a step may reuse, it must have made in the same call.
+    """
+    return getattr(_running, "step", None)
+
+
 def _prepare_compiler() -> None:
     torch._dynamo.config.recompile_limit = _MAX_VARIANTS  # noqa: SLF001 - the documented switch
     torch._dynamo.config.accumulated_recompile_limit = 4 * _MAX_VARIANTS  # noqa: SLF001
@@ -55,6 +66,13 @@ def compile_network(network: nn.Module, device: torch.device) -> None:
     if device.type == "cuda":
         _prepare_compiler()
         network.compile(dynamic=False)
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done what this thread asked it for: before looking at a clock."""
+    if device.type == "cuda":
+        # Not for the whole device, on which another thread may be recording.
+        torch.cuda.current_stream(device).synchronize()
 
 
 class Captured:
@@ -96,13 +114,20 @@ class Captured:
                 synchronises with the host; the message says which line.
         """
         if self._device.type != "cuda":
-            return self._step(*inputs)
+            return self._run(inputs)
         if self._graph is None:
             with EXCLUSIVE:
                 return self._warm_up(inputs)
         self._take(inputs)
         self._graph.replay()
         return self._outputs
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> Any:
+        around, _running.step = current_step(), object()
+        try:
+            return self._step(*inputs)
+        finally:
+            _running.step = around
 
     def _warm_up(self, inputs: tuple[Tensor, ...]) -> Any:
         if not self._inputs:
@@ -112,12 +137,8 @@ class Captured:
         started = time.perf_counter()
         if self._calls < self.WARM_CALLS:
             self._calls += 1
-            # A graph must not be warmed up on the default stream.
-            stream = torch.cuda.Stream(self._device)
-            stream.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(stream):
-                self._outputs = self._step(*self._inputs)
-            torch.cuda.current_stream(self._device).wait_stream(stream)
+            with torch.cuda.stream(_stream(self._device)):
+                self._outputs = self._run(self._inputs)
         else:
             self._record()
         torch.cuda.synchronize(self._device)
@@ -129,7 +150,7 @@ class Captured:
         try:
             stream = _stream(self._device)
             with torch.cuda.graph(graph, stream=stream, capture_error_mode=_error_mode()):
-                self._outputs = self._step(*self._inputs)
+                self._outputs = self._run(self._inputs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as last:

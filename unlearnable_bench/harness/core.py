@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness.capture import EXCLUSIVE, Captured, compile_network, fused
+from unlearnable_bench.harness.capture import EXCLUSIVE, Captured, fused
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful
-from unlearnable_bench.harness.folding import folded
 from unlearnable_bench.harness.memory import images_at_once
+from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.images import ImageSet, ResizedCrop, Transform
@@ -53,6 +53,8 @@ class Harness:
     progress: Progress = field(default_factory=Silent)
     warmup_seconds: float = 0.0
 
+    folds: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         self._watch: _Watch | None = None
         self._step = 0
@@ -77,7 +79,7 @@ class Harness:
 
     def network(
         self, images: ImageSet, stream: str = "surrogate", size: int | None = None
-    ) -> nn.Module:
+    ) -> Network:
         """Return a freshly initialised network for views of these images, and their task.
 
         It takes float [B, 3, H, W] in [0, 1], computes in the run's precision and
@@ -90,11 +92,10 @@ class Harness:
             torch.manual_seed((start[0] << 20) + start[1])
             network = self.learner.build(images.classes, size)
         network = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        model = _InPrecision(network, size, bf16=self.precision == "bf16")
+        model = Network(network, size, bf16=self.precision == "bf16", fold=self.folds)
         if self.device.type == "cuda":
             itemsize = 2 if self.precision == "bf16" else self.dtype.itemsize
             model.at_once = images_at_once(network, size, self.device, itemsize)
-        compile_network(model, self.device)
         return model
 
     def capture(self, step: Callable[..., Any]) -> Captured:
@@ -181,26 +182,3 @@ def refuse_divergence(model: nn.Module) -> None:
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise UserError(f"training diverged ({name} is not finite); lower the learning rate")
-
-
-class _InPrecision(nn.Module):
-    """A network in channels-last layout whose arithmetic is bf16 where asked.
-
-    Attributes:
-        at_once: the largest batch whose input gradient is computed in one pass.
-    """
-
-    at_once: int = 1 << 30
-
-    def __init__(self, network: nn.Module, size: int, *, bf16: bool) -> None:
-        super().__init__()
-        self.network = network
-        # In a tuple it is no submodule: its weights are those of the network.
-        self._in_eval = (folded(network, size),)
-        self._bf16 = bf16
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bf16):
-            logits: Tensor = self.network(x) if self.training else self._in_eval[0](x)
-        return logits.to(x.dtype)

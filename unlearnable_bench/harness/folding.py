@@ -18,22 +18,67 @@ from torch.utils._pytree import tree_leaves
 _FEWEST_CHANNELS = 8
 
 
-def folded(network: nn.Module, size: int) -> nn.Module:
-    """Return the network as eval mode may compute it; shares every weight and statistic.
+class Folded(nn.Module):
+    """A network as eval mode may compute it, where no gradient of weights is asked for.
 
-    One image is sent through to see who reads what. (Tracing by torch.fx would, meanwhile,
-    change the modules of other threads too.) What fails on it, or has no BatchNorm right
-    behind a convolution, stays as it is.
+    It computes with folded weights of its own: those of the last `refresh`. One image is
+    sent through to see who reads what. (Tracing by torch.fx would, meanwhile, change the
+    modules of other threads too.) What fails on it, or has no BatchNorm right behind a
+    convolution, stays as it is.
 
     Args:
-        network: takes [N, 3, size, size].
+        network: takes [N, 3, size, size]; its weights and statistics are shared.
         size: height and width of its input.
+        dtype: type of the folded weights, and of what they are convolved with.
+
+    Attributes:
+        layers: the folded convolutions.
     """
-    replaced: dict[nn.Module, nn.Module] = {}
-    for convolution, norm in _pairs(network, size):
-        replaced[convolution] = _Folded(copy.copy(convolution), copy.copy(norm))
-        replaced[norm] = nn.Identity()
-    return _twin(network, replaced).eval() if replaced else network
+
+    def __init__(self, network: nn.Module, size: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        pairs = _pairs(network, size)
+        self._norms = [norm for _, norm in pairs]
+        self._sizes = [norm.num_features for norm in self._norms]
+        # The channels of all layers are folded at once: small kernels cost by their number.
+        self._ones = next(network.parameters(), torch.empty(0)).new_ones(sum(self._sizes))
+        self._zeros = torch.zeros_like(self._ones)
+        self._epsilon = torch.zeros_like(self._ones)
+        for norm, part in zip(self._norms, self._epsilon.split(self._sizes), strict=True):
+            part.fill_(norm.eps)
+        self._shift = torch.zeros_like(self._ones, dtype=dtype)
+        shifts = self._shift.split(self._sizes)
+        self.layers = [FoldedConvolution(c, at) for (c, _), at in zip(pairs, shifts, strict=True)]
+        replaced: dict[nn.Module, nn.Module] = {}
+        for (convolution, norm), layer in zip(pairs, self.layers, strict=True):
+            replaced |= {convolution: layer, norm: nn.Identity()}
+        self.twin = _twin(network, replaced).eval() if pairs else network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute with the weights of the last `refresh`."""
+        result: Tensor = self.twin(x)
+        return result
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Fold the weights and statistics as they are now."""
+        norms = self._norms
+        if not norms:
+            return
+        variance = self._channels([norm.running_var for norm in norms], self._ones)
+        mean = self._channels([norm.running_mean for norm in norms], self._zeros)
+        bias = self._channels([layer.convolution.bias for layer in self.layers], self._zeros)
+        scale = (variance + self._epsilon).rsqrt()
+        scale = scale * self._channels([norm.weight for norm in norms], self._ones)
+        shift = self._channels([norm.bias for norm in norms], self._zeros)
+        self._shift.copy_(shift + (bias - mean) * scale)
+        for layer, factor in zip(self.layers, scale.split(self._sizes), strict=True):
+            layer.scale(factor)
+
+    def _channels(self, found: list[Tensor | None], absent: Tensor) -> Tensor:
+        """Return one vector of all layers' channels; `absent` stands for what a layer lacks."""
+        parts = zip(found, absent.split(self._sizes), strict=True)
+        return torch.cat([default if vector is None else vector for vector, default in parts])
 
 
 def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -50,7 +95,7 @@ def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
     return known[module]
 
 
-def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Module, nn.Module]]:
+def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Return each convolution whose output nothing but one BatchNorm reads, and that BatchNorm."""
     seen = _Reads()
     spies = {m: _Spy(copy.copy(m), m, seen) for m in network.modules() if _may_fold(m)}
@@ -89,10 +134,11 @@ class _Reads(TorchDispatchMode):
                 self._reads[id(leaf)] += 1
         return func(*args, **(kwargs or {}))
 
-    def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+    def pairs(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
         modules = [module for module, _, _ in self._calls]
         once = [call for call in self._calls if modules.count(call[0]) == 1]
-        convolutions = {id(y): m for m, _, y in once if self._reads.get(id(y)) == 1}
+        read = [(y, m) for m, _, y in once if self._reads.get(id(y)) == 1]
+        convolutions = {id(y): m for y, m in read if isinstance(m, nn.Conv2d)}
         norms = [(id(x), m) for m, x, _ in once if isinstance(m, nn.BatchNorm2d)]
         return [(convolutions[x], norm) for x, norm in norms if x in convolutions]
 
@@ -111,30 +157,82 @@ class _Spy(nn.Module):
         return result
 
 
-class _Folded(nn.Module):
-    def __init__(self, convolution: nn.Module, norm: nn.Module) -> None:
+class FoldedConvolution(nn.Module):
+    """A convolution that does the work of the BatchNorm behind it.
+
+    Attributes:
+        convolution: whose weights are scaled.
+        weight: [out, in, k, k], the scaled weights.
+        shift: [out], what is added.
+        mirrored: [in, out, k, k]: the input gradient of a plain convolution is a convolution
+            with it (None for others), and such kernels are the faster ones.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, shift: Tensor) -> None:
         super().__init__()
-        self.convolution, self.norm = convolution, norm
+        self.convolution, self.shift = copy.copy(convolution), shift
+        weight = convolution.weight.detach().to(shift.dtype)
+        padded = weight.is_cuda and convolution.groups == 1
+        self._missing = max(0, _FEWEST_CHANNELS - weight.shape[1]) if padded else 0
+        weight = functional.pad(weight, (0, 0, 0, 0, 0, self._missing))
+        self.weight = weight.clone(memory_format=torch.channels_last)
+        mirrored = _mirrored(weight).clone(memory_format=torch.channels_last)
+        self.mirrored = mirrored if _is_plain(convolution) else None
 
     def forward(self, x: Tensor) -> Tensor:
-        convolution, norm = self.convolution, self.norm
-        assert isinstance(convolution, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = (norm.running_var + norm.eps).rsqrt()
-        if norm.affine:
-            scale = scale * norm.weight
-        shift = -norm.running_mean * scale
-        if norm.affine:
-            shift = shift + norm.bias
-        if convolution.bias is not None:
-            shift = shift + convolution.bias * scale
-        weight = convolution.weight * scale[:, None, None, None]
-        missing = _FEWEST_CHANNELS - x.shape[1]
-        if x.is_cuda and missing > 0 and convolution.groups == 1:
-            x = functional.pad(x, (0, 0, 0, 0, 0, missing))
-            weight = functional.pad(weight, (0, 0, 0, 0, 0, missing))
-        # Padding modes and all.
-        result: Tensor = convolution._conv_forward(x, weight, shift)  # noqa: SLF001
+        """Convolve and normalise."""
+        convolution = self.convolution
+        x = functional.pad(x.to(self.weight.dtype), (0, 0, 0, 0, 0, self._missing))
+        result: Tensor
+        if self.mirrored is None:  # padding modes and all
+            result = convolution._conv_forward(x, self.weight, self.shift)  # noqa: SLF001
+        else:
+            padding = convolution.padding
+            result = _Plain.apply(x, self.weight, self.shift, self.mirrored, padding)
         return result
+
+    def scale(self, factor: Tensor) -> None:
+        """Set the scaled weights, for one factor [out] a channel."""
+        weight = self.convolution.weight
+        torch.mul(weight, factor[:, None, None, None], out=self.weight[:, : weight.shape[1]])
+        if self.mirrored is not None:
+            self.mirrored.copy_(_mirrored(self.weight))
+
+
+def _mirrored(weight: Tensor) -> Tensor:
+    return weight.flip(2, 3).transpose(0, 1)
+
+
+def _is_plain(convolution: nn.Conv2d) -> bool:
+    """Tell whether its input gradient is a convolution too: no stride, groups or the like."""
+    padding = convolution.padding
+    return (
+        convolution.stride == convolution.dilation == (1, 1)
+        and convolution.groups == 1
+        and convolution.padding_mode == "zeros"
+        and not isinstance(padding, str)
+        and all(p < k for p, k in zip(padding, convolution.kernel_size, strict=True))
+    )
+
+
+class _Plain(torch.autograd.Function):
+    """A plain convolution, differentiable in its input alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        shift: Tensor,
+        mirrored: Tensor,
+        padding: tuple[int, int],
+    ) -> Tensor:
+        ctx.save_for_backward(mirrored)
+        ctx.padding = padding
+        return functional.conv2d(x, weight, shift, padding=padding)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (mirrored,) = ctx.saved_tensors
+        height, width = (k - 1 - p for k, p in zip(mirrored.shape[2:], ctx.padding, strict=True))
+        return functional.conv2d(g, mirrored, padding=(height, width)), None, None, None, None

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.batches import ShuffledBatches
+from unlearnable_bench.harness.capture import wait
 from unlearnable_bench.harness.core import Harness, refuse_divergence
+from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.optimizer import ScheduleName, scheduled_lr, set_lr, sgd
 from unlearnable_bench.harness.transform import central_view, random_transform
 from unlearnable_bench.images import ImageSet
@@ -72,7 +74,7 @@ class Outcome:
         evaluation_seconds: of all evaluations.
     """
 
-    model: nn.Module
+    model: Network
     accuracy: tuple[float, ...]
     chosen: int
     train_accuracy: float
@@ -150,6 +152,7 @@ def train(
         set_lr(optimizer, scheduled_lr(training.schedule, training.lr, k, total))
         captured(batches[k])
         if (k + 1) % batches.per_epoch == 0 or k + 1 == total:
+            wait(harness.device)  # it may be steps behind
             begun = time.perf_counter()
             epoch = k // batches.per_epoch
             accuracies[epoch] = accuracy(model, test_images, test_labels)
@@ -170,7 +173,7 @@ def train(
 class _EarlyStopping:
     """Remembers the weights of the epoch with the highest accuracy on held-out clean images."""
 
-    def __init__(self, model: nn.Module, harness: Harness, validation: ImageSet) -> None:
+    def __init__(self, model: Network, harness: Harness, validation: ImageSet) -> None:
         self._model = model
         images, self._labels = harness.tensors(validation)
         self._images = central_view(images, harness.transform)
@@ -198,7 +201,7 @@ class _EarlyStopping:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch: int = 1000) -> float:
+def accuracy(model: Network, images: Tensor, labels: Tensor, batch: int = 1000) -> float:
     """Return the share of images classified right, in percent, in eval mode.
 
     Args:
@@ -213,7 +216,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch: int = 1000
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
         # Not compiled: a small share of the time, not worth another variant.
-        logits = model.forward(images[part].to(dtype) / 255)
+        logits = model.uncompiled(images[part].to(dtype) / 255)
         right += (logits.argmax(1) == labels[part]).sum()
     model.train(training)
     return 100 * right.item() / len(images)
