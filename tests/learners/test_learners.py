@@ -1,5 +1,6 @@
 """Each architecture has its published size and shape, and learns."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -119,16 +120,26 @@ def test_the_form_for_large_images(learner: Learner, size: int, count: int) -> N
     assert network(images(1, size)).shape == (1, 1000)
 
 
-def test_resnet18_is_torchvisions_but_for_the_stem() -> None:
+def test_resnet18_for_large_images_is_torchvisions() -> None:
     """Also in the order of initialisation, which kept results depend on."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        expected = models.resnet18(num_classes=10)
-        expected.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    built = build(ResNet18(), 64, seed=3).state_dict()
-    assert list(built) == [f"1.{name}" for name in expected.state_dict()]
-    for name, weight in expected.state_dict().items():
+        expected = models.resnet18(num_classes=10).state_dict()
+    built = build(ResNet18(), 128, seed=3).state_dict()
+    assert list(built) == [f"1.{name}" for name in expected]
+    for name, weight in expected.items():
         assert torch.equal(weight, built[f"1.{name}"])
+
+
+@pytest.mark.parametrize("learner", [ResNet18(), ResNet50(), SENet18()], ids=repr)
+def test_convolutions_of_small_resnets_start_as_pytorchs(learner: Learner) -> None:
+    """Uniform up to 1/sqrt(fan-in), as the code of EM, REM and SEM leaves them."""
+    for layer in build(learner, 32).modules():
+        if isinstance(layer, nn.Conv2d):
+            bound = (layer.in_channels * math.prod(layer.kernel_size)) ** -0.5
+            largest = layer.weight.abs().max().item()
+            assert 0.9 * bound < largest < (1 + 1e-6) * bound
+            assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
 
 
 def test_vgg16_is_initialised_as_torchvisions() -> None:

@@ -16,9 +16,17 @@ def small_stem(width: int) -> nn.Conv2d:
     return nn.Conv2d(3, width, 3, padding=1, bias=False)
 
 
-def resnet_for(size: int, network: ResNet) -> nn.Module:
-    """Return torchvision's network behind the normalisation, its stem replaced for small images."""
+def resnet_for(size: int, network: ResNet) -> nn.Sequential:
+    """Return torchvision's network behind the normalisation, for small images its CIFAR form.
+
+    That form has its own stem, no max-pool, and convolutions that start as PyTorch's do: so
+    does the code of EM, REM and SEM. Noise depends on it: from torchvision's own start
+    (He et al. 2015, fan-out) it is more in brightness and less in colour.
+    """
     if not is_large(size):
         network.conv1 = small_stem(64)
         network.maxpool = nn.Identity()
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.reset_parameters()
     return nn.Sequential(Normalise(), network)
