@@ -93,7 +93,7 @@ def run_command(
         typer.Option(metavar="FOLDER", help="Results folder; default: results/DATASET-PRESET."),
     ] = None,
     pack: Annotated[
-        int, typer.Option(metavar="COUNT", min=1, help="Cells at once on the device.")
+        int, typer.Option(metavar="COUNT", min=1, help="Cells trained at once on the device.")
     ] = 1,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,

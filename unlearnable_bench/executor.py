@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -109,9 +110,12 @@ class _Workers:
     def run(self, cells: list[Cell], *, wait: bool) -> list[Cell]:
         """Compute cells; return those that another process works on."""
         self._wait = wait
-        if self._pack == 1:  # in the main thread, where Ctrl-C arrives
-            self._start()
+        self._mine.worker = self._worker()  # the main thread's, where Ctrl-C arrives
+        if self._pack == 1:
             return [cell for cell in cells if not self._attempt(cell)]
+        # Noise is not packed: it fills a device, and how long it takes is a result.
+        for poison in {cell.poison.key: cell.poison for cell in cells}.values():
+            self._mine.worker.prepare(poison)
         with ThreadPoolExecutor(self._pack, initializer=self._start) as pool:
             attempts = [pool.submit(self._attempt, cell) for cell in cells]
             try:
@@ -125,13 +129,15 @@ class _Workers:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def _worker(self) -> "_Worker":
+        return _Worker(self._folder, self._device, self._progress, self._failed, self._pack)
+
     def _start(self) -> None:
-        if self._pack > 1 and self._device.type == "cuda":
+        """Begin a thread of packed cells."""
+        if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
             torch.cuda.set_stream(torch.cuda.Stream(self._device))
-        self._mine.worker = _Worker(
-            self._folder, self._device, self._progress, self._failed, self._pack
-        )
+        self._mine.worker = self._worker()
 
     def _attempt(self, cell: Cell) -> bool:
         """Compute a cell unless another process works on it; return whether it is dealt with."""
@@ -235,22 +241,35 @@ class _Worker:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
+    def prepare(self, plan: PoisonPlan) -> None:
+        """Make a poison that the folder should have and has not, unless another process does."""
+        if plan.kept:
+            with self._folder.claim(plan.key, wait=False) as mine:
+                if mine:
+                    with suppress(Exception):  # told with each cell that needs it
+                        self._stored(plan)
+
     def _poison(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         """Return the poison and what is known of it: in hand, from the folder, or made now."""
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
-        attack = plan.attack.plugin
-        if not (attack.trains_surrogate or attack.slow):
-            found = self._generate(plan)
-        else:
+        if plan.kept:
             with self._folder.claim(plan.key, wait=True):
-                stored = self._folder.poison(plan.key)
-                found = stored or self._generate(plan)
-                if not stored:
-                    self._folder.write_poison(plan.key, *found)
-                    self._folder.checkpoint(plan.key).unlink(missing_ok=True)
+                found = self._stored(plan)
+        else:
+            found = self._generate(plan)
         self._held = (plan.key, *found)
         return found
+
+    def _stored(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
+        """Return the folder's poison, made now where there is none; needs the claim on it."""
+        stored = self._folder.poison(plan.key)
+        if stored:
+            return stored
+        made = self._generate(plan)
+        self._folder.write_poison(plan.key, *made)
+        self._folder.checkpoint(plan.key).unlink(missing_ok=True)
+        return made
 
     def _generate(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         if plan.key in self._failed:

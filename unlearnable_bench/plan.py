@@ -58,6 +58,11 @@ class PoisonPlan:
             identity |= {"training": self.training.used()}
         return identity
 
+    @property
+    def kept(self) -> bool:
+        """Whether the folder keeps it: what takes no time is made anew for each cell."""
+        return self.attack.plugin.trains_surrogate or self.attack.plugin.slow
+
     @cached_property
     def clean_network_key(self) -> str:
         """The address of the surrogate trained on the clean images."""
