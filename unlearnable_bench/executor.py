@@ -243,11 +243,12 @@ class _Worker:
 
     def prepare(self, plan: PoisonPlan) -> None:
         """Make a poison that the folder should have and has not, unless another process does."""
-        if plan.kept:
-            with self._folder.claim(plan.key, wait=False) as mine:
-                if mine:
-                    with suppress(Exception):  # told with each cell that needs it
-                        self._stored(plan)
+        if not plan.kept or self._folder.has_poison(plan.key):
+            return
+        # What goes wrong is told with each cell that needs it.
+        with self._folder.claim(plan.key, wait=False) as mine, suppress(Exception):
+            if mine:
+                self._stored(plan)
 
     def _poison(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         """Return the poison and what is known of it: in hand, from the folder, or made now."""

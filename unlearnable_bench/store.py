@@ -118,9 +118,9 @@ class ResultsFolder:
         Raises:
             UserError: the file is damaged; it is left as it is.
         """
-        path = self._poison_path(key)
-        if not path.exists():
+        if not self.has_poison(key):
             return None
+        path = self._poison_path(key)
         try:
             with safe_open(path, "np") as file:
                 images = file.get_tensor("images")
@@ -133,11 +133,15 @@ class ResultsFolder:
             ) from error
         return images, about
 
+    def has_poison(self, key: str) -> bool:
+        """Tell whether there is a poison, without reading it."""
+        return self._poison_path(key).exists()
+
     def write_poison(self, key: str, images: Pixels, about: dict[str, Any]) -> None:
         """Write a poison; keeps what is there already."""
-        path = self._poison_path(key)
-        if path.exists():
+        if self.has_poison(key):
             return
+        path = self._poison_path(key)
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_suffix(".tmp")
         save_file({"images": np.ascontiguousarray(images)}, temporary, {"about": json.dumps(about)})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearnable_bench import Learner
-from unlearnable_bench.harness import frozen, input_gradient
+from unlearnable_bench.harness import accuracy, frozen, input_gradient
 from unlearnable_bench.harness.folding import Folded
 from unlearnable_bench.registry import learners
 
@@ -208,6 +208,8 @@ def test_weights_are_folded_once_for_the_gradients_of_a_captured_step(
     assert len(folds) == 2
     step()
     assert len(folds) == 5
+    accuracy(model, pixels, y, batch=2)
+    assert len(folds) == 6
 
 
 @pytest.mark.parametrize("change", ["weights", "statistics"])

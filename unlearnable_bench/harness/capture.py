@@ -4,7 +4,8 @@ import functools
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -23,15 +24,25 @@ _MAX_VARIANTS = 256
 # torch's own generator and compiler the whole process.
 EXCLUSIVE = threading.RLock()
 
-
 _running = threading.local()
 
 
-def current_step() -> object:
-    """Return what stands for the call of a captured step that this thread is in; else None.
+@contextmanager
+def one_step() -> Iterator[None]:
+    """Mark a piece of work in which networks change only by what Python sees.
 
-    In a replay no Python runs: what a step may reuse, it must have made in the same call.
+    A replay changes them unseen: what is derived from their weights serves again within
+    one step, and no longer.
     """
+    around, _running.step = current_step(), object()
+    try:
+        yield
+    finally:
+        _running.step = around
+
+
+def current_step() -> object:
+    """Return what stands for the step that this thread is in; else None."""
     return getattr(_running, "step", None)
 
 
@@ -114,20 +125,14 @@ class Captured:
                 synchronises with the host; the message says which line.
         """
         if self._device.type != "cuda":
-            return self._run(inputs)
+            with one_step():
+                return self._step(*inputs)
         if self._graph is None:
             with EXCLUSIVE:
                 return self._warm_up(inputs)
         self._take(inputs)
         self._graph.replay()
         return self._outputs
-
-    def _run(self, inputs: tuple[Tensor, ...]) -> Any:
-        around, _running.step = current_step(), object()
-        try:
-            return self._step(*inputs)
-        finally:
-            _running.step = around
 
     def _warm_up(self, inputs: tuple[Tensor, ...]) -> Any:
         if not self._inputs:
@@ -137,8 +142,8 @@ class Captured:
         started = time.perf_counter()
         if self._calls < self.WARM_CALLS:
             self._calls += 1
-            with torch.cuda.stream(_stream(self._device)):
-                self._outputs = self._run(self._inputs)
+            with torch.cuda.stream(_stream(self._device)), one_step():
+                self._outputs = self._step(*self._inputs)
         else:
             self._record()
         torch.cuda.synchronize(self._device)
@@ -148,9 +153,11 @@ class Captured:
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            stream = _stream(self._device)
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode=_error_mode()):
-                self._outputs = self._run(self._inputs)
+            recording = torch.cuda.graph(
+                graph, stream=_stream(self._device), capture_error_mode=_error_mode()
+            )
+            with recording, one_step():
+                self._outputs = self._step(*self._inputs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as last:

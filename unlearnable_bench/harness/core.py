@@ -40,6 +40,7 @@ class Harness:
         checkpoint: where the state of loops is kept.
         progress: where loops are shown.
         warmup_seconds: time spent so far on compilation and capture.
+        folds: whether networks fold BatchNorm in eval mode.
     """
 
     device: torch.device

@@ -12,7 +12,7 @@ class Network(nn.Module):
 
     In train mode, and where gradients of its weights are asked for, it is the network as
     built. Else BatchNorm is folded into the convolutions: again whenever weights or
-    statistics may have changed, but once for the many gradients of one captured step.
+    statistics may have changed, but once for the many gradients of one step.
 
     Attributes:
         network: as the learner built it.

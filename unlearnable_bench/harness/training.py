@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.batches import ShuffledBatches
-from unlearnable_bench.harness.capture import wait
+from unlearnable_bench.harness.capture import one_step, wait
 from unlearnable_bench.harness.core import Harness, refuse_divergence
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.optimizer import ScheduleName, scheduled_lr, set_lr, sgd
@@ -213,10 +213,11 @@ def accuracy(model: Network, images: Tensor, labels: Tensor, batch: int = 1000) 
     training, dtype = model.training, next(model.parameters()).dtype
     model.eval()
     right = torch.zeros((), dtype=torch.int64, device=images.device)
-    for start in range(0, len(images), batch):
-        part = slice(start, start + batch)
-        # Not compiled: a small share of the time, not worth another variant.
-        logits = model.uncompiled(images[part].to(dtype) / 255)
-        right += (logits.argmax(1) == labels[part]).sum()
+    with one_step():
+        for start in range(0, len(images), batch):
+            part = slice(start, start + batch)
+            # Not compiled: a small share of the time, not worth another variant.
+            logits = model.uncompiled(images[part].to(dtype) / 255)
+            right += (logits.argmax(1) == labels[part]).sum()
     model.train(training)
     return 100 * right.item() / len(images)
