@@ -14,8 +14,8 @@ from unlearnable_bench.learners.stem import resnet_for
 class ResNet50(Learner):
     """ResNet-50 with a 3x3 stride-1 stem and no max-pool (He et al. 2016, CIFAR form)."""
 
-    version: ClassVar[str] = "2"  # 1 started from torchvision's weights
+    version: ClassVar[str] = "2"  # 1 was initialised as torchvision does
 
     def build(self, classes: int, size: int) -> nn.Module:
-        """Return torchvision's network, below 128 px with the stem replaced."""
+        """Return torchvision's network, below 128 px in its CIFAR form."""
         return resnet_for(size, resnet50(num_classes=classes))

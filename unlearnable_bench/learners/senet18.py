@@ -16,7 +16,7 @@ from unlearnable_bench.learners.stem import resnet_for
 class SENet18(Learner):
     """ResNet-18 (CIFAR form) with squeeze-and-excitation, reduction 16 (Hu et al. 2018)."""
 
-    version: ClassVar[str] = "2"  # 1 started from torchvision's weights
+    version: ClassVar[str] = "2"  # 1 was initialised as torchvision does
 
     def build(self, classes: int, size: int) -> nn.Module:
         """Return torchvision's ResNet-18, each residual branch rescaled before the addition."""
