@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from helpers import random_images
 
-from unlearnable_bench import api
+from unlearnable_bench import api, executor
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.plan import Plan, make_plan
 from unlearnable_bench.radius import Radius
+from unlearnable_bench.store import ResultsFolder
 
 SHORT = {
     "training.epochs": "2",
@@ -66,6 +67,23 @@ def test_packed_cells_have_the_results_of_cells_alone(data: str, tmp_path: Path)
     assert frames[0][columns].equals(frames[1][columns])
     poisons = [{p.name for p in (tmp_path / n / "poisons").iterdir()} for n in ("1", "3")]
     assert poisons[0] == poisons[1]
+
+
+def test_what_is_fastest_is_chosen_and_recorded(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def packed(seeds: list[int], pack: int | None = None) -> list[int]:
+        settings = {"training.epochs": "1", "small-cnn.width": "4"}
+        run = make_plan(dataset=data, settings=settings, methods=["clean"], seeds=seeds)
+        api.run(run, tmp_path / "out", device="cpu", pack=pack)
+        records = [ResultsFolder(tmp_path / "out").record(cell.key) for cell in run.cells]
+        return [record.packed for record in records if record]
+
+    assert packed([0]) == [1]
+    monkeypatch.setitem(executor._FASTEST_PACK, "cpu", 2)
+    assert packed([1, 2, 3]) == [2, 2, 2]
+    assert packed([3, 4]) == [2, 1]  # one is missing, and runs alone
+    assert packed([5, 6], pack=1) == [1, 1]
 
 
 def test_a_cell_that_fails_does_not_cost_the_others(

@@ -30,7 +30,7 @@ def run(
     device: str | torch.device | None = None,
     progress: Progress | None = None,
     on_cell: Callable[[Cell, Record], None] = lambda _cell, _record: None,
-    pack: int = 1,
+    pack: int | None = None,
 ) -> Summary:
     """Compute the cells of a plan that a results folder lacks, and note the plan there.
 
@@ -40,7 +40,8 @@ def run(
         device: `cpu`, `cuda`, `cuda:1`; None: CUDA where there is one.
         progress: where loops are shown; None: nowhere.
         on_cell: called with each cell as it is finished.
-        pack: cells at once, each in a thread and, on a GPU, on a stream of its own.
+        pack: cells at once, each in a thread and, on a GPU, on a stream of its own;
+            None: two on a GPU, one on the CPU.
 
     Raises:
         UserError: an unusable folder or device, or a damaged file.

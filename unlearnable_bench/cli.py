@@ -93,8 +93,11 @@ def run_command(
         typer.Option(metavar="FOLDER", help="Results folder; default: results/DATASET-PRESET."),
     ] = None,
     pack: Annotated[
-        int, typer.Option(metavar="COUNT", min=1, help="Cells trained at once on the device.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="COUNT", min=1, help="Cells trained at once; default: 2 on CUDA, else 1."
+        ),
+    ] = None,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:

@@ -45,7 +45,13 @@ class Listed:
 
 
 def run(
-    plan: Plan, folder: Path, device: torch.device, *, chosen_preset: bool, dry_run: bool, pack: int
+    plan: Plan,
+    folder: Path,
+    device: torch.device,
+    *,
+    chosen_preset: bool,
+    dry_run: bool,
+    pack: int | None,
 ) -> bool:
     """Show the plan, run it with progress, print its table; return whether a cell failed."""
     out = Console(highlight=False)
@@ -262,7 +268,7 @@ class _Tracker:
 
 
 def _run_with_bars(
-    out: Console, plan: Plan, folder: Path, device: torch.device, pack: int
+    out: Console, plan: Plan, folder: Path, device: torch.device, pack: int | None
 ) -> Summary:
     columns = (
         TextColumn("{task.description}", markup=False),
