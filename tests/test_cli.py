@@ -658,6 +658,29 @@ def test_report_writes_to_a_file(ubench: Command, workplace: Path) -> None:
     assert (workplace / "table.csv").read_text() == shown.out
 
 
+def test_two_folders_are_compared_cell_by_cell(ubench: Command, workplace: Path) -> None:
+    options = ("--methods", "sem", "--rho-a", "0,4/255", "--set", "sem.steps=2")
+    ubench(*run_tiny(*options, "--out", "one"))
+    ubench(*run_tiny(*options, "--set", "training.epochs=2", "--out", "two"))
+    result = ubench("compare", "one", "two")
+    assert result.code == 0
+    lines = [[part.strip() for part in line.split("│")[1:-1]] for line in result.out.splitlines()]
+    rows = [line for line in lines if line]
+    assert [row[:2] for row in rows] == [
+        [method, rho_a] for method in ("clean", "sem[steps=2]") for rho_a in ("0", "4/255")
+    ]
+    frames = [api.load_records(workplace / name) for name in ("one", "two")]
+    found = [frame.set_index(["attack", "rho_a"])["test_accuracy"] for frame in frames]
+    for method, rho_a, *shown in rows:
+        one, two = (accuracy[method, rho_a] for accuracy in found)
+        assert shown == [f"{one:.1f}", f"{two:.1f}", f"{two - one:+.1f}"]
+    assert "over 4 cells" in result.out
+
+
+def test_folders_without_a_cell_in_common_are_refused(refused: Callable[..., str]) -> None:
+    assert "ubench run" in refused("compare", "results", "nowhere")
+
+
 def test_a_radius_is_shown_as_it_was_written(ubench: Command) -> None:
     out = ubench(*run_tiny("--methods", "clean", "--rho-a", "2/510")).out
     assert "rho_a 2/510" in out

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import statistics
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 
 from unlearnable_bench import api
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.reports.comparison import compare, rank_correlation
 from unlearnable_bench.reports.latex import escape
 from unlearnable_bench.reports.table import aggregate, tables
 
@@ -281,3 +284,36 @@ def test_csv_and_json_hold_the_same_rows() -> None:
         for name in COLUMNS[-3:]:
             assert float(row[name]) == pytest.approx(one[name])
     assert objects[1]["test_accuracy_std"] == pytest.approx(2**0.5)
+
+
+def test_cells_in_common_stand_side_by_side_whatever_the_preset() -> None:
+    fast = frame(*seeds("sem", [10.0, 14.0]), cell("em", 80.0, rho_a="4/255"), cell("rem", 30.0))
+    paper = frame(
+        cell("em", 83.0, rho_a="8/510", preset="paper"),
+        cell("sem", 11.0, preset="paper"),
+        cell("tap", 5.0, preset="paper"),
+        cell("rem", 29.0, preset="paper", defense="jpeg"),
+    )
+    both = compare(fast, paper)
+    found = both[["attack", "rho_a", "first", "second"]].to_numpy().tolist()
+    assert found == [["sem", "0", 12.0, 11.0], ["em", "4/255", 80.0, 83.0]]
+
+
+def test_the_rank_correlation_is_spearmans() -> None:
+    names = ["clean", "em", "rem", "sem", "tap"]
+    one, other = [[5, 4, 3, 2, 1], [50, 30, 40, 20, 10]]
+    frames = [frame(*map(cell, names, map(float, values))) for values in (one, other)]
+    # 1 - 6 * (sum of squared rank differences, 2) / (5 * 24)
+    assert rank_correlation(compare(*frames)) == pytest.approx(0.9)
+    alike = frame(*(cell(name, 10.0) for name in names))
+    assert math.isnan(rank_correlation(compare(frames[0], alike)))
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    sem = frame(cell("sem", 1.0))
+    with pytest.raises(UserError, match="no cell in common"):
+        compare(sem, frame(cell("sem", 1.0, rho_a="4/255")))
+    with pytest.raises(UserError, match=r"several presets \(fast, smoke\)"):
+        compare(sem, frame(cell("sem", 1.0), cell("sem", 2.0, preset="fast")))
+    with pytest.raises(UserError, match="no finished cell"):
+        compare(sem, pd.DataFrame())

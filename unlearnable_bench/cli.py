@@ -176,6 +176,20 @@ def report_command(
         sys.stdout.write(text)
 
 
+@app.command("compare")
+def compare_command(
+    first: Annotated[Path, typer.Argument(help="A results folder.")],
+    second: Annotated[Path, typer.Argument(help="Another: of another preset, machine, author.")],
+) -> None:
+    """Print the cells that two results folders have in common, and whether they rank alike.
+
+    Example: ubench compare results/cifar10-fast results/cifar10-paper
+    """
+    from unlearnable_bench import console  # noqa: PLC0415
+
+    console.comparison(first, second)
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[

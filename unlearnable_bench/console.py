@@ -1,6 +1,7 @@
 """What the command line shows: the plan, progress, tables, listings."""
 
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table as Grid
+from rich.text import Text
 
 from unlearnable_bench import api, registry
 from unlearnable_bench.bench import CARD, LAPTOP, Scale, measure
@@ -26,6 +28,7 @@ from unlearnable_bench.options import OptionInfo
 from unlearnable_bench.plan import Cell, Plan
 from unlearnable_bench.presets import load_preset, preset_names
 from unlearnable_bench.records import Record
+from unlearnable_bench.reports.comparison import compare, rank_correlation
 from unlearnable_bench.reports.table import Entry, tables
 from unlearnable_bench.store import ResultsFolder
 
@@ -77,6 +80,28 @@ def run(
             f"ubench: {failure.cell.name}: {failure.reason}", markup=False
         )
     return bool(summary.failures)
+
+
+def comparison(first: Path, second: Path) -> None:
+    """Print the cells that two results folders have in common, and their rank correlation."""
+    both = compare(api.load_records(first), api.load_records(second))
+    kinds = ("dataset", "learner", "defense", "protect", "rho_u", "rho_a")
+    # What a method has several of tells its cells apart; the rest is the same, or goes with it.
+    telling = [kind for kind in kinds if both.groupby("attack")[kind].nunique().max() > 1]
+    grid = Grid("method", *telling)
+    for heading in (str(first), str(second), "difference"):
+        grid.add_column(Text(heading), justify="right")
+    for row in both.to_dict("records"):
+        one, other = row["first"], row["second"]
+        texts = (Text(str(row[name])) for name in ("attack", *telling))
+        grid.add_row(*texts, f"{one:.1f}", f"{other:.1f}", f"{other - one:+.1f}")
+    out = Console(highlight=False)
+    _print_grid(out, grid)
+    correlation = rank_correlation(both)
+    ranks = (
+        "no ranks" if math.isnan(correlation) else f"Spearman's rank correlation {correlation:.3f}"
+    )
+    out.print(f"clean test accuracy in percent; {ranks} over {len(both)} cells")
 
 
 def bench(device: torch.device, *, as_json: bool) -> None:

@@ -1,0 +1,54 @@
+"""Two sets of results side by side: another preset, another machine, someone else's claim."""
+
+import math
+
+import pandas as pd
+from scipy.stats import spearmanr
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.reports.table import GROUP, aggregate
+
+_CELL = [name for name in GROUP if name != "preset"]
+
+
+def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells that both have, whatever their presets.
+
+    Args:
+        first: from `load_records`.
+        second: likewise.
+
+    Returns:
+        One row a cell: what it is, then its mean test accuracy over seeds, in percent, as
+        `first` and `second`; in the order of the first.
+
+    Raises:
+        UserError: they have no cell in common, or one has none, or a cell under two presets.
+    """
+    sides = ("first", "second")
+    # Together, so that equal radii are spelled alike; the preset only tells the two apart.
+    named = zip(sides, (_of_one_preset(first), _of_one_preset(second)), strict=True)
+    results = aggregate(pd.concat([frame.assign(preset=side) for side, frame in named]))
+    means = results.pivot_table("test_accuracy_mean", _CELL, "preset")
+    both = means.reindex(columns=sides).dropna()
+    if both.empty:
+        raise UserError("these results have no cell in common")
+    order = results.drop_duplicates(_CELL)[_CELL]
+    return order.merge(both.reset_index(), on=_CELL)
+
+
+def rank_correlation(both: pd.DataFrame) -> float:
+    """Return Spearman's correlation of two columns of `compare`; NaN where one is constant."""
+    if min(both[side].nunique() for side in ("first", "second")) == 1:
+        return math.nan
+    return float(spearmanr(both["first"], both["second"]).statistic)
+
+
+def _of_one_preset(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame, refused where it is empty or has a cell under several presets."""
+    if frame.empty:
+        raise UserError("there is no finished cell to compare; run `ubench run` first")
+    if frame.drop_duplicates([*_CELL, "preset"]).duplicated(_CELL).any():
+        names = ", ".join(sorted(frame["preset"].unique()))
+        raise UserError(f"a cell has several presets ({names}); compare folders with one each")
+    return frame
