@@ -93,6 +93,7 @@ def _row(record: Record) -> dict[str, object]:
         "key": record.key,
         **row,
         "generation_seconds": record.poison["seconds"],
+        "preparation_seconds": record.seconds.get("preparation", float("nan")),
         "training_seconds": record.seconds["training"],
         "device": record.environment["device"],
     }

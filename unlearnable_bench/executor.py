@@ -235,6 +235,7 @@ class _Worker:
             train_accuracy=outcome.train_accuracy,
             poison=about,
             seconds={
+                "preparation": outcome.preparation_seconds,
                 "training": outcome.seconds,
                 "warmup": harness.warmup_seconds,
                 "evaluation": outcome.evaluation_seconds,

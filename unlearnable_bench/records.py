@@ -72,7 +72,8 @@ class Record:
     """Of the poison: `key`, `sha256`, `budget`, `notes`, `seconds`, `warmup_seconds`, `resumed`."""
 
     seconds: dict[str, float]
-    """`training`, `warmup` (compilation and capture) and `evaluation`, apart."""
+    """`preparation` (of the images by the defense; in `training` before it was a part of its own),
+    `training`, `warmup` (compilation and capture) and `evaluation`, apart."""
 
     resumed: bool
     """Whether training was interrupted: `seconds` then count the last part only."""

@@ -1,6 +1,7 @@
 """Training equals its literal transcription; schedules and batches keep their promises."""
 
 import copy
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,21 @@ def test_each_hook_of_the_defense_is_used() -> None:
     training = Training(**BASE | {"steps": 2})
     train(IMAGES, TEST, Noting(), Radius("4/255"), training, make_harness())
     assert calls == ["prepare", *["augment", "perturb", "loss"] * 2]
+
+
+def test_the_work_of_a_defense_on_the_images_is_timed_apart() -> None:
+    class Slow(Defense):
+        def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
+            time.sleep(0.3)
+            return images
+
+    started = time.perf_counter()
+    outcome = train(IMAGES, TEST, Slow(), Radius("0"), Training(**BASE), make_harness())
+    took = time.perf_counter() - started
+    assert 0.3 <= outcome.preparation_seconds < took
+    parts = outcome.preparation_seconds + outcome.seconds + outcome.evaluation_seconds
+    assert outcome.seconds > 0
+    assert parts <= took
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.0])

@@ -70,7 +70,8 @@ class Outcome:
         chosen: index of the epoch that counts: the last, or the best by validation.
         train_accuracy: accuracy in percent on the training images as given (of larger
             ones, the central view), at the end.
-        seconds: of training, without warm-up and evaluation.
+        seconds: of training, without warm-up and what follows.
+        preparation_seconds: of the defense's work on the images before training.
         evaluation_seconds: of all evaluations.
     """
 
@@ -79,6 +80,7 @@ class Outcome:
     chosen: int
     train_accuracy: float
     seconds: float
+    preparation_seconds: float
     evaluation_seconds: float
 
 
@@ -108,6 +110,7 @@ def train(
     """
     started = time.perf_counter()
     prepared = defense.prepare(poisoned, harness)
+    preparation = time.perf_counter() - started - harness.warmup_seconds
     images, labels = harness.tensors(prepared)
     test_images, test_labels = harness.tensors(test)
     # Already a view's size, unless the test images are training images too.
@@ -165,9 +168,16 @@ def train(
     begun = time.perf_counter()
     train_accuracy = accuracy(model, central_view(images, harness.transform), labels)
     evaluation += time.perf_counter() - begun
-    seconds = time.perf_counter() - started - evaluation - harness.warmup_seconds
-    accuracies_after = tuple(accuracies.tolist())
-    return Outcome(model, accuracies_after, chosen, train_accuracy, seconds, evaluation)
+    elsewhere = preparation + evaluation + harness.warmup_seconds
+    return Outcome(
+        model,
+        tuple(accuracies.tolist()),
+        chosen,
+        train_accuracy,
+        seconds=time.perf_counter() - started - elsewhere,
+        preparation_seconds=preparation,
+        evaluation_seconds=evaluation,
+    )
 
 
 class _EarlyStopping:
