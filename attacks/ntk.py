@@ -69,8 +69,8 @@ def cnn_ntk(x1: Tensor, x2: Tensor, stride: int = 2) -> Tensor:
     """
     p1, p2 = _patches(x1, stride), _patches(x2, stride)
     k = _dense(p1 @ p2.mT / p1.shape[2])  # [positions, N, M], as all maps below
-    q1 = _dense(p1.square().mean(2)[:, :, None])
-    q2 = _dense(p2.square().mean(2)[:, None, :])
+    q1, q2 = (_dense(_average(_energy(x), x.shape[2], stride)) for x in (x1, x2))
+    q1, q2 = q1[:, :, None], q2[:, None, :]
     value, slope = relu_moments(q1, q2, k)
     ntk = slope * k
 
@@ -196,7 +196,14 @@ def _padding(size: int, stride: int) -> tuple[int, int]:
 def _patches(x: Tensor, stride: int) -> Tensor:
     """Return what each window of the first convolution sees, [positions, N, 75]."""
     padded = functional.pad(x, 2 * _padding(x.shape[2], stride))
-    return functional.unfold(padded, _WINDOW, stride=stride).permute(2, 0, 1)
+    # One copy of a view; functional.unfold copies image by image.
+    windows = padded.unfold(2, _WINDOW, stride).unfold(3, _WINDOW, stride)
+    return windows.permute(2, 3, 0, 1, 4, 5).flatten(3).flatten(0, 1)
+
+
+def _energy(x: Tensor) -> Tensor:
+    """Return the mean square of each pixel, [positions, N]."""
+    return x.square().mean(1).flatten(1).mT
 
 
 def _average(maps: Tensor, size: int, stride: int) -> Tensor:
