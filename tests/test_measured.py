@@ -1,0 +1,47 @@
+"""Measured figures that the documents show are those of the records beside them."""
+
+from pathlib import Path
+
+from unlearnable_bench import api
+
+ROOT = Path(__file__).parent.parent
+MEASURED = api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-fast")
+
+
+def accuracy(attack: str, defense: str, rho_a: str) -> str:
+    same = (MEASURED[["attack", "defense", "rho_a"]] == [attack, defense, rho_a]).all(axis=1)
+    return f"{MEASURED[same]['test_accuracy'].mean():.1f}"
+
+
+def rows(document: str, heading: str, bar: str) -> list[list[str]]:
+    """Return the cells of the table in a section, row by row."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith(bar)]
+    return [[cell.strip() for cell in line.split(bar)[1:-1]] for line in lines]
+
+
+def test_the_readme_shows_the_records() -> None:
+    found = rows("README.md", "On CIFAR-10", "│")
+    assert [row[0] for row in found] == ["clean", "random", "em", "sc", "sem"]
+    for method, standard, adversarial in found:
+        assert standard == accuracy(method, "none", "0")
+        assert adversarial == accuracy(method, "none", "4/255")
+
+
+def test_the_comparison_with_published_figures_shows_the_records() -> None:
+    kinds = {"standard": ("none", "0"), "adversarial": ("none", "4/255")}
+    found = rows("benchmarks/README.md", "Beside published figures", "|")[2:]
+    assert len(found) > 10
+    method = ""
+    for name, training, here, *_ in found:
+        method = {"": method, "none": "clean"}.get(name, name.lower())
+        defense, rho_a = kinds.get(training, (training.lower(), "0"))
+        assert here == accuracy(method, defense, rho_a), (method, training)
+
+
+def test_no_cell_is_there_twice() -> None:
+    """An old record beside a new one would be averaged with it, as if it were another seed."""
+    assert not MEASURED.duplicated(
+        ["attack", "learner", "defense", "rho_a", "preset", "seed"]
+    ).any()
