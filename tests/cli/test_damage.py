@@ -1,0 +1,116 @@
+"""Folders and files that are none, or damaged: named, and left as they are."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import QUICK, Command, run_tiny
+
+from unlearnable_bench import api
+
+
+def test_out_that_cannot_be_a_results_folder_is_refused(
+    refused: Callable[..., str], workplace: Path
+) -> None:
+    (workplace / "file").write_text("mine")
+    (workplace / "mine").mkdir()
+    (workplace / "mine" / "thesis.tex").write_text("mine")
+    (workplace / "later").mkdir()
+    (workplace / "later" / "ubench.json").write_text('{"kind": "unlearnable-bench", "format": 2}')
+    for name in ("file", "mine", "later"):
+        message = refused(*run_tiny("--methods", "clean", "--out", name))
+        assert name in message
+        assert "choose another --out" in message
+        if name != "later":
+            assert name in refused("report", name)
+
+
+def test_out_below_a_file_is_refused(refused: Callable[..., str]) -> None:
+    assert "tiny.npz" in refused(*run_tiny("--methods", "clean", "--out", "tiny.npz/results"))
+
+
+def test_a_report_that_cannot_be_written_is_refused(refused: Callable[..., str]) -> None:
+    assert "nowhere" in refused("report", "results", "--output", "nowhere/table.md")
+
+
+def test_report_settings_cannot_clash_with_the_api(refused: Callable[..., str]) -> None:
+    assert "frame" in refused("report", "results", "--set", "frame=1")
+
+
+def test_report_without_records_says_what_to_do(
+    refused: Callable[..., str], workplace: Path
+) -> None:
+    assert "ubench run" in refused("report", "nowhere")
+    shutil.rmtree(workplace / "results" / "cells")
+    assert "ubench run" in refused("report", "results")
+
+
+AGAIN = ("run", *QUICK, "--dataset", "npz:tiny.npz", "--set", "sem.steps=2", "--methods", "sem")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: "",
+        lambda _: "[]",
+        lambda _: '{"format": 1}',
+        lambda text: text.replace('"format": 1', '"format": 2'),
+        lambda text: json.dumps(json.loads(text) | {"test_accuracy": "high"}),
+        lambda text: json.dumps(json.loads(text) | {"key": "0" * 32}),
+        lambda text: json.dumps(json.loads(text) | {"surprise": 1}),
+    ],
+)
+def test_a_damaged_record_is_named_and_left_as_it_is(
+    refused: Callable[..., str], workplace: Path, damage: Callable[[str], str]
+) -> None:
+    path = min((workplace / "results" / "cells").iterdir())
+    path.write_text(damage(path.read_text()))
+    for command in ((*AGAIN, "--out", "results"), ("report", "results")):
+        message = refused(*command)
+        assert path.name in message
+        assert "damaged" in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"poison": {}},
+        {"environment": {}},
+        {"seconds": {}},
+        {"rho_a": "much"},
+        {"epoch_accuracy": ["high"]},
+        {"test_accuracy": float("nan")},
+    ],
+)
+def test_a_record_that_lacks_inner_fields_is_named(
+    refused: Callable[..., str], workplace: Path, change: dict[str, Any]
+) -> None:
+    path = min((workplace / "results" / "cells").iterdir())
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert path.name in refused("report", "results")
+
+
+def test_a_damaged_plan_is_named(refused: Callable[..., str], workplace: Path) -> None:
+    (path,) = (workplace / "results" / "plans").iterdir()
+    path.write_text("{")
+    assert path.name in refused("report", "results", "--plan", path.stem)
+
+
+def test_a_damaged_poison_is_named_and_left_and_other_cells_are_computed(
+    ubench: Command, workplace: Path
+) -> None:
+    (path,) = (workplace / "results" / "poisons").iterdir()
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    result = ubench(*AGAIN, "--out", "results", "--rho-a", "1/255")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert path.name in result.err
+    assert path.read_bytes() == damaged
+    frame = api.load_records(workplace / "results")
+    assert set(frame[frame["rho_a"] == "1/255"]["attack"]) == {"clean"}

@@ -1,0 +1,141 @@
+"""What the commands print."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import QUICK, Command, Result, contents, run_tiny
+
+from unlearnable_bench import api, registry
+from unlearnable_bench.radius import Radius
+
+
+@pytest.mark.parametrize("command", [("run",), ("report",), ("list",), ("data", "import")])
+def test_help_of_every_command_has_an_example(ubench: Command, command: tuple[str, ...]) -> None:
+    for flag in ("--help", "-h"):
+        result = ubench(*command, flag)
+        assert result.code == 0
+        assert f"Example: ubench {' '.join(command)} " in " ".join(result.out.split())
+
+
+def test_help_stands_where_nothing_is_asked(ubench: Command) -> None:
+    result = ubench()
+    assert result == ubench("--help")
+    assert result.code == 0
+    assert all(command in result.out for command in ("run", "report", "list", "data"))
+
+
+@pytest.mark.parametrize("kind", [*registry.REGISTRIES, "presets"])
+def test_list_as_json_is_a_list_of_objects(ubench: Command, kind: str) -> None:
+    result = ubench("list", kind, "--json")
+    entries = json.loads(result.out)
+    assert result.code == 0
+    assert entries
+    for entry in entries:
+        assert entry.keys() == {"name", "summary", "options"}
+        assert entry["summary"]
+        for option in entry["options"]:
+            assert option.keys() == {"name", "type", "default", "summary"}
+            assert all(option[key] for key in ("name", "type", "summary"))
+    plain = ubench("list", kind).out
+    assert [line.split()[0] for line in plain.splitlines()] == [entry["name"] for entry in entries]
+
+
+def test_list_verbose_names_options_with_type_default_and_meaning(ubench: Command) -> None:
+    text = ubench("list", "attacks", "--verbose").out
+    assert "variant (official|misaligned|classwise, default official): " in text
+    assert "rho_u (radius, default 8/255): radius of the noise, L-infinity" in text
+
+
+def test_progress_names_cells_by_their_whole_label(ubench: Command) -> None:
+    out = ubench(*run_tiny("--methods", "sem", "--set", "sem.steps=3")).out
+    assert "done: sem[steps=3], rho_a 0, seed 0: " in out
+
+
+def test_a_table_is_whole_where_no_terminal_is(
+    ubench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    radii = ",".join(f"{k}/255" for k in range(1, 8))
+    out = ubench(
+        *run_tiny("--methods", "random", "--no-clean", "--rho-a", radii, "--set=training.steps=1")
+    ).out
+    header = next(line for line in out.splitlines() if "method" in line)
+    assert all(f"rho_a {k}/255" in header for k in range(1, 8))
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(ubench: Command, workplace: Path) -> None:
+    before = contents(workplace)
+    result = ubench(*run_tiny("--methods", "sem,em", "--rho-a", "0,4/255", "--dry-run"))
+    assert result.code == 0
+    assert "cells     6: clean, sem, em x rho_a 0, 4/255 x seeds 0" in result.out
+    assert contents(workplace) == before
+
+
+def test_the_default_folder_is_named_after_data_and_preset(
+    ubench: Command, workplace: Path
+) -> None:
+    ubench("run", *QUICK, "--methods", "clean", "--dataset", "npz:tiny.npz")
+    assert len(api.load_records(workplace / "results" / "npz-tiny-smoke")) == 1
+
+
+def test_report_writes_to_a_file(ubench: Command, workplace: Path) -> None:
+    shown = ubench("report", "results", "--format", "csv")
+    written = ubench("report", "results", "--format", "csv", "--output", "table.csv")
+    assert written == Result(0, "", "")
+    assert (workplace / "table.csv").read_text() == shown.out
+
+
+def test_two_folders_are_compared_cell_by_cell(ubench: Command, workplace: Path) -> None:
+    options = ("--methods", "sem", "--rho-a", "0,4/255", "--set", "sem.steps=2")
+    ubench(*run_tiny(*options, "--out", "one"))
+    ubench(*run_tiny(*options, "--set", "training.epochs=2", "--out", "two"))
+    result = ubench("compare", "one", "two")
+    assert result.code == 0
+    lines = [[part.strip() for part in line.split("│")[1:-1]] for line in result.out.splitlines()]
+    rows = [line for line in lines if line]
+    assert [row[:2] for row in rows] == [
+        [method, rho_a] for method in ("clean", "sem[steps=2]") for rho_a in ("0", "4/255")
+    ]
+    frames = [api.load_records(workplace / name) for name in ("one", "two")]
+    found = [frame.set_index(["attack", "rho_a"])["test_accuracy"] for frame in frames]
+    for method, rho_a, *shown in rows:
+        one, two = (accuracy[method, rho_a] for accuracy in found)
+        assert shown == [f"{one:.1f}", f"{two:.1f}", f"{two - one:+.1f}"]
+    assert "over 4 cells" in result.out
+
+
+def test_only_results_folders_are_compared(refused: Callable[..., str]) -> None:
+    assert "ubench run" in refused("compare", "results", "nowhere")
+
+
+def test_a_radius_is_shown_as_it_was_written(ubench: Command) -> None:
+    out = ubench(*run_tiny("--methods", "clean", "--rho-a", "2/510")).out
+    assert "rho_a 2/510" in out
+    assert str(Radius("1/255")) not in out
+
+
+def test_the_installed_command_fails_and_helps_alike(workplace: Path) -> None:
+    command = shutil.which("ubench", path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip("ubench is not installed beside this Python")
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [command, *arguments], capture_output=True, text=True, check=False, env=environment
+        )
+
+    before = contents(workplace)
+    done = call("run", "--methods", "semm", "--preset", "smoke")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ubench: unknown attack 'semm'; did you mean 'sem'?")
+    assert done.stderr.count("\n") == 1
+    done = call("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert contents(workplace) == before

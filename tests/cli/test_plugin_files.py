@@ -1,0 +1,132 @@
+"""Plugins of others: what is wrong with one is said, and costs nobody else."""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
+
+import pytest
+from commands import ATTACKS, Command, run_tiny
+
+from unlearnable_bench import api, registry
+
+PLUGIN = """
+from dataclasses import dataclass
+from unlearnable_bench import Attack, Budget, Defense, Poison, Radius, option
+
+@dataclass(frozen=True, kw_only=True)
+class {name}({base}):
+    '''A plugin of the tests.'''
+    {body}
+"""
+
+
+TOO_LOUD = """
+    def generate(self, images, harness):
+        return Poison(255 - images.images, Budget("linf", Radius("8/255")))
+"""
+
+
+def test_a_plugin_file_that_is_none_is_refused(
+    refused: Callable[..., str], workplace: Path
+) -> None:
+    def message(text: str, name: str = "mine.py") -> str:
+        (workplace / name).write_text(text)
+        line = refused(*run_tiny("--methods", "clean", "--plugin", name))
+        assert name in line
+        return line
+
+    assert "gone.py: no such file" in refused(
+        *run_tiny("--methods", "clean", "--plugin", "gone.py")
+    )
+    assert "not a Python file" in message("", "mine.txt")
+    assert "ZeroDivisionError: division by zero" in message("1 / 0")
+    assert "SyntaxError" in message("def")
+    assert "ModuleNotFoundError: No module named 'nowhere'" in message("import nowhere")
+    assert "defines no Attack" in message("from unlearnable_bench.attacks.sem import SEM")
+    taken = PLUGIN.format(name="Sem", base="Attack", body=TOO_LOUD)
+    assert "attack 'sem' is registered already" in message(taken)
+
+
+def test_an_unfinished_plugin_is_named(refused: Callable[..., str], workplace: Path) -> None:
+    body = "strength: int = 3\n" + TOO_LOUD
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Bare", base="Attack", body=body))
+    message = refused(*run_tiny("--methods", "bare", "--plugin", "mine.py"))
+    assert "Bare.strength" in message
+    assert "strength" in message
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (TOO_LOUD, "breaks its promised budget: linf"),
+        (TOO_LOUD.replace("255 - images.images", "images.images[:7]"), "returned uint8 [7, 16, "),
+        (TOO_LOUD.replace("255 - images.images", "images.images / 255"), "returned float64"),
+        (TOO_LOUD.replace("return", "raise ValueError('two\\nlines') #"), "ValueError: two lines"),
+    ],
+)
+def test_a_failing_attack_costs_no_other_cell(
+    ubench: Command, workplace: Path, body: str, reason: str
+) -> None:
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Attack", body=body))
+    result = ubench(*run_tiny("--methods", "mine", "--plugin", "mine.py"))
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("ubench: mine, rho_a 0, seed 0: ")
+    assert reason in result.err
+    assert list(api.load_records(workplace / "out")["attack"]) == ["clean"]
+    assert "1 cells computed" in result.out
+    assert not list((workplace / "out").glob("poisons/*"))
+
+
+def test_a_failing_defense_is_reported_and_costs_no_other_cell(
+    ubench: Command, workplace: Path
+) -> None:
+    body = "def prepare(self, *_):\n        raise RuntimeError('no')"
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Defense", body=body))
+    result = ubench(*run_tiny("--methods", "clean", "--defenses", "none,mine", "--plugin=mine.py"))
+    assert result.code == 2
+    assert "clean, mine, rho_a 0, seed 0: RuntimeError: no" in result.err
+    assert list(api.load_records(workplace / "out")["defense"]) == ["none"]
+
+
+def test_list_shows_plugins_of_a_file(ubench: Command, workplace: Path) -> None:
+    text = PLUGIN.format(name="MyNoise", base="Attack", body=TOO_LOUD)
+    (workplace / "mine.py").write_text(text)
+    assert "my-noise  A plugin of the tests." in ubench("list", "attacks", "--plugin=mine.py").out
+
+
+def test_list_shows_a_plugin_that_fails_on_import_as_unusable(
+    ubench: Command, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = "unlearnable_bench.attacks"
+    broken = EntryPoint("broken", "no_such_module:Broken", group)
+    foreign = EntryPoint("foreign", "json:JSONDecoder", group)
+
+    def with_broken(**wanted: str) -> EntryPoints:
+        return EntryPoints([*entry_points(group=group), broken, foreign]).select(**wanted)
+
+    monkeypatch.setattr(registry, "entry_points", with_broken)
+    result = ubench("list", "attacks")
+    lines = {line.split()[0]: line for line in result.out.splitlines()}
+    assert result.code == 0
+    assert lines.keys() >= {*ATTACKS, "broken", "foreign"}
+    assert "unusable" in lines["broken"]
+    assert "No module named 'no_such_module'" in lines["broken"]
+    assert "no subclass of Attack" in lines["foreign"]
+    assert "unusable" not in lines["sem"]
+    assert "no_such_module" in refused("run", "--methods", "broken", "--preset", "smoke")
+
+
+def test_a_name_that_two_packages_claim_is_refused(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = "unlearnable_bench.attacks"
+    twin = EntryPoint("sem", "other_package:SEM", group)
+
+    def with_twin(**wanted: str) -> EntryPoints:
+        return EntryPoints([*entry_points(group=group), twin]).select(**wanted)
+
+    monkeypatch.setattr(registry, "entry_points", with_twin)
+    message = refused(*run_tiny("--methods", "sem"))
+    assert "other_package:SEM" in message
+    assert "unlearnable-bench" in message

@@ -1,0 +1,45 @@
+"""What tests of the command line have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ATTACKS = ("clean", "em", "random", "rem", "sem")
+QUICK = ("--set", "training.epochs=1", "--preset", "smoke", "--device", "cpu")
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+def arrays(train: int = 120, test: int = 40) -> dict[str, Any]:
+    """Return four classes of 16 px images that differ in colour."""
+    random = np.random.default_rng(0)
+    colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [180, 180, 60]])
+    found: dict[str, Any] = {"class_names": np.array(["red", "green", "blue", "yellow"])}
+    for split, count in (("train", train), ("test", test)):
+        labels = np.arange(count) % 4
+        noise = random.normal(0, 40, (count, 16, 16, 3))
+        images = np.clip(colours[labels][:, None, None] + noise, 0, 255)
+        found |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels}
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def run_tiny(*arguments: object) -> tuple[object, ...]:
+    return ("run", *QUICK, "--dataset", "npz:tiny.npz", "--out", "out", *arguments)
