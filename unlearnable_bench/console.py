@@ -85,9 +85,9 @@ def run(
 def comparison(first: Path, second: Path) -> None:
     """Print the cells that two results folders have in common, and their rank correlation."""
     both = compare(api.load_records(first), api.load_records(second))
-    kinds = ("dataset", "learner", "defense", "protect", "rho_u", "rho_a")
+    kinds = both.columns.drop(["attack", "first", "second"])
     # What a method has several of tells its cells apart; the rest is the same, or goes with it.
-    telling = [kind for kind in kinds if both.groupby("attack")[kind].nunique().max() > 1]
+    telling = kinds[both.groupby("attack")[list(kinds)].nunique().max() > 1]
     grid = Grid("method", *telling)
     for heading in (str(first), str(second), "difference"):
         grid.add_column(Text(heading), justify="right")

@@ -13,7 +13,7 @@ from unlearnable_bench import api, registry
 from unlearnable_bench.cli import main
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tiny.npz, and in results what is found by `run --methods sem`."""
     folder = tmp_path_factory.mktemp("finished")

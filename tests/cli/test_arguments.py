@@ -113,6 +113,10 @@ def test_a_flag_that_makes_no_sense_is_named(
     assert part in refused(*run_tiny(*arguments))
 
 
+def test_report_settings_cannot_clash_with_the_api(refused: Callable[..., str]) -> None:
+    assert "frame" in refused("report", "results", "--set", "frame=1")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="refused only where there is no CUDA")
 def test_cuda_without_cuda_is_refused_with_what_to_write(refused: Callable[..., str]) -> None:
     assert "--device cpu" in refused(*run_tiny("--methods", "sem", "--device", "cuda"))

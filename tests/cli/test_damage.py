@@ -36,10 +36,6 @@ def test_a_report_that_cannot_be_written_is_refused(refused: Callable[..., str])
     assert "nowhere" in refused("report", "results", "--output", "nowhere/table.md")
 
 
-def test_report_settings_cannot_clash_with_the_api(refused: Callable[..., str]) -> None:
-    assert "frame" in refused("report", "results", "--set", "frame=1")
-
-
 def test_report_without_records_says_what_to_do(
     refused: Callable[..., str], workplace: Path
 ) -> None:

@@ -14,8 +14,10 @@ from commands import QUICK, Command, Result, contents, run_tiny
 from unlearnable_bench import api, registry
 from unlearnable_bench.radius import Radius
 
+COMMANDS = ("run", "report", "compare", "list", "bench")
 
-@pytest.mark.parametrize("command", [("run",), ("report",), ("list",), ("data", "import")])
+
+@pytest.mark.parametrize("command", [*((name,) for name in COMMANDS), ("data", "import")])
 def test_help_of_every_command_has_an_example(ubench: Command, command: tuple[str, ...]) -> None:
     for flag in ("--help", "-h"):
         result = ubench(*command, flag)
@@ -27,7 +29,7 @@ def test_help_stands_where_nothing_is_asked(ubench: Command) -> None:
     result = ubench()
     assert result == ubench("--help")
     assert result.code == 0
-    assert all(command in result.out for command in ("run", "report", "list", "data"))
+    assert all(command in result.out for command in (*COMMANDS, "data"))
 
 
 @pytest.mark.parametrize("kind", [*registry.REGISTRIES, "presets"])
