@@ -19,7 +19,16 @@ from unlearnable_bench import (
     add_noise,
     option,
 )
-from unlearnable_bench.attacks.ntk import ROWS, Kernel, cnn_ntk, fnn_ntk, held_out_gradient
+from unlearnable_bench.attacks.ntk import (
+    NOBODY,
+    ROWS,
+    Kernel,
+    Slopes,
+    cnn_ntk,
+    fnn_ntk,
+    held_out_gradient,
+    part_slopes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +78,7 @@ class NTGA(Attack):
         pixels, labels = harness.tensors(images)
         targets = functional.one_hot(labels, images.classes).double()
         count, validation = len(images), self._validation(images)
+        slopes = harness.capture(partial(part_slopes, self._ntk))
         order = harness.random("generation").permutation(count)
         noise = torch.zeros_like(pixels, dtype=torch.int16)  # units of 1/255
         harness.keep(noise=noise)
@@ -78,18 +88,26 @@ class NTGA(Attack):
             start = min(first, count - self.block)
             block = order[start : start + self.block]
             held_out = order[:validation] if start >= validation else order[-validation:]
-            parts = [(pixels[i], labels[i]) for i in held_out.split(ROWS)]
-            found = self._ascend(pixels[block], targets[block], parts)
+            parts = _parts(pixels[held_out], labels[held_out])
+            found = self._ascend(pixels[block], targets[block], parts, slopes)
             fresh = first - start
             noise[block[fresh:]] = found[fresh:].round().short()
         levels = noise.permute(0, 2, 3, 1).cpu().numpy()
         return Poison(add_noise(images.images, levels, self.rho_u), Budget("linf", self.rho_u))
 
+    @property
+    def _ntk(self) -> Kernel:
+        return fnn_ntk if self.kernel == "fnn" else partial(cnn_ntk, stride=self.stride)
+
     def _validation(self, images: ImageSet) -> int:
         return self.validation or max(len(images) // 5, 1)
 
     def _ascend(
-        self, pixels: Tensor, targets: Tensor, held_out: list[tuple[Tensor, Tensor]]
+        self,
+        pixels: Tensor,
+        targets: Tensor,
+        held_out: list[tuple[Tensor, Tensor]],
+        slopes: Slopes,
     ) -> Tensor:
         """Return the noise of a block in 8-bit levels.
 
@@ -97,14 +115,23 @@ class NTGA(Attack):
             pixels: uint8 [N, 3, H, W], the block.
             targets: float64 [N, C], its labels, one-hot.
             held_out: parts of images uint8 [V, 3, H, W] and labels int64 [V].
+            slopes: `part_slopes` of the kernel.
         """
-        kernel: Kernel = fnn_ntk if self.kernel == "fnn" else partial(cnn_ntk, stride=self.stride)
         radius = float(self.rho_u)
         x = moved = pixels.double() / 255
         for _ in range(self.steps):
             parts = ((images.double() / 255, labels) for images, labels in held_out)
-            slope = held_out_gradient(kernel, moved, targets, parts, self.t)
+            slope = held_out_gradient(self._ntk, moved, targets, parts, self.t, slopes)
             # From x, 1.1 rho_u is a step to the face of the ball, or none where the slope is 0.
             moved = moved + 1.1 * radius / self.steps * slope.sign()
             moved = moved.clamp(x - radius, x + radius).clamp(0, 1)
         return 255 * (moved - x)
+
+
+def _parts(pixels: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Split held-out images into parts of one size, the last filled up with images of no label."""
+    rows = min(ROWS, len(labels))
+    short = -len(labels) % rows
+    pixels = torch.cat([pixels, pixels[:short]])
+    labels = torch.cat([labels, labels.new_full((short,), NOBODY)])
+    return list(zip(pixels.split(rows), labels.split(rows), strict=True))

@@ -12,6 +12,7 @@ by E[f'(u) f'(v)], for (u, v) normal with those moments.
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -20,8 +21,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 Kernel: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Slopes: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 ROWS = 32  # of a kernel at once: bounds the memory
+NOBODY = -1  # the label of an image that only fills a part
 _W_VARIANCE = 1.76
 _B_VARIANCE = 0.18
 _WINDOW = 5  # side of a convolution's window
@@ -148,7 +151,12 @@ def gradient_flow(kernel: Tensor, targets: Tensor, t: float) -> Tensor:
 
 
 def held_out_gradient(
-    kernel: Kernel, x: Tensor, targets: Tensor, held_out: Iterable[tuple[Tensor, Tensor]], t: float
+    kernel: Kernel,
+    x: Tensor,
+    targets: Tensor,
+    held_out: Iterable[tuple[Tensor, Tensor]],
+    t: float,
+    slopes: Slopes | None = None,
 ) -> Tensor:
     """Return the gradient of the held-out loss with respect to the block's images.
 
@@ -159,24 +167,43 @@ def held_out_gradient(
         kernel: the network's tangent kernel.
         x: float64 [N, 3, H, W] in [0, 1], the block.
         targets: float64 [N, C], its labels, one-hot.
-        held_out: parts of images float64 [V, 3, H, W] and labels int64 [V].
+        held_out: parts of images float64 [V, 3, H, W] and labels int64 [V]; of an image
+            labelled `NOBODY` nothing is asked.
         t: time of the flow.
+        slopes: `part_slopes` of the kernel, captured; None: as it is.
 
     Returns:
         float64 [N, 3, H, W].
     """
+    slopes = slopes or partial(part_slopes, kernel)
     x = x.detach().requires_grad_()
     rows = [checkpoint(kernel, part, x, use_reentrant=False) for part in x.split(ROWS)]
     coefficients = gradient_flow(torch.cat(rows), targets, t)
-    fixed = coefficients.detach().requires_grad_()
-    to_x, to_fixed = torch.zeros_like(x), torch.zeros_like(fixed)
+    to_x, to_coefficients = torch.zeros_like(x), torch.zeros_like(targets)
     for images, labels in held_out:
-        outputs = kernel(images, x) @ fixed
-        loss = functional.cross_entropy(outputs, labels, reduction="sum")
-        slopes = torch.autograd.grad(loss, (x, fixed))
-        to_x += slopes[0]
-        to_fixed += slopes[1]
-    return to_x + torch.autograd.grad(coefficients, x, to_fixed)[0]
+        found = slopes(x.detach(), coefficients.detach(), images, labels)
+        to_x += found[0]
+        to_coefficients += found[1]
+    return to_x + torch.autograd.grad(coefficients, x, to_coefficients)[0]
+
+
+def part_slopes(
+    kernel: Kernel, x: Tensor, coefficients: Tensor, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of a part's loss with respect to the block and its coefficients.
+
+    Args:
+        kernel: the network's tangent kernel.
+        x: float64 [N, 3, H, W], the block.
+        coefficients: float64 [N, C], those of `gradient_flow`.
+        images: float64 [V, 3, H, W], the part.
+        labels: int64 [V].
+    """
+    x, coefficients = x.detach().requires_grad_(), coefficients.detach().requires_grad_()
+    outputs = kernel(images, x) @ coefficients
+    loss = functional.cross_entropy(outputs, labels, reduction="sum", ignore_index=NOBODY)
+    to_x, to_coefficients = torch.autograd.grad(loss, (x, coefficients))
+    return to_x, to_coefficients
 
 
 def _dense(k: Tensor) -> Tensor:

@@ -12,8 +12,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from unlearnable_bench import ImageSet, Radius, UserError
+from unlearnable_bench.attacks import ntga
 from unlearnable_bench.attacks.ntga import NTGA
-from unlearnable_bench.attacks.ntk import Kernel, cnn_ntk, fnn_ntk, gradient_flow
+from unlearnable_bench.attacks.ntk import (
+    NOBODY,
+    Kernel,
+    Slopes,
+    cnn_ntk,
+    fnn_ntk,
+    gradient_flow,
+)
 
 BASE: dict[str, Any] = {"block": 9, "validation": 5}  # 25 images: two blocks and 7 of a third
 
@@ -106,6 +114,13 @@ def test_equals_the_transcription(changed: dict[str, Any], seed: int) -> None:
     attack_checks.check_budget(poison, images)
 
 
+def test_an_image_that_fills_the_last_part_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, images = NTGA(**BASE), random_images()  # five held-out images
+    whole = attack.generate(images, make_harness())
+    monkeypatch.setattr(ntga, "ROWS", 2)
+    assert (attack.generate(images, make_harness()).images == whole.images).mean() > 0.999
+
+
 @pytest.mark.parametrize("name", ["cnn", "fnn"])
 @pytest.mark.parametrize("steps", [1, 5])
 def test_raises_the_held_out_loss_more_than_random_signs(name: Any, steps: int) -> None:
@@ -164,14 +179,16 @@ def test_no_block_is_held_against_its_own_images(monkeypatch: pytest.MonkeyPatch
         return {tuple(image.flatten().tolist()) for image in pixels}
 
     def disjoint(
-        _self: NTGA, x: Tensor, _: Tensor, held_out: list[tuple[Tensor, Tensor]]
+        _self: NTGA, x: Tensor, _: Tensor, held_out: list[tuple[Tensor, Tensor]], _slopes: Slopes
     ) -> Tensor:
-        against = torch.cat([part for part, _ in held_out])
-        assert len(against) == validation
+        assert len({part.shape for part, _ in held_out}) == 1
+        against, labels = map(torch.cat, zip(*held_out, strict=True))
+        assert (labels != NOBODY).sum() == len(images_of(against)) == validation
         assert not images_of(x) & images_of(against)
         return torch.zeros(x.shape)
 
     monkeypatch.setattr(NTGA, "_ascend", disjoint)
+    monkeypatch.setattr(ntga, "ROWS", 8)
     for block, validation in ((1, 30), (21, 20), (59, 1), (7, 27), (20, 13)):
         NTGA(block=block, validation=validation).generate(images, make_harness())
 

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from unlearnable_bench import ImageSet, Radius, ResizedCrop, Transform, UserError, api
 from unlearnable_bench.attacks.em import EM
+from unlearnable_bench.attacks.ntga import NTGA
+from unlearnable_bench.attacks.ntk import Kernel, cnn_ntk, fnn_ntk, part_slopes
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.cli import app
@@ -39,6 +41,8 @@ ATTACKS = [
     EM(variant="misaligned", steps=6, batch_size=32, noise_steps=3),
     REM(**SHORT),
     SEM(**SHORT),
+    NTGA(block=30, validation=35),
+    NTGA(block=30, validation=35, kernel="fnn"),
 ]
 
 
@@ -121,6 +125,19 @@ def test_the_compiled_input_gradient_is_the_eager_one_of_the_cpu() -> None:
         gradients.append(input_gradient(model, x.to(device), y.to(device)).cpu())
     relative = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
     assert relative < 1e-9
+
+
+@pytest.mark.parametrize("kernel", [cnn_ntk, fnn_ntk])
+def test_the_slopes_of_a_tangent_kernel_are_those_of_the_cpu(kernel: Kernel) -> None:
+    images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)).double()
+    block, images, labels = images[:4], images[4:], torch.tensor([1, 0])
+    coefficients = torch.tensor([[0.1, -0.2], [0.3, 0.0], [-0.1, 0.2], [0.0, 0.1]]).double()
+    found = [
+        part_slopes(kernel, *(t.to(device) for t in (block, coefficients, images, labels)))
+        for device in (CUDA, "cpu")
+    ]
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(here.cpu(), there, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=str)
