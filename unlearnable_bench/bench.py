@@ -17,7 +17,7 @@ from unlearnable_bench import registry
 from unlearnable_bench.contract import Learner
 from unlearnable_bench.environment import peak_memory
 from unlearnable_bench.harness import Harness, Training, input_gradient, train
-from unlearnable_bench.harness.capture import wait
+from unlearnable_bench.harness.capture import own_stream, wait
 from unlearnable_bench.images import ImageSet, Transform
 from unlearnable_bench.radius import Radius
 
@@ -339,10 +339,8 @@ def _in_threads(
 ) -> None:
     """Do the work in a thread for each harness, on a stream of its own, as packed cells do."""
 
-    def alone(harness: Harness) -> None:
-        if harness.device.type == "cuda":
-            torch.cuda.set_device(harness.device)
-            torch.cuda.set_stream(torch.cuda.Stream(harness.device))
+    def alone(number: int, harness: Harness) -> None:
+        own_stream(harness.device, number)
         try:
             work(harness)
         except BaseException:
@@ -350,7 +348,7 @@ def _in_threads(
             raise
 
     with ThreadPoolExecutor(len(harnesses)) as pool:
-        threads = [pool.submit(alone, harness) for harness in harnesses]
+        threads = [pool.submit(alone, k, harness) for k, harness in enumerate(harnesses, 1)]
     errors = [error for thread in threads if (error := thread.exception())]
     if errors:  # the one that broke the others' barrier
         raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))

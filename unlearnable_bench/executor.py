@@ -6,6 +6,7 @@ process works on is put off, and found finished or taken over later.
 
 import gc
 import hashlib
+import itertools
 import json
 import threading
 import time
@@ -22,7 +23,7 @@ import torch
 from unlearnable_bench.environment import describe, peak_memory
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness, Network, Random, accuracy, train
-from unlearnable_bench.harness.capture import EXCLUSIVE
+from unlearnable_bench.harness.capture import EXCLUSIVE, own_stream
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.images import ImageSet, Pixels, Poison
@@ -121,6 +122,7 @@ class _Workers:
         # Noise is not packed: it fills a device, and how long it takes is a result.
         for poison in {cell.poison.key: cell.poison for cell in cells}.values():
             self._mine.worker.prepare(poison)
+        self._numbers = itertools.count(1)
         with ThreadPoolExecutor(self._pack, initializer=self._start) as pool:
             attempts = [pool.submit(self._attempt, cell) for cell in cells]
             try:
@@ -139,9 +141,7 @@ class _Workers:
 
     def _start(self) -> None:
         """Begin a thread of packed cells."""
-        if self._device.type == "cuda":
-            torch.cuda.set_device(self._device)
-            torch.cuda.set_stream(torch.cuda.Stream(self._device))
+        own_stream(self._device, next(self._numbers))
         self._mine.worker = self._worker()
 
     def _attempt(self, cell: Cell) -> bool:

@@ -20,6 +20,7 @@ from unlearnable_bench.harness import (
     Harness,
     Random,
     Training,
+    gradient,
     input_gradient,
     random_transform,
     train,
@@ -125,6 +126,22 @@ def test_the_compiled_input_gradient_is_the_eager_one_of_the_cpu() -> None:
         gradients.append(input_gradient(model, x.to(device), y.to(device)).cpu())
     relative = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
     assert relative < 1e-9
+
+
+@pytest.mark.parametrize("at_once", [100, 12])
+def test_halves_side_by_side_have_the_gradient_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    images, made = image_set(), harness("fp64")
+    pixels, labels = made.tensors(images)
+    model, x = made.network(images), made.unit(pixels)
+    model.at_once = at_once
+    whole = input_gradient(model, x, labels)
+    monkeypatch.setattr(gradient, "_HALVED_FROM", 2)
+    captured = made.capture(lambda at: input_gradient(model, at, labels))
+    for _ in range(20):
+        torch.testing.assert_close(input_gradient(model, x, labels), whole, rtol=1e-9, atol=1e-15)
+        torch.testing.assert_close(captured(x), whole, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("kernel", [cnn_ntk, fnn_ntk])

@@ -1,10 +1,11 @@
 """The one fast path: compile a step, record it as a CUDA graph, replay it."""
 
 import functools
+import itertools
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -32,9 +33,10 @@ def one_step() -> Iterator[None]:
     """Mark a piece of work in which networks change only by what Python sees.
 
     A replay changes them unseen: what is derived from their weights serves again within
-    one step, and no longer.
+    one step, and no longer. A step within a step is a part of it.
     """
-    around, _running.step = current_step(), object()
+    around = current_step()
+    _running.step = around or object()
     try:
         yield
     finally:
@@ -84,6 +86,38 @@ def wait(device: torch.device) -> None:
     if device.type == "cuda":
         # Not for the whole device, on which another thread may be recording.
         torch.cuda.current_stream(device).synchronize()
+
+
+def side_by_side(work: Iterable[Callable[[], Tensor]], device: torch.device) -> list[Tensor]:
+    """Do pieces of work that need nothing of each other; on a GPU two at a time.
+
+    Every other one is queued on a second stream: where one waits for memory, or leaves
+    processors idle, the other computes.
+    """
+    if device.type != "cuda":
+        return [piece() for piece in work]
+    current = torch.cuda.current_stream(device)
+    beside = _beside(current)
+    beside.wait_stream(current)
+    found = []
+    for stream, piece in zip(itertools.cycle((current, beside)), work, strict=False):
+        with torch.cuda.stream(stream):
+            found.append(piece())
+    # What the second stream made is given back to it: reused only after another wait.
+    current.wait_stream(beside)
+    return found
+
+
+def own_stream(device: torch.device, number: int) -> None:
+    """Let this thread queue its work on a stream of its own; nothing on a CPU.
+
+    Args:
+        device: where.
+        number: of the thread, from 1, among those at work at the same time.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.cuda.set_stream(_numbered(device, number))
 
 
 class Captured:
@@ -184,12 +218,18 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
     graphs had a stream in common would spoil each other's sums.
     """
     current = torch.cuda.current_stream(device)
-    return _side_stream(device) if current == torch.cuda.default_stream(device) else current
+    return _numbered(device, 0) if current == torch.cuda.default_stream(device) else current
+
+
+# Streams are made once: torch hands out 32 and then the first again, to someone else.
+@functools.cache
+def _numbered(device: torch.device, _number: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 @functools.cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+def _beside(stream: torch.cuda.Stream) -> torch.cuda.Stream:
+    return torch.cuda.Stream(stream.device)
 
 
 def _error_mode() -> str:

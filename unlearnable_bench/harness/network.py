@@ -44,6 +44,10 @@ class Network(nn.Module):
         """Do the same without compiling for it: for what is seldom computed."""
         return self._part().forward(x)
 
+    def prepare(self) -> None:
+        """Bring up to date what is derived from the weights."""
+        self._part()
+
     def _part(self) -> "_InPrecision":
         """Return what computes now, its weights up to date."""
         differentiated = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
