@@ -130,7 +130,9 @@ def test_records_are_json_with_the_documented_fields(first: tuple[Path, list[str
         assert raw["poison"].keys() >= {"key", "sha256", "budget", "notes", "seconds", "resumed"}
         assert raw["rho_u"] == ("0" if raw["attack"] == "clean" else "8/255")
         assert raw["environment"]["packages"]["torch"]
+        assert raw["seconds"].keys() == {"preparation", "training", "warmup", "evaluation"}
         assert all(seconds >= 0 for seconds in raw["seconds"].values())
+        assert raw["seconds"]["training"] > 0
     assert not list(out.rglob("*.tmp"))
 
 

@@ -329,7 +329,7 @@ def _drive(harnesses: list[Harness], job: Job, repeats: int) -> Timing:
         _in_threads(work, harnesses, stopwatch.together)
     return Timing(
         milliseconds=stopwatch.milliseconds / repeats / cells,
-        warmup_seconds=sum(harness.warmup_seconds for harness in harnesses),
+        warmup_seconds=sum(harness.times["warmup"] for harness in harnesses),
         peak_memory_mib=peak_memory(device) / _MIB,
     )
 

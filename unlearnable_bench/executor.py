@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -207,12 +206,14 @@ class _Worker:
         self._reset()
         checkpoint = self._folder.checkpoint(cell.key)
         resumed = checkpoint.exists()
-        harness = self._harness(cell.poison, cell.key, cell.name)
-        harness = replace(harness, learner=cell.learner.plugin)
         poisoned, unpoisoned = cell.protection.apply(clean, pixels, cell.poison.seed)
         poisoned, validation = _hold_out(cell, poisoned, unpoisoned)
         defense = cell.defense.plugin
+        harness = self._harness(cell.poison, cell.key, cell.name)
+        harness = replace(harness, learner=cell.learner.plugin)
         outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
+        spent = {"training": harness.times["work"]}
+        spent |= {kind: harness.times[kind] for kind in ("preparation", "warmup", "evaluation")}
         budget = about["budget"]
         linf = budget["norm"] == "linf"
         return Record(
@@ -234,12 +235,7 @@ class _Worker:
             epoch_accuracy=list(outcome.accuracy),
             train_accuracy=outcome.train_accuracy,
             poison=about,
-            seconds={
-                "preparation": outcome.preparation_seconds,
-                "training": outcome.seconds,
-                "warmup": harness.warmup_seconds,
-                "evaluation": outcome.evaluation_seconds,
-            },
+            seconds=spent,
             resumed=resumed,
             peak_memory=peak_memory(self._device),
             packed=self._pack,
@@ -285,10 +281,9 @@ class _Worker:
         clean = plan.data.train
         resumed = self._folder.checkpoint(plan.key).exists()
         harness = self._harness(plan, plan.key, f"{plan.attack.label}, seed {plan.seed}")
-        started = time.perf_counter()
         try:
             poison = plan.attack.plugin.generate(clean, harness)
-            seconds = time.perf_counter() - started
+            spent = harness.times.read()
             _check(plan.attack.name, clean.images, poison)
         except Exception as error:
             self._failed[plan.key] = error
@@ -299,8 +294,8 @@ class _Worker:
             "sha256": hashlib.sha256(np.ascontiguousarray(poison.images).data).hexdigest(),
             "budget": {"norm": poison.budget.norm, "radius": _plain(poison.budget.radius)},
             "notes": poison.notes,
-            "seconds": seconds - harness.warmup_seconds,
-            "warmup_seconds": harness.warmup_seconds,
+            "warmup_seconds": spent.pop("warmup", 0.0),
+            "seconds": sum(spent.values()),
             "resumed": resumed,
             "environment": self._environment,
         }

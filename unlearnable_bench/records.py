@@ -76,7 +76,7 @@ class Record:
     `training`, `warmup` (compilation and capture) and `evaluation`, apart."""
 
     resumed: bool
-    """Whether training was interrupted: `seconds` then count the last part only."""
+    """Whether training was interrupted: `seconds` then add up what counted of each part."""
 
     peak_memory: int
     """Highest memory in bytes: of the GPU's allocator, or of the process on a CPU."""

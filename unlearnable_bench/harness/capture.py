@@ -3,7 +3,6 @@
 import functools
 import itertools
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.harness.timesheet import Timesheet
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -131,7 +131,7 @@ class Captured:
         step: takes tensors of fixed shapes, returns tensors or nothing, and keeps
             all state in tensors that it changes in place.
         device: where it runs; on a CPU every call is a plain call.
-        on_warmup: receives the seconds of every call before the first replay.
+        times: where the calls before the first replay count as "warmup".
     """
 
     WARM_CALLS = 2
@@ -140,11 +140,11 @@ class Captured:
         self,
         step: Callable[..., Any],
         device: torch.device,
-        on_warmup: Callable[[float], None],
+        times: Timesheet,
     ) -> None:
         self._step = step
         self._device = device
-        self._on_warmup = on_warmup
+        self._times = times
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         # A graph does not keep its inputs and outputs alive: this object does.
@@ -162,7 +162,8 @@ class Captured:
             with one_step():
                 return self._step(*inputs)
         if self._graph is None:
-            with EXCLUSIVE:
+            wait(self._device)  # what is queued is no part of it; waiting for another's is
+            with self._times.on("warmup"), EXCLUSIVE:
                 return self._warm_up(inputs)
         self._take(inputs)
         self._graph.replay()
@@ -173,7 +174,6 @@ class Captured:
             self._inputs = tuple(x.clone() for x in inputs)
         self._take(inputs)
         torch.cuda.synchronize(self._device)
-        started = time.perf_counter()
         if self._calls < self.WARM_CALLS:
             self._calls += 1
             with torch.cuda.stream(_stream(self._device)), one_step():
@@ -181,7 +181,6 @@ class Captured:
         else:
             self._record()
         torch.cuda.synchronize(self._device)
-        self._on_warmup(time.perf_counter() - started)
         return self._outputs
 
     def _record(self) -> None:

@@ -12,27 +12,31 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unlearnable_bench.harness.randomness import Random
+from unlearnable_bench.harness.timesheet import Timesheet
 
 Stateful: TypeAlias = Tensor | nn.Module | torch.optim.Optimizer | Random
 
 
 class Checkpoint:
-    """A file that holds named tensors and how far each loop has come.
+    """A file that holds named tensors, how far each loop has come, and the time it took.
 
     Args:
         path: the file, or None to keep nothing.
-        interval: seconds between two writings.
+        interval: seconds between two writings; so many times longer as a writing takes
+            longer than a second, which keeps it to a small share of the time.
     """
 
     def __init__(self, path: Path | None, interval: float = 60.0) -> None:
         self._path = path
         self._interval = interval
-        self._written = time.monotonic()
+        self._due = time.monotonic() + interval
         self._state: dict[str, Tensor] = {}
         self._done: dict[str, int] = {}
+        self._times = Timesheet()
 
-    def keep(self, **state: Stateful) -> None:
+    def keep(self, times: Timesheet, /, **state: Stateful) -> None:
         """Name everything that the loops change; restores it where the file holds it."""
+        self._times = times
         self._state = {
             f"{name}/{key}": tensor
             for name, item in state.items()
@@ -47,9 +51,11 @@ class Checkpoint:
                     k: t.shape for k, t in self._state.items()
                 }:
                     return  # of another version of the method: start again
-                self._done = json.loads(file.metadata()["done"])
+                about = file.metadata()
+                self._done, seconds = json.loads(about["done"]), json.loads(about["seconds"])
                 for key, tensor in saved.items():
                     self._state[key].copy_(tensor)
+                times.add(seconds)
         except (SafetensorError, KeyError, json.JSONDecodeError):
             return  # a torn file is worth no more than none: start again
 
@@ -58,19 +64,22 @@ class Checkpoint:
         for step in range(self._done.get(label, 0), total):
             yield step
             self._done[label] = step + 1
-            if time.monotonic() - self._written > self._interval:
+            if time.monotonic() >= self._due:
                 self.write()
 
     def write(self) -> None:
         """Write the state now, atomically."""
         if self._path is None or not self._state:
             return
+        started = time.monotonic()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state.items()}
-        save_file(tensors, temporary, {"done": json.dumps(self._done)})
+        about = {"done": self._done, "seconds": self._times.read()}
+        save_file(tensors, temporary, {key: json.dumps(value) for key, value in about.items()})
         temporary.replace(self._path)
-        self._written = time.monotonic()
+        now = time.monotonic()
+        self._due = now + self._interval * max(now - started, 1)
 
 
 def _tensors(item: Stateful) -> dict[str, Tensor]:

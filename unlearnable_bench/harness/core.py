@@ -16,6 +16,7 @@ from unlearnable_bench.harness.memory import images_at_once
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
+from unlearnable_bench.harness.timesheet import Timesheet
 from unlearnable_bench.images import ImageSet, ResizedCrop, Transform
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Harness:
         weights: where `clean_network` keeps what it trained; None: nowhere.
         checkpoint: where the state of loops is kept.
         progress: where loops are shown.
-        warmup_seconds: time spent so far on compilation and capture.
+        times: what the time goes into: "work", and apart from it "warmup" (compilation and
+            capture), a defense's "preparation" of the images, "evaluation".
         folds: whether networks fold BatchNorm in eval mode.
     """
 
@@ -52,7 +54,7 @@ class Harness:
     weights: Path | None = None
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     progress: Progress = field(default_factory=Silent)
-    warmup_seconds: float = 0.0
+    times: Timesheet = field(default_factory=Timesheet)
 
     folds: ClassVar[bool] = True
 
@@ -105,14 +107,14 @@ class Harness:
         The step takes tensors of fixed shapes and keeps its state in tensors that it
         changes in place. On a CPU it runs as it is.
         """
-        return Captured(step, self.device, self._add_warmup)
+        return Captured(step, self.device, self.times)
 
     def keep(self, **state: Stateful) -> None:
         """Name all that the loops change (tensors, networks, optimizers, random streams).
 
         Call it once, before the first loop. A resumed run continues from the state kept.
         """
-        self.checkpoint.keep(**state)
+        self.checkpoint.keep(self.times, **state)
 
     def loop(self, label: str, total: int) -> Iterator[int]:
         """Yield 0..total-1, less what an interrupted run has done; shows progress.
@@ -144,9 +146,6 @@ class Harness:
         if self._watch is None:
             self._watch = _Watch(self._step, self.device)
         _note(values, index, self._watch.step, self._watch.first)
-
-    def _add_warmup(self, seconds: float) -> None:
-        self.warmup_seconds += seconds
 
 
 class _Watch:

@@ -1,6 +1,5 @@
 """Training a learner on (poisoned) images under a defense, and testing it on clean ones."""
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,18 +69,12 @@ class Outcome:
         chosen: index of the epoch that counts: the last, or the best by validation.
         train_accuracy: accuracy in percent on the training images as given (of larger
             ones, the central view), at the end.
-        seconds: of training, without warm-up and what follows.
-        preparation_seconds: of the defense's work on the images before training.
-        evaluation_seconds: of all evaluations.
     """
 
     model: Network
     accuracy: tuple[float, ...]
     chosen: int
     train_accuracy: float
-    seconds: float
-    preparation_seconds: float
-    evaluation_seconds: float
 
 
 def train(
@@ -94,6 +87,9 @@ def train(
     validation: ImageSet | None = None,
 ) -> Outcome:
     """Train the harness's learner and test it on clean images after each epoch.
+
+    `harness.times` counts apart what the defense does to the images before ("preparation")
+    and all evaluations ("evaluation").
 
     Args:
         poisoned: what the learner sees.
@@ -108,9 +104,8 @@ def train(
     Raises:
         UserError: the weights became infinite or NaN.
     """
-    started = time.perf_counter()
-    prepared = defense.prepare(poisoned, harness)
-    preparation = time.perf_counter() - started - harness.warmup_seconds
+    with harness.times.on("preparation"):
+        prepared = defense.prepare(poisoned, harness)
     images, labels = harness.tensors(prepared)
     test_images, test_labels = harness.tensors(test)
     # Already a view's size, unless the test images are training images too.
@@ -150,34 +145,22 @@ def train(
 
     captured = harness.capture(step)
     model.train()
-    evaluation = 0.0
     for k in harness.loop("training", total):
         set_lr(optimizer, scheduled_lr(training.schedule, training.lr, k, total))
         captured(batches[k])
         if (k + 1) % batches.per_epoch == 0 or k + 1 == total:
             wait(harness.device)  # it may be steps behind
-            begun = time.perf_counter()
-            epoch = k // batches.per_epoch
-            accuracies[epoch] = accuracy(model, test_images, test_labels)
-            if early:
-                early.see(epoch)
-            evaluation += time.perf_counter() - begun
+            with harness.times.on("evaluation"):
+                epoch = k // batches.per_epoch
+                accuracies[epoch] = accuracy(model, test_images, test_labels)
+                if early:
+                    early.see(epoch)
     # A network of NaN is right by chance: it must not pass for a protected one.
     refuse_divergence(model)
     chosen = early.restore() if early else epochs - 1
-    begun = time.perf_counter()
-    train_accuracy = accuracy(model, central_view(images, harness.transform), labels)
-    evaluation += time.perf_counter() - begun
-    elsewhere = preparation + evaluation + harness.warmup_seconds
-    return Outcome(
-        model,
-        tuple(accuracies.tolist()),
-        chosen,
-        train_accuracy,
-        seconds=time.perf_counter() - started - elsewhere,
-        preparation_seconds=preparation,
-        evaluation_seconds=evaluation,
-    )
+    with harness.times.on("evaluation"):
+        train_accuracy = accuracy(model, central_view(images, harness.transform), labels)
+    return Outcome(model, tuple(accuracies.tolist()), chosen, train_accuracy)
 
 
 class _EarlyStopping:
