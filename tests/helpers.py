@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unlearnable_bench import Harness, ImageSet, Learner, ResizedCrop, Transform
 from unlearnable_bench.harness.core import Precision
+from unlearnable_bench.images import Data
 
 
 class Gain(nn.Module):
@@ -55,6 +56,17 @@ def random_images(count: int = 25, size: int = 8, classes: int = 3, seed: int = 
     values = generator.integers(-110, 366, (count, size, size, 3))
     labels = generator.integers(classes, size=count)
     return ImageSet(np.clip(values, 0, 255).astype(np.uint8), labels.astype(np.int64), classes)
+
+
+def small_data(train: int = 12, test: int = 6, size: int = 16) -> Data:
+    """Return random images of three classes, one of them of a name beyond ASCII."""
+    random = np.random.default_rng(0)
+
+    def split(count: int) -> ImageSet:
+        images = random.integers(256, size=(count, size, size, 3)).astype(np.uint8)
+        return ImageSet(images, np.arange(count) % 3, 3)
+
+    return Data("small", split(train), split(test), ("a", "b", "ç"), Transform(2, flip=True))
 
 
 def make_harness(
