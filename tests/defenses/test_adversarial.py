@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from fractions import Fraction
 
-import oracles
+import oracle_parts
 import pytest
 import torch
 from helpers import Tiny, make_harness, random_images
@@ -92,11 +92,11 @@ def test_fgsm_equals_its_transcription(model: nn.Module, alpha: float) -> None:
     x, y = batch()
     rho = 8 / 255
     got = FGSM(alpha=alpha).perturb(model, x, y, Radius("8/255"), 7, Random(1, "training"))
-    start = oracles.draw_uniform(tuple(x.shape), rho, Random(1, "training"))
+    start = oracle_parts.draw_uniform(tuple(x.shape), rho, Random(1, "training"))
     for i in range(COUNT):
-        found = oracles.into_ball_and_box(x[i] + start[i], x[i], rho)
-        slope = oracles.slope_at(model, found[None], y[i : i + 1])[0]
-        expected = oracles.into_ball_and_box(found + alpha * rho * slope.sign(), x[i], rho)
+        found = oracle_parts.into_ball_and_box(x[i] + start[i], x[i], rho)
+        slope = oracle_parts.slope_at(model, found[None], y[i : i + 1])[0]
+        expected = oracle_parts.into_ball_and_box(found + alpha * rho * slope.sign(), x[i], rho)
         torch.testing.assert_close(got[i], expected, rtol=0, atol=1e-15)
 
 
@@ -115,7 +115,7 @@ def test_l2_pgd_equals_its_transcription(model: nn.Module, rho_a: str, steps: in
     for i in range(COUNT):
         found = (x[i] + float(share[i]) * start[i] / length(start[i])).clamp(0, 1)
         for _ in range(steps):
-            slope = oracles.slope_at(model, found[None], y[i : i + 1])[0]
+            slope = oracle_parts.slope_at(model, found[None], y[i : i + 1])[0]
             change = found + 2 * rho / steps * slope / length(slope) - x[i]
             if length(change) > rho:
                 change = change * (rho / length(change))
@@ -168,7 +168,7 @@ def test_the_ascent_of_trades_equals_its_transcription(
             divergence = kl(softmax(model(x[i][None])[0].detach()), softmax(model(at[None])[0]))
             slope = torch.autograd.grad(divergence, at)[0]
             moved = found + 2 * float(radius) / steps * slope.sign()
-            found = oracles.into_ball_and_box(moved, x[i], float(radius))
+            found = oracle_parts.into_ball_and_box(moved, x[i], float(radius))
         torch.testing.assert_close(got[i], found, rtol=0, atol=1e-15)
 
 

@@ -1,6 +1,6 @@
 """Input gradients are autograd's and leave no trace; PGD keeps to its ball and box."""
 
-import oracles
+import oracle_parts
 import pytest
 import torch
 from helpers import make_harness, random_images
@@ -137,8 +137,8 @@ def test_pgd_equals_the_transcription(radius: float, steps: int) -> None:
     model, x, y = batch()
     step = 2 * radius / max(steps, 1)
     found = pgd(x, lambda at: input_gradient(model, at, y), radius, step, steps, Random(0, "start"))
-    start = oracles.draw_uniform(tuple(x.shape), radius, Random(0, "start"))
-    expected = oracles.ascend(model, x, y, start, radius, steps)
+    start = oracle_parts.draw_uniform(tuple(x.shape), radius, Random(0, "start"))
+    expected = oracle_parts.ascend(model, x, y, start, radius, steps)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-15)
 
 

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-import oracles
+import oracle_parts
 import pytest
 import torch
 from hypothesis import given
@@ -120,7 +120,7 @@ def test_the_type_is_kept(dtype: torch.dtype) -> None:
 def test_boxes_equal_the_transcription(size: int, area: float) -> None:
     transform = ResizedCrop(5, flip=False, area=area)
     boxes = random_boxes(500, size, area, Random(3, "views"))
-    expected = oracles.draw_boxes(500, size, transform, Random(3, "views"))
+    expected = oracle_parts.draw_boxes(500, size, transform, Random(3, "views"))
     assert boxes.tolist() == [[b.top, b.left, b.height, b.width] for b in expected]
 
 
@@ -207,7 +207,7 @@ def test_a_transform_is_a_box_then_a_mirror() -> None:
     for flip in (True, False):
         transform = ResizedCrop(8, flip=flip)
         views = random_transform(x, transform, Random(0, "t"))
-        expected = oracles.draw_views(24, transform, Random(0, "t"), side=12)
+        expected = oracle_parts.draw_views(24, transform, Random(0, "t"), side=12)
         assert flip == any(view.flip for view in expected)
         theirs = torch.stack([view.of(image) for view, image in zip(expected, x, strict=True)])
         torch.testing.assert_close(views, theirs, rtol=1e-12, atol=1e-12)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import oracle_parts
 import oracles
 import pytest
 import torch
@@ -212,7 +213,7 @@ def test_the_rate_drops_at_the_documented_steps(step: int, steps: int, expected:
 @given(st.integers(1, 100_000), st.data())
 def test_the_rate_drops_at_two_and_four_fifths(steps: int, data: st.DataObject) -> None:
     step = data.draw(st.integers(0, steps - 1))
-    expected = oracles.stepped_lr(0.1, step, steps)
+    expected = oracle_parts.stepped_lr(0.1, step, steps)
     assert scheduled_lr("steps", 0.1, step, steps) == pytest.approx(expected, rel=1e-12)
 
 
@@ -220,7 +221,7 @@ def test_the_rate_drops_at_two_and_four_fifths(steps: int, data: st.DataObject) 
 def test_the_triangle_peaks_at_a_fifth(fifth: int, data: st.DataObject) -> None:
     steps = 5 * fifth
     step = data.draw(st.integers(0, steps - 1))
-    expected = oracles.triangular_lr(0.1, step, steps)
+    expected = oracle_parts.triangular_lr(0.1, step, steps)
     assert scheduled_lr("triangle", 0.1, step, steps) == pytest.approx(expected, rel=1e-9)
 
 
