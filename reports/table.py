@@ -9,6 +9,7 @@ import pandas as pd
 from unlearnable_bench.radius import Radius
 
 GROUP = ["dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"]
+SECONDS = ["generation_seconds", "preparation_seconds", "training_seconds"]
 CONTROLS = ("clean", "remainder", "random")
 
 
@@ -55,7 +56,9 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per group with test_accuracy_mean, test_accuracy_std and seeds.
 
     The standard deviation is the sample's (n - 1), 0 for a single seed. Where only some
-    classes are protected, protected_accuracy_mean and _std are of their test images.
+    classes are protected, protected_accuracy_mean and _std are of their test images. Seconds
+    are means too: of making the noise, of the defense's work on the images, of training,
+    each without compilation, on what `device` names.
     """
     frame = frame.assign(rho_a=_one_spelling(frame["rho_a"]), rho_u=_one_spelling(frame["rho_u"]))
     rows = []
@@ -66,7 +69,9 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
             if not values.isna().all():
                 row[f"{kind}_mean"] = values.mean()
                 row[f"{kind}_std"] = values.std(ddof=1) if len(values) > 1 else 0.0
-        rows.append(row | {"seeds": len(group)})
+        row["seeds"] = len(group)
+        row |= {kind: round(float(group[kind].mean()), 2) for kind in SECONDS}
+        rows.append(row | {"device": " + ".join(sorted(set(group["device"])))})
     return pd.DataFrame(rows)
 
 

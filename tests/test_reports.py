@@ -28,6 +28,10 @@ COLUMNS = [
     "test_accuracy_mean",
     "test_accuracy_std",
     "seeds",
+    "generation_seconds",
+    "preparation_seconds",
+    "training_seconds",
+    "device",
 ]
 
 
@@ -43,6 +47,10 @@ def frame(*cells: dict[str, Any]) -> pd.DataFrame:
         "preset": "smoke",
         "seed": 0,
         "protected_accuracy": None,
+        "generation_seconds": 60.0,
+        "preparation_seconds": 0.0,
+        "training_seconds": 20.0,
+        "device": "CPU",
     }
     return pd.DataFrame([usual | cell for cell in cells])
 
@@ -64,6 +72,15 @@ def test_the_spread_is_the_sample_standard_deviation_over_seeds() -> None:
     assert sem["test_accuracy_std"] == pytest.approx(statistics.stdev(values))
     assert sem["seeds"] == 3
     assert (rem["test_accuracy_mean"], rem["test_accuracy_std"], rem["seeds"]) == (3.0, 0.0, 1)
+
+
+def test_seconds_are_means_on_the_devices_named() -> None:
+    results = frame(
+        cell("sem", 10.0, generation_seconds=300.0, training_seconds=20.0, device="NVIDIA H200"),
+        cell("sem", 10.0, generation_seconds=310.0, training_seconds=20.5, seed=1),
+    )
+    (row,) = aggregate(results).to_dict("records")
+    assert [row[kind] for kind in COLUMNS[-4:]] == [305.0, 0.0, 20.25, "CPU + NVIDIA H200"]
 
 
 def test_seeds_stand_in_a_table_only_where_there_are_several() -> None:
@@ -281,7 +298,7 @@ def test_csv_and_json_hold_the_same_rows() -> None:
         assert {name: str(value) for name, value in one.items() if isinstance(value, str)} == {
             name: row[name] for name, value in one.items() if isinstance(value, str)
         }
-        for name in COLUMNS[-3:]:
+        for name in COLUMNS[-7:-1]:
             assert float(row[name]) == pytest.approx(one[name])
     assert objects[1]["test_accuracy_std"] == pytest.approx(2**0.5)
 
