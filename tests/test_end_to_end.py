@@ -25,6 +25,7 @@ MAIN = "from unlearnable_bench.cli import main; main()"
 COLUMNS = [
     *("dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"),
     *("test_accuracy_mean", "test_accuracy_std", "seeds"),
+    *("generation_seconds", "preparation_seconds", "training_seconds", "device"),
 ]
 SETTINGS = {"training.epochs": "2"}
 
@@ -144,16 +145,18 @@ def test_reports_match_the_records_by_hand(first: tuple[Path, list[str], str]) -
     assert len(rows) == len(objects) == 6
     for row, one in zip(rows, objects, strict=True):
         assert list(row) == list(one) == COLUMNS
-        values = [
-            r.test_accuracy
-            for r in records(out)
-            if (r.attack, r.rho_a) == (row["attack"], row["rho_a"])
-        ]
+        alike = [r for r in records(out) if (r.attack, r.rho_a) == (row["attack"], row["rho_a"])]
+        values = [r.test_accuracy for r in alike]
         assert int(row["seeds"]) == one["seeds"] == len(values) == 2
         for found in (float(row["test_accuracy_mean"]), one["test_accuracy_mean"]):
             assert found == pytest.approx(statistics.mean(values))
         for found in (float(row["test_accuracy_std"]), one["test_accuracy_std"]):
             assert found == pytest.approx(statistics.stdev(values))
+        made = statistics.mean(r.poison["seconds"] for r in alike)
+        trained = statistics.mean(r.seconds["training"] for r in alike)
+        assert one["generation_seconds"] == pytest.approx(made, abs=0.006)
+        assert one["training_seconds"] == pytest.approx(trained, abs=0.006)
+        assert one["device"] == row["device"] == alike[0].environment["device"]
     markdown = api.render(frame, "markdown")
     assert "| sem[steps=3] | " in markdown
     assert ubench("report", str(out)) == markdown
