@@ -26,6 +26,7 @@ from unlearnable_bench.harness import (
     train,
 )
 from unlearnable_bench.harness.checkpoint import Checkpoint
+from unlearnable_bench.harness.convolutions import convolve_relu
 from unlearnable_bench.learners.resnet18 import ResNet18
 from unlearnable_bench.learners.small_cnn import SmallCNN
 from unlearnable_bench.plan import make_plan
@@ -126,6 +127,34 @@ def test_the_compiled_input_gradient_is_the_eager_one_of_the_cpu() -> None:
         gradients.append(input_gradient(model, x.to(device), y.to(device)).cpu())
     relative = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
     assert relative < 1e-9
+
+
+def test_cudnn_does_the_relus_behind_folded_convolutions() -> None:
+    images, maker = image_set(size=32), harness("bf16")
+    maker.learner = ResNet18()
+    model, (pixels, labels) = maker.network(images), maker.tensors(images)
+    x = maker.unit(pixels)
+    input_gradient(model, x, labels)  # compiles
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        input_gradient(model, x, labels)
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls["unlearnable_bench::convolve_relu"] == 17
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("summed", [False, True])
+def test_the_convolution_with_relu_is_that_of_the_cpu(stride: int, summed: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((4, 16, 12, 12), (32, 16, 3, 3), (32,), (4, 32, 12 // stride, 12 // stride))
+    x, w, b, z = (torch.randn(shape, generator=generator) for shape in shapes)
+    tensors = [t.contiguous(memory_format=torch.channels_last) for t in (x, w, z)]
+    results = []
+    for device in ("cpu", CUDA):
+        x, w, z, b = (t.to(device, torch.bfloat16) for t in (*tensors, b))
+        found = convolve_relu(x, w, b, z if summed else None, [stride] * 2, [1, 1])
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        results.append(found.float().cpu())
+    torch.testing.assert_close(*results, rtol=2e-2, atol=6e-2)  # the CPU rounds the sum's terms
 
 
 @pytest.mark.parametrize("at_once", [100, 12])

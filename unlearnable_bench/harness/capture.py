@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.harness.convolutions import FasterConvolutions
 from unlearnable_bench.harness.timesheet import Timesheet
 
 P = ParamSpec("P")
@@ -78,7 +79,7 @@ def compile_network(network: nn.Module, device: torch.device) -> None:
     """Compile a module's forward and backward in place on CUDA; nothing on a CPU."""
     if device.type == "cuda":
         _prepare_compiler()
-        network.compile(dynamic=False)
+        network.compile(dynamic=False, options={"joint_custom_post_pass": FasterConvolutions()})
 
 
 def wait(device: torch.device) -> None:
