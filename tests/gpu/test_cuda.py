@@ -248,6 +248,7 @@ def test_a_step_that_waits_for_the_device_is_refused_with_its_line() -> None:
         captured(torch.ones(1, device=CUDA))
     with pytest.raises(UserError, match=r"test_cuda.py:\d+: `return total.sum\(\).item\(\)`"):
         captured(torch.ones(1, device=CUDA))
+    torch.rand(1, device=CUDA)  # which a recording that has not ended would refuse
 
 
 def test_a_captured_step_refuses_another_shape() -> None:

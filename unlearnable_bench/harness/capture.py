@@ -187,15 +187,13 @@ class Captured:
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            recording = torch.cuda.graph(
-                graph, stream=_stream(self._device), capture_error_mode=_error_mode()
-            )
-            with recording, one_step():
+            with _recording(graph, self._device), one_step():
                 self._outputs = self._step(*self._inputs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as last:
             error = _first(last)
+            _forget_broken_recording(self._device)
             raise UserError(f"{_culprit(error)} cannot be captured: {_reason(error)}") from error
         self._graph = graph
         graph.replay()
@@ -230,6 +228,20 @@ def _numbered(device: torch.device, _number: int) -> torch.cuda.Stream:
 @functools.cache
 def _beside(stream: torch.cuda.Stream) -> torch.cuda.Stream:
     return torch.cuda.Stream(stream.device)
+
+
+def _recording(graph: torch.cuda.CUDAGraph, device: torch.device) -> torch.cuda.graph:
+    return torch.cuda.graph(graph, stream=_stream(device), capture_error_mode=_error_mode())
+
+
+def _forget_broken_recording(device: torch.device) -> None:
+    """Record something that does not break.
+
+    A recording that breaks leaves torch's own generator as if it went on: the next to draw
+    from it, another cell or the compiler, would fail.
+    """
+    with _recording(torch.cuda.CUDAGraph(), device):
+        torch.zeros(1, device=device)
 
 
 def _error_mode() -> str:
