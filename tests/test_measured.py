@@ -1,5 +1,6 @@
 """Measured figures that the documents show are those of the records beside them."""
 
+import json
 from pathlib import Path
 
 from unlearnable_bench import api
@@ -48,3 +49,21 @@ def test_no_cell_is_there_twice() -> None:
     assert not MEASURED.duplicated(
         ["attack", "learner", "defense", "rho_a", "preset", "seed"]
     ).any()
+
+
+def test_the_table_of_the_benchmark_shows_what_was_measured() -> None:
+    lines = (ROOT / "benchmarks" / "h200" / "bench.jsonl").read_text(encoding="utf-8").splitlines()
+    measured = [json.loads(line) for line in lines]
+    found = [row for row in rows("docs/performance.md", "Measuring", "|") if row[0] != "column"]
+    table = {tuple(row[:3]): row[3:] for row in found if len(row) == 9}
+    for row in measured:
+        name = row["job"], str(row["batch"]), str(row["cells"])
+        assert table[name] == [
+            f"{row['milliseconds']:.2f}",
+            f"{row['images_per_second']:,.0f}",
+            f"{row['tflops']:.0f}",
+            f"{100 * row['share']:.0f} %",
+            f"{row['eager_ratio']:.1f}",
+            f"{row['peak_memory_mib']:,.0f}",
+        ]
+    assert len(table) == len(measured) + 2  # heading and rule
