@@ -310,6 +310,7 @@ def time_job(job: Job, device: torch.device, repeats: int, cells: int = 1) -> Ti
 def _drive(harnesses: list[Harness], job: Job, repeats: int) -> Timing:
     device, cells = harnesses[0].device, len(harnesses)
     if device.type == "cuda":
+        torch.cuda.init()  # before that, torch knows no memory to ask about
         gc.collect()  # else the last job's memory counts as this one's
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,16 +1,21 @@
 """In eval mode BatchNorm is folded into convolutions: the same numbers from the same weights."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from helpers import Tiny, make_harness, random_images
 from torch import Tensor, nn
+from torch._functorch import config as functorch_config
+from torch._functorch._aot_autograd.autograd_cache import check_cacheable
+from torch.fx import GraphModule
 from torch.nn import functional
 
 from unlearnable_bench import Learner
-from unlearnable_bench.harness import accuracy, frozen, input_gradient
+from unlearnable_bench.harness import accuracy, capture, frozen, input_gradient
 from unlearnable_bench.harness.folding import Folded
+from unlearnable_bench.learners.small_cnn import SmallCNN
 from unlearnable_bench.registry import learners
 
 FOLDED = {"resnet18": 20, "resnet50": 53, "vgg16-bn": 13, "densenet121": 59, "wrn-34-10": 16}
@@ -164,6 +169,7 @@ def test_it_follows_every_update_and_adds_no_weights(learner: Learner) -> None:
     assert len(list(model.parameters())) == len(list(model.network.parameters()))
 
 
+@pytest.mark.filterwarnings("default")  # some of torch's own
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
 def test_both_forms_compile_whole(name: str) -> None:
     model = make_harness("fp32", learner=learners.choose(name).plugin).network(random_images(4, 32))
@@ -175,6 +181,25 @@ def test_both_forms_compile_whole(name: str) -> None:
         found = compiled(x)
         torch.autograd.grad(found.sum(), x)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.filterwarnings("default")  # some of torch's own
+def test_what_is_compiled_is_kept_for_later_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def compiler(graph: GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        check_cacheable(graph)  # raises what would make torch trace it anew
+        seen.append(graph)
+        return graph.forward
+
+    switch = "autograd_cache_allow_custom_autograd_functions"
+    monkeypatch.setattr(functorch_config, switch, False)
+    capture._prepare_compiler()
+    model = make_harness("fp32", learner=SmallCNN()).network(random_images(4, 32))
+    x = torch.rand(4, 3, 32, 32, requires_grad=True)
+    for part in (*model._as_built, *model._in_eval):
+        torch.compile(part, backend=compiler, fullgraph=True)(x)
+    assert len(seen) == 2
 
 
 def test_gradients_of_weights_in_eval_mode_are_those_of_the_network() -> None:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch_config
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.convolutions import FasterConvolutions
@@ -52,6 +53,9 @@ def current_step() -> object:
 def _prepare_compiler() -> None:
     torch._dynamo.config.recompile_limit = _MAX_VARIANTS  # noqa: SLF001 - the documented switch
     torch._dynamo.config.accumulated_recompile_limit = 4 * _MAX_VARIANTS  # noqa: SLF001
+    # The key of what is kept holds forward and backward of such functions (the folded
+    # convolution is one); without this, torch would trace them anew in every process.
+    functorch_config.autograd_cache_allow_custom_autograd_functions = True
 
 
 def fused(function: Callable[P, R]) -> Callable[P, R]:
