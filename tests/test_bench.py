@@ -49,7 +49,8 @@ def test_measures_every_job_beside_the_eager_path(monkeypatch: pytest.MonkeyPatc
         return eager[-1]
 
     monkeypatch.setattr(bench, "_time_eager", spied)
-    ceiling, lines = measure(CPU, TINY, told.append)
+    ceiling = bench.convolution_ceiling(CPU)
+    lines = list(measure(CPU, TINY, ceiling, told.append))
     assert [(line.job, line.cells) for line in lines] == [
         ("input gradient", 1),
         ("standard training", 1),
@@ -59,7 +60,7 @@ def test_measures_every_job_beside_the_eager_path(monkeypatch: pytest.MonkeyPatc
         ("sem step", 1),
         ("em step", 1),
     ]
-    assert len(told) == 1 + 5 + len(lines)
+    assert len(told) == 5 + len(lines)
     # Multiply-adds of small-cnn: three convolutions and the last layer.
     adds = 9 * (3 * 16 * 16**2 + 16 * 32 * 16**2 + 32 * 64 * 8**2) + 64 * 10
     passes = [1, 1.5, 1.5, 11.5, 11.5, 2 * 3 + 2 + 1, 2 + 1]
@@ -78,7 +79,7 @@ def test_measures_every_job_beside_the_eager_path(monkeypatch: pytest.MonkeyPatc
 
 def test_cost_is_shown_for_each_value_of_each_parameter() -> None:
     told: list[str] = []
-    rows = growth.grow(CPU, TINY, told.append)
+    rows = list(growth.grow(CPU, TINY, told.append))
     assert [(row.parameter, row.value, row.job) for row in rows] == [
         ("sem.samples", 1, "sem step"),
         ("sem.samples", 2, "sem step"),
@@ -237,10 +238,33 @@ def test_the_command_prints_a_table_or_one_object(flags: tuple[str, ...]) -> Non
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("flags", [(), ("--growth",)])
+def test_what_is_measured_before_ctrl_c_is_printed(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    time_job, calls = bench.time_job, []
+
+    def interrupted(*args: Any) -> bench.Timing:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return time_job(*args)
+
+    for module in (bench, growth):
+        monkeypatch.setattr(module, "time_job", interrupted)
+    result = CliRunner().invoke(app, ["bench", "--device=cpu", "--json", *flags])
+    assert result.exit_code == 130
+    assert "interrupted: the rest was not measured" in result.stderr
+    (row,) = json.loads(result.stdout)["growth" if flags else "measurements"]
+    assert row["milliseconds"] > 0
+
+
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("ending", growth.FORMATS)
 def test_the_figure_is_saved(tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"growth.{ending}"
-    rows = growth.grow(CPU, bench.replace(TINY, growth={"image size": (8, 16), "images": (80,)}))
+    values = {"image size": (8, 16), "images": (80,)}
+    rows = list(growth.grow(CPU, bench.replace(TINY, growth=values)))
     growth.draw(rows, "a machine", file)
     start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
     assert file.read_bytes().startswith(start[ending])

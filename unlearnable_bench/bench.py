@@ -182,21 +182,22 @@ class _Stopwatch:
 
 
 def measure(
-    device: torch.device, scale: Scale, on_job: Callable[[str], None] = lambda _: None
-) -> tuple[float, list[Measurement]]:
+    device: torch.device,
+    scale: Scale,
+    ceiling: float,
+    on_job: Callable[[str], None] = lambda _: None,
+) -> Iterator[Measurement]:
     """Time every job on the fast path, and beside it on the eager fp32 path.
 
     Args:
         device: where.
         scale: how much.
+        ceiling: from `convolution_ceiling`, in the same run.
         on_job: told what is timed next.
 
-    Returns:
-        The convolution ceiling in 10^12 operations per second, and the measurements.
+    Yields:
+        Each measurement as soon as it is made.
     """
-    on_job("convolution ceiling")
-    ceiling = _ceiling(device)
-    results = []
     for job in jobs(scale):
         on_job(f"{job.title}, eager")
         eager = _time_eager(job, device, max(2, scale.repeats // 6))
@@ -206,21 +207,18 @@ def measure(
             fast = time_job(job, device, scale.repeats, cells)
             per_second = job.batch / fast.milliseconds * 1e3
             tflops = operations * per_second / 1e12
-            results.append(
-                Measurement(
-                    job=job.name,
-                    batch=job.batch,
-                    cells=cells,
-                    milliseconds=fast.milliseconds,
-                    images_per_second=per_second * job.passes,
-                    tflops=tflops,
-                    share=tflops / ceiling,
-                    eager_ratio=eager / fast.milliseconds,
-                    warmup_seconds=fast.warmup_seconds,
-                    peak_memory_mib=fast.peak_memory_mib,
-                )
+            yield Measurement(
+                job=job.name,
+                batch=job.batch,
+                cells=cells,
+                milliseconds=fast.milliseconds,
+                images_per_second=per_second * job.passes,
+                tflops=tflops,
+                share=tflops / ceiling,
+                eager_ratio=eager / fast.milliseconds,
+                warmup_seconds=fast.warmup_seconds,
+                peak_memory_mib=fast.peak_memory_mib,
             )
-    return ceiling, results
 
 
 def jobs(scale: Scale) -> Iterator[Job]:
@@ -368,7 +366,7 @@ def _forward_operations(learner: Learner) -> float:
     return float(counter.get_total_flops())
 
 
-def _ceiling(device: torch.device) -> float:
+def convolution_ceiling(device: torch.device) -> float:
     """Return the rate in 10^12 operations per second of one large 3x3 convolution."""
     batch, channels, side = (1024, 256, 16) if device.type == "cuda" else (16, 64, 16)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

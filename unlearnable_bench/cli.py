@@ -244,9 +244,11 @@ def bench_command(
         raise UserError("--figure draws how cost grows: add --growth")
     where = pick_device(device or None)
     if growth:
-        console.growth(where, as_json=as_json, figure=figure)
+        interrupted = console.growth(where, as_json=as_json, figure=figure)
     else:
-        console.bench(where, as_json=as_json)
+        interrupted = console.bench(where, as_json=as_json)
+    if interrupted:
+        sys.exit(_INTERRUPTED)
 
 
 @data_app.command("import")

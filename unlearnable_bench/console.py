@@ -3,11 +3,11 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.box import SIMPLE
@@ -18,11 +18,18 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from unlearnable_bench import api, registry
-from unlearnable_bench.bench import CARD, LAPTOP, Scale, measure
+from unlearnable_bench.bench import (
+    CARD,
+    LAPTOP,
+    Measurement,
+    Scale,
+    convolution_ceiling,
+    measure,
+)
 from unlearnable_bench.environment import describe, device_name
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.executor import Summary
-from unlearnable_bench.growth import FORMATS, draw, grow
+from unlearnable_bench.growth import FORMATS, Growth, draw, grow
 from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.options import OptionInfo
 from unlearnable_bench.plan import Cell, Plan
@@ -31,6 +38,8 @@ from unlearnable_bench.records import Record
 from unlearnable_bench.reports.comparison import compare, rank_correlation
 from unlearnable_bench.reports.table import Entry, tables
 from unlearnable_bench.store import ResultsFolder
+
+Row = TypeVar("Row")
 
 _BENCH_COLUMNS = (
     "batch", "cells", "ms", "passes/s", "TFLOP/s", "share", "x eager", "warm-up s", "MiB",
@@ -104,14 +113,21 @@ def comparison(first: Path, second: Path) -> None:
     out.print(f"clean test accuracy in percent; {ranks} over {len(both)} cells")
 
 
-def bench(device: torch.device, *, as_json: bool) -> None:
-    """Time every job and print the table, or one JSON object."""
+def bench(device: torch.device, *, as_json: bool) -> bool:
+    """Time every job and print the table, or one JSON object; tell whether Ctrl-C ended it."""
     scale = _bench_scale(device)
-    with Console(stderr=True, highlight=False).status("") as status:
-        ceiling, lines = measure(device, scale, status.update)
+    ceiling = convolution_ceiling(device)
+    lines, interrupted = _collect(lambda show: measure(device, scale, ceiling, show))
     if as_json:
         _print_sheet(device, scale, ceiling_tflops=ceiling, measurements=lines)
-        return
+    else:
+        _print_measurements(device, scale, ceiling, lines)
+    return interrupted
+
+
+def _print_measurements(
+    device: torch.device, scale: Scale, ceiling: float, lines: list[Measurement]
+) -> None:
     out = _bench_heading(device, scale, f"; one large convolution: {ceiling:.3g} TFLOP/s")
     grid = Grid("job", *_BENCH_COLUMNS, box=SIMPLE)
     for line in lines:
@@ -130,8 +146,11 @@ def bench(device: torch.device, *, as_json: bool) -> None:
     _print_grid(out, grid)
 
 
-def growth(device: torch.device, *, as_json: bool, figure: Path | None) -> None:
+def growth(device: torch.device, *, as_json: bool, figure: Path | None) -> bool:
     """Time steps along several parameters and print the table, or one JSON object.
+
+    Returns:
+        Whether Ctrl-C ended it.
 
     Raises:
         UserError: a figure that cannot be saved; found before anything is timed.
@@ -141,13 +160,17 @@ def growth(device: torch.device, *, as_json: bool, figure: Path | None) -> None:
     if figure and not figure.absolute().parent.is_dir():
         raise UserError(f"--figure {figure}: there is no folder {figure.absolute().parent}")
     scale = _bench_scale(device)
-    with Console(stderr=True, highlight=False).status("") as status:
-        rows = grow(device, scale, status.update)
+    rows, interrupted = _collect(lambda show: grow(device, scale, show))
     if figure:
         draw(rows, f"{device_name(device)}, {scale.learner}", figure)
     if as_json:
         _print_sheet(device, scale, growth=rows)
-        return
+    else:
+        _print_growth(device, scale, rows)
+    return interrupted
+
+
+def _print_growth(device: torch.device, scale: Scale, rows: list[Growth]) -> None:
     out = _bench_heading(device, scale, "")
     grid = Grid("parameter", *_GROWTH_COLUMNS, box=SIMPLE)
     for row in rows:
@@ -189,6 +212,21 @@ def print_listing(entries: list[Listed], *, verbose: bool) -> None:
                 f"{option.summary}",
                 markup=False,
             )
+
+
+def _collect(timed: Callable[[Callable[[str], None]], Iterator[Row]]) -> tuple[list[Row], bool]:
+    """Return what was measured, and whether Ctrl-C ended it; show what is being timed."""
+    rows: list[Row] = []
+    with Console(stderr=True, highlight=False).status("") as status:
+        try:
+            for row in timed(status.update):
+                rows.append(row)  # noqa: PERF402 - what is there when Ctrl-C arrives stays
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            status.console.print("interrupted: the rest was not measured")
+            return rows, True
+    return rows, False
 
 
 def _bench_scale(device: torch.device) -> Scale:

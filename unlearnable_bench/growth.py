@@ -46,32 +46,31 @@ class Growth:
 
 def grow(
     device: torch.device, scale: Scale, on_job: Callable[[str], None] = lambda _: None
-) -> list[Growth]:
+) -> Iterator[Growth]:
     """Time steps on the fast path while one parameter at a time takes several values.
 
     Args:
         device: where.
         scale: how much.
         on_job: told what is timed next.
+
+    Yields:
+        Each row as soon as it is measured.
     """
-    rows = []
     for parameter, value, job in _growing(scale):
         on_job(f"{parameter} {value}: {job.title}")
         steps = value // job.batch if parameter == "images" else None  # of an epoch
         repeats = max(2, scale.repeats // 3) if steps is None else steps - WARM_STEPS - 1
         timing = time_job(job, device, repeats)
-        rows.append(
-            Growth(
-                parameter=parameter,
-                value=value,
-                job=job.name,
-                batch=job.batch,
-                milliseconds=timing.milliseconds,
-                seconds_per_epoch=None if steps is None else steps * timing.milliseconds / 1e3,
-                peak_memory_mib=timing.peak_memory_mib,
-            )
+        yield Growth(
+            parameter=parameter,
+            value=value,
+            job=job.name,
+            batch=job.batch,
+            milliseconds=timing.milliseconds,
+            seconds_per_epoch=None if steps is None else steps * timing.milliseconds / 1e3,
+            peak_memory_mib=timing.peak_memory_mib,
         )
-    return rows
 
 
 def _growing(scale: Scale) -> Iterator[tuple[str, int, Job]]:

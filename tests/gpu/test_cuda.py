@@ -1,5 +1,7 @@
 """What only a CUDA device can show; run with `pytest -m gpu`."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +280,19 @@ def test_the_whole_command_runs_on_the_first_device(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*run, "--device", "cuda", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "4 cells computed" in result.output
+
+
+def test_growth_is_measured_on_a_device_that_nobody_used_before() -> None:
+    program = """
+from unlearnable_bench.bench import LAPTOP, replace
+from unlearnable_bench.environment import pick_device
+from unlearnable_bench.growth import grow
+print(*grow(pick_device("cuda"), replace(LAPTOP, growth={"image size": (16,)})))
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Growth(parameter='image size', value=16")
 
 
 def test_packed_cells_have_the_results_of_cells_alone(tmp_path: Path) -> None:
