@@ -1,10 +1,18 @@
 """What the compiler is given instead of slow convolutions computes the same."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from functorch.compile import (
+    aot_function,
+    make_boxed_func,
+    min_cut_rematerialization_partition,
+)
 from torch import Tensor
+from torch._decomp import get_decompositions
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
@@ -21,7 +29,7 @@ def tensors(*shapes: tuple[int, ...], dtype: torch.dtype) -> list[Tensor]:
     return [t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in made]
 
 
-def rewritten(function: Function, *inputs: Tensor) -> torch.fx.GraphModule:
+def rewritten(function: Function, *inputs: Tensor) -> GraphModule:
     module = make_fx(function, tracing_mode="fake")(*inputs)
     FasterConvolutions()(module.graph)
     module.graph.lint()
@@ -29,7 +37,7 @@ def rewritten(function: Function, *inputs: Tensor) -> torch.fx.GraphModule:
     return module
 
 
-def count(module: torch.fx.GraphModule, target: object) -> int:
+def count(module: GraphModule, target: object) -> int:
     return sum(node.target is target for node in module.graph.nodes)
 
 
@@ -157,6 +165,40 @@ def test_a_gradient_that_nobody_reads_is_not_spread() -> None:
     module = rewritten(weights_only, *inputs)
     assert count(module, aten.slice_scatter.default) == 0
     torch.testing.assert_close(module(*inputs), weights_only(*inputs), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_backward_pass_reads_where_a_relu_cut_off_from_its_result(asked: bool) -> None:
+    forms = {}
+
+    def divide(joint: GraphModule, inputs: Any, **options: Any) -> tuple[GraphModule, GraphModule]:
+        if asked:
+            FasterConvolutions()(joint.graph)
+        return min_cut_rematerialization_partition(joint, inputs, **options)
+
+    def keep(name: str) -> Callable[[GraphModule, list[Tensor]], Any]:
+        return lambda module, _: make_boxed_func(forms.setdefault(name, module))
+
+    def layers(x: Tensor, w: Tensor, b: Tensor, w2: Tensor) -> Tensor:
+        return convolved(convolved(x, w, b).relu(), w2, b).relu() + 1
+
+    x, w, b, _ = (t.float() for t in PARTS)
+    w2 = torch.cat([w, w[:, :1]], 1)
+    compiled = aot_function(
+        layers,
+        fw_compiler=keep("forward"),
+        bw_compiler=keep("backward"),
+        partition_fn=divide,
+        decompositions=get_decompositions([aten.threshold_backward]),
+    )
+    gradients = []
+    for function in (layers, compiled):
+        leaf = x.clone().requires_grad_()
+        gradients += torch.autograd.grad(function(leaf, w, b, w2).sum(), leaf)
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+    compared = {name: count(module, aten.le.Scalar) for name, module in forms.items()}
+    assert sum(compared.values()) == 2
+    assert (compared["forward"] == 0) == asked
 
 
 def test_the_compiler_tells_this_code_from_other_code() -> None:

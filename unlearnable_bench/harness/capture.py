@@ -58,10 +58,15 @@ def _prepare_compiler() -> None:
     functorch_config.autograd_cache_allow_custom_autograd_functions = True
 
 
-def fused(function: Callable[P, R]) -> Callable[P, R]:
+def fused(function: Callable[P, R], *, any_size: bool = False) -> Callable[P, R]:
     """Compile a function of tensors into few kernels on CUDA; leave it alone on a CPU.
 
     The first argument must be a tensor: its device decides.
+
+    Args:
+        function: to be compiled.
+        any_size: once for all shapes and integers; else for each anew, so that the
+            compiler can reckon with them. For what is small.
     """
     compiled: Callable[P, R] | None = None
 
@@ -73,7 +78,7 @@ def fused(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         if compiled is None:
             _prepare_compiler()
-            compiled = torch.compile(function, dynamic=False, fullgraph=True)
+            compiled = torch.compile(function, dynamic=any_size, fullgraph=True)
         return compiled(*args, **kwargs)
 
     return call

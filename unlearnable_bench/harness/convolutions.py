@@ -1,4 +1,4 @@
-"""Convolutions said in the words for which cuDNN has fast kernels.
+"""Convolutions, and the ReLUs behind them, said in words for which there are fast kernels.
 
 The compiler leaves convolutions to cuDNN as they were written. Two forms are slow as written:
 
@@ -6,6 +6,9 @@ The compiler leaves convolutions to cuDNN as they were written. Two forms are sl
   cuDNN does both within the convolution, in no more time than the convolution alone;
 - a 1x1 convolution with a stride: its kernels take several times as long as first picking
   the pixels that it reads and then convolving without a stride.
+
+And it remembers where a ReLU cut off as an array of booleans, one more kernel in the forward
+pass; reading the ReLU's result once more, in a kernel of the backward pass, takes less time.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +19,7 @@ from torch import Tensor
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import Graph, Node
 from torch.nn import functional
+from torch.utils.checkpoint import CheckpointPolicy
 
 _aten = torch.ops.aten
 _END = 2**63 - 1  # of a slice: of whatever length
@@ -72,6 +76,8 @@ class FasterConvolutions(CustomGraphPass):
             _pick_then_convolve_backward(graph, node)
         for node in graph.find_nodes(op="call_function", target=_aten.relu.default):
             _fuse(graph, node)
+        for node in graph.find_nodes(op="call_function", target=_aten.le.Scalar):
+            _compare_in_backward(node)
         graph.eliminate_dead_code()
 
     def uuid(self) -> object:
@@ -112,6 +118,12 @@ def _alike(added: Any, convolution: Node) -> bool:
         return False
     one, other = added.meta["val"], convolution.meta["val"]
     return bool(one.shape == other.shape and one.dtype == other.dtype)
+
+
+def _compare_in_backward(at_most: Node) -> None:
+    """Let the backward pass compare a ReLU's result with 0 itself."""
+    if at_most.args[1] == 0 and any(_is(user, _aten.where.self) for user in at_most.users):
+        at_most.meta["recompute"] = CheckpointPolicy.MUST_RECOMPUTE
 
 
 def _pick_then_convolve(graph: Graph, node: Node) -> None:

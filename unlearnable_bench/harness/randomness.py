@@ -9,6 +9,7 @@ one integer tensor, and a CPU and a GPU draw the same.
 
 import hashlib
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -89,6 +90,6 @@ def _uniform(key: Tensor, draws: Tensor, shape: tuple[int, ...], low: float, hig
     return low + (high - low) * unit
 
 
-@fused
+@partial(fused, any_size=True)
 def _integers(key: Tensor, draws: Tensor, shape: tuple[int, ...], high: int) -> Tensor:
     return (_shift_right(_words(key, draws, shape), 64 - _BITS) * high) >> _BITS
