@@ -1,7 +1,10 @@
 """The network that a harness hands out: precision, layout, modes and compilation."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from unlearnable_bench.harness.capture import compile_network, current_step
 from unlearnable_bench.harness.folding import Folded
@@ -29,6 +32,7 @@ class Network(nn.Module):
         folded = Folded(network, size, dtype) if fold else None
         # In tuples they are no submodules: their weights are those of the network.
         self._as_built = (_InPrecision(network, bf16=bf16),)
+        self._multiplied = _multiplied(network) if bf16 else {}
         self._folded = (folded,) if folded and folded.layers else ()
         self._in_eval = tuple(_InPrecision(each, bf16=bf16) for each in self._folded)
         self._known: object = None
@@ -37,12 +41,17 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits [B, classes] of x, float [B, 3, H, W] in [0, 1], in its type."""
-        logits: Tensor = self._part()(x)
+        part = self._part()
+        logits: Tensor = part(x, self._rounded()) if part is self._as_built[0] else part(x)
         return logits
 
     def uncompiled(self, x: Tensor) -> Tensor:
         """Do the same without compiling for it: for what is seldom computed."""
         return self._part().forward(x)
+
+    def _rounded(self) -> dict[str, Tensor]:
+        """Return the weights of convolutions and linear layers in bf16, where that is asked."""
+        return dict(zip(self._multiplied, _Rounded.apply(*self._multiplied.values()), strict=True))
 
     def prepare(self) -> None:
         """Bring up to date what is derived from the weights."""
@@ -68,8 +77,34 @@ class _InPrecision(nn.Module):
         self.network = network
         self._bf16 = bf16
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bf16):
-            logits: Tensor = self.network(x)
-        return logits.to(x.dtype)
+            logits = functional_call(self.network, weights, (x,)) if weights else self.network(x)
+        result: Tensor = logits.to(x.dtype)
+        return result
+
+
+def _multiplied(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return by name the weights that nothing but bf16 arithmetic reads."""
+    layers = {n: m for n, m in network.named_modules() if type(m) in (nn.Conv2d, nn.Linear)}
+    return {f"{n}.{k}": p for n, layer in layers.items() for k, p in layer.named_parameters()}
+
+
+class _Rounded(torch.autograd.Function):
+    """fp32 tensors in bf16, all in one kernel; autocast would launch one for each."""
+
+    @staticmethod
+    def forward(_ctx: Any, *exact: Tensor) -> tuple[Tensor, ...]:
+        return _copied(exact, torch.bfloat16)
+
+    @staticmethod
+    def backward(_ctx: Any, *rounded: Tensor) -> tuple[Tensor, ...]:
+        return _copied(rounded, torch.float32)
+
+
+def _copied(tensors: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    copies = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
+    if copies:
+        torch._foreach_copy_(copies, tensors)
+    return copies
