@@ -65,7 +65,7 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 # As it is done by itself, this would be half a dozen small kernels.
-@partial(fused, any_size=True)
+@fused
 def _slope(logits: Tensor, y: Tensor) -> Tensor:
     """Return the gradient of the summed cross-entropy with respect to the logits."""
     loss = partial(functional.cross_entropy, target=y, reduction="sum")
