@@ -8,7 +8,7 @@ The compiler leaves convolutions to cuDNN as they were written. Two forms are sl
   the pixels that it reads and then convolving without a stride.
 
 And it remembers where a ReLU cut off as an array of booleans, one more kernel in the forward
-pass; reading the ReLU's result once more, in a kernel of the backward pass, takes less time.
+pass; a kernel that the backward pass has anyway can see it from the ReLU's result.
 """
 
 from collections.abc import Callable, Sequence

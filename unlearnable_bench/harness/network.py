@@ -51,6 +51,8 @@ class Network(nn.Module):
 
     def _rounded(self) -> dict[str, Tensor]:
         """Return the weights of convolutions and linear layers in bf16, where that is asked."""
+        if not self._multiplied:
+            return {}
         return dict(zip(self._multiplied, _Rounded.apply(*self._multiplied.values()), strict=True))
 
     def prepare(self) -> None:
@@ -92,7 +94,7 @@ def _multiplied(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class _Rounded(torch.autograd.Function):
-    """fp32 tensors in bf16, all in one kernel; autocast would launch one for each."""
+    """fp32 tensors in bf16, all together; autocast would launch a kernel for each."""
 
     @staticmethod
     def forward(_ctx: Any, *exact: Tensor) -> tuple[Tensor, ...]:
@@ -105,6 +107,5 @@ class _Rounded(torch.autograd.Function):
 
 def _copied(tensors: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
     copies = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
-    if copies:
-        torch._foreach_copy_(copies, tensors)
+    torch._foreach_copy_(copies, tensors)
     return copies
