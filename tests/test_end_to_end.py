@@ -118,6 +118,15 @@ def test_a_second_run_computes_nothing_and_prints_the_same_table(
     assert {path: path.read_bytes() for path in out.glob("[cp]*/*")} == before
 
 
+def test_records_come_in_the_order_in_which_they_were_made(
+    first: tuple[Path, list[str], str],
+) -> None:
+    """Also where several are made within one second."""
+    out, _, _ = first
+    (asked,) = ResultsFolder(out).plans().values()
+    assert [*api.load_records(out)["key"]] == asked["cells"]
+
+
 def test_records_are_json_with_the_documented_fields(first: tuple[Path, list[str], str]) -> None:
     out, _, _ = first
     for path in out.glob("cells/*.json"):

@@ -240,7 +240,7 @@ class _Worker:
             peak_memory=peak_memory(self._device),
             packed=self._pack,
             environment=self._environment,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
 
     def prepare(self, plan: PoisonPlan) -> None:
