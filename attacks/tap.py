@@ -68,7 +68,8 @@ class TAP(Attack):
             kept = fresh[:, None, None, None]
             noise[index] = torch.where(kept, delta, noise[index])
             with torch.no_grad():
-                logits = model(central_view((x + delta).clamp(0, 1), harness.transform))
+                views = central_view((x + delta).clamp(0, 1), harness.transform)
+                logits = model.uncompiled(views)
             found = functional.cross_entropy(logits, y, reduction="none")
             losses[restart] -= sign * float((found * fresh).sum()) / len(images)
             if visit + 1 == len(visits) and restart == int(losses[: restart + 1].argmin()):

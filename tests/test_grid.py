@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from unlearnable_bench import api, registry
-from unlearnable_bench.harness import capture
+from unlearnable_bench.harness import Network, capture
 from unlearnable_bench.plan import make_plan
 from unlearnable_bench.radius import Radius
 
@@ -74,6 +74,18 @@ def _captured_steps_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             return plain(self, *inputs)
 
     monkeypatch.setattr(capture.Captured, "__call__", watched)
+
+
+@pytest.fixture(autouse=True)
+def _only_captured_steps_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere a network is seldom evaluated, and its compilation would count as work."""
+    plain = Network.forward
+
+    def watched(self: Network, x: Tensor) -> Tensor:
+        assert capture.current_step() is not None
+        return plain(self, x)
+
+    monkeypatch.setattr(Network, "forward", watched)
 
 
 @pytest.fixture(scope="module")

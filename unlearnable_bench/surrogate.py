@@ -6,17 +6,16 @@ from dataclasses import replace
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from unlearnable_bench.contract import Defense
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness import Harness, Random, Training, train
+from unlearnable_bench.harness import Harness, Network, Random, Training, train
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.images import ImageSet
 from unlearnable_bench.radius import Radius
 
 
-def clean_network(images: ImageSet, harness: Harness) -> nn.Module:
+def clean_network(images: ImageSet, harness: Harness) -> Network:
     """Return the harness's surrogate trained on clean images as a learner would be, in eval mode.
 
     Trained once for the same data, schedule and seed, then kept in `harness.weights`.
