@@ -229,6 +229,7 @@ def test_the_same_seed_gives_the_same_views_and_the_next_call_others() -> None:
     assert math.prod(first.shape[2:]) == 64
 
 
+@pytest.mark.filterwarnings("default")  # some of torch's own
 def test_a_view_compiles_whole() -> None:
     """The compiler refuses `.item()`, branches on values and shapes that depend on them."""
     x = torch.rand(4, 3, 16, 16)

@@ -52,6 +52,10 @@ class Folded(nn.Module):
         replaced: dict[nn.Module, nn.Module] = {}
         for (convolution, norm), layer in zip(pairs, self.layers, strict=True):
             replaced |= {convolution: layer, norm: nn.Identity()}
+        linear = {m: _rounded(m, dtype) for m in network.modules() if type(m) is nn.Linear}
+        replaced |= linear
+        self._exact = [weight for layer in linear for weight in layer.parameters()]
+        self._rounded = [weight for layer in linear.values() for weight in layer.parameters()]
         self.twin = _twin(network, replaced).eval() if pairs else network
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,11 +78,26 @@ class Folded(nn.Module):
         self._shift.copy_(shift + (bias - mean) * scale)
         for layer, factor in zip(self.layers, scale.split(self._sizes), strict=True):
             layer.scale(factor)
+        if self._exact:
+            torch._foreach_copy_(self._rounded, self._exact)
 
     def _channels(self, found: list[Tensor | None], absent: Tensor) -> Tensor:
         """Return one vector of all layers' channels; `absent` stands for what a layer lacks."""
         parts = zip(found, absent.split(self._sizes), strict=True)
         return torch.cat([default if vector is None else vector for vector, default in parts])
+
+
+def _rounded(linear: nn.Linear, dtype: torch.dtype) -> nn.Linear:
+    """Return the layer with rounded weights of its own: else each gradient would round them."""
+    rounded = nn.utils.skip_init(
+        nn.Linear,
+        linear.in_features,
+        linear.out_features,
+        bias=linear.bias is not None,
+        device=linear.weight.device,
+        dtype=dtype,
+    )
+    return rounded.requires_grad_(requires_grad=False)
 
 
 def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:

@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from unlearnable_bench.harness.capture import compile_network, current_step
 from unlearnable_bench.harness.folding import Folded
+from unlearnable_bench.harness.layers import spare
 
 
 class Network(nn.Module):
@@ -26,6 +27,7 @@ class Network(nn.Module):
 
     def __init__(self, network: nn.Module, size: int, *, bf16: bool, fold: bool = True) -> None:
         super().__init__()
+        spare(network)
         self.network = network
         weights = next(network.parameters(), torch.empty(0))
         dtype = torch.bfloat16 if bf16 else weights.dtype
