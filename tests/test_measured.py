@@ -1,9 +1,16 @@
 """Measured figures that the documents show are those of the records beside them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from unlearnable_bench import api
+import pytest
+from typer.testing import CliRunner
+
+from unlearnable_bench import api, console
+from unlearnable_bench.cli import app
 
 ROOT = Path(__file__).parent.parent
 MEASURED = api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-fast")
@@ -42,6 +49,46 @@ def test_the_comparison_with_published_figures_shows_the_records() -> None:
         method = {"": method, "none": "clean"}.get(name, name.lower())
         defense, rho_a = kinds.get(training, (training.lower(), "0"))
         assert here == accuracy(method, defense, rho_a), (method, training)
+
+
+STAND_IN = """#!{python}
+import json, pathlib, sys
+asked = sys.argv[1:]
+with open("{calls}", "a") as file:
+    file.write(json.dumps(asked) + chr(10))
+if asked[0] == "run":
+    poison = pathlib.Path(asked[asked.index("--out") + 1], "poisons", "0.safetensors")
+    poison.parent.mkdir(parents=True, exist_ok=True)
+    poison.touch()
+"""
+
+
+def test_the_script_asks_for_what_can_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, stand_in = tmp_path / "calls", tmp_path / "bin" / "ubench"
+    stand_in.parent.mkdir()
+    stand_in.write_text(STAND_IN.format(python=sys.executable, calls=calls))
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(stand_in.parent), prepend=os.pathsep)
+    script = ["bash", str(ROOT / "benchmarks" / "measure.sh")]
+    wrong = subprocess.run([*script, tmp_path / "no", "nope"], capture_output=True, check=False)
+    assert (wrong.returncode, calls.exists()) == (2, False)
+    assert b"bench fast growth paper precision" in wrong.stderr
+    studies = ["bench", "growth", "fast", "paper", "precision"]
+    subprocess.run([*script, tmp_path / "out", *studies], check=True)
+    asked = [json.loads(line) for line in calls.read_text().splitlines()]
+    assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 10
+    monkeypatch.setattr(console, "_estimate", lambda *_: "not timed")
+    for call in asked:
+        if call[0] == "run" and not any("file:" in word for word in call):
+            shapes = ["shapes" if word == "cifar10" else word for word in call]
+            result = CliRunner().invoke(app, [*shapes, "--dry-run"])
+            assert result.exit_code == 0, result.output
+    assert sum("file:bf16.safetensors,file:fp32.safetensors" in call for call in asked) == 2
+    for seed in ("seed0", "seed1"):
+        for kind in ("bf16", "fp32"):
+            assert (tmp_path / "out" / seed / f"{kind}.safetensors").exists()
 
 
 def test_no_cell_is_there_twice() -> None:

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Measures again what this folder keeps: bash benchmarks/measure.sh FOLDER STUDY...
+#
+#   bench      the fast path beside eager PyTorch: bench.json
+#   growth     how cost grows: growth.json and growth.png
+#   fast       methods and defenses in the preset `fast`
+#   paper      the cells of the preset `paper` that `fast` is compared with
+#   precision  SEM's noise made in bf16 and in fp32, then trained on alike
+#
+# The studies of cells go on where they were interrupted, and several GPUs may work on one FOLDER:
+# CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper; for precision, each with seeds
+# of its own: SEEDS=1. What is kept of a results folder is its cells/, plans/ and ubench.json.
+set -euo pipefail
+
+bench() {
+  ubench bench --json >"$folder/bench.json"
+}
+
+growth() {
+  ubench bench --growth --json --figure "$folder/growth.png" >"$folder/growth.json"
+}
+
+cells() { # FOLDER, then options of `ubench run`
+  ubench run --dataset cifar10 --out "$folder/$1" "${@:2}"
+}
+
+fast() {
+  local defenses=none,grayscale,jpeg,cutout,cutmix,mixup,ueraser-lite,orthogonal-projection
+  cells cifar10-fast --preset fast --methods random,sc,em,tap,ntga,sem --rho-a 0,4/255
+  cells cifar10-fast --preset fast --methods em,sem --no-clean --defenses "$defenses"
+  cells cifar10-fast --preset fast --methods rem --set rem.steps=500 --no-clean --rho-a 0,4/255
+}
+
+paper() {
+  cells cifar10-paper --preset paper --methods em,sem --rho-a 0,4/255
+}
+
+precision() {
+  local seed kind
+  for seed in ${SEEDS:-0 1}; do
+    mkdir -p "$folder/seed$seed"
+    for kind in bf16 fp32; do
+      # The cell beside the noise is as short as can be: nobody looks at it.
+      cells "seed$seed/$kind" --preset fast --precision "$kind" --methods sem --no-clean \
+        --set sem.steps=1500 --set training.epochs=1 --seeds "$seed"
+      cp "$folder/seed$seed/$kind"/poisons/*.safetensors "$folder/seed$seed/$kind.safetensors"
+    done
+    # From a folder of the seed, so that both seeds have rows of the same names.
+    (cd "$folder/seed$seed" && folder=.. cells cifar10-precision --preset fast --no-clean \
+      --methods file:bf16.safetensors,file:fp32.safetensors --rho-a 0,4/255 --seeds "$seed")
+  done
+}
+
+studies=$(declare -F | cut -d' ' -f3 | grep -vx cells)
+if [ $# -lt 2 ]; then
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+for study in "${@:2}"; do
+  if ! grep -qx "$study" <<<"$studies"; then
+    echo "measure.sh: unknown study '$study'; there are" $studies >&2
+    exit 2
+  fi
+done
+mkdir -p "$1"
+folder=$(cd "$1" && pwd)
+for study in "${@:2}"; do
+  "$study"
+done
