@@ -256,7 +256,8 @@ def test_a_step_that_waits_for_the_device_is_refused_with_its_line() -> None:
 def test_a_captured_step_refuses_another_shape() -> None:
     captured = harness().capture(lambda x: x + 1)
     captured(torch.ones(3, device=CUDA))
-    with pytest.raises(UserError, match=r"first \[3\], now \[4\]"):
+    line = r"test_cuda.py:\d+: `captured\(torch.ones\(4, device=CUDA\)\)`"
+    with pytest.raises(UserError, match=line + r": .* first \[3\], now \[4\]"):
         captured(torch.ones(4, device=CUDA))
 
 

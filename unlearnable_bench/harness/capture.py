@@ -166,7 +166,7 @@ class Captured:
 
         Raises:
             UserError: inputs of another shape than before, or a step that
-                synchronises with the host; the message says which line.
+                synchronises with the host; the message says in which line.
         """
         if self._device.type != "cuda":
             with one_step():
@@ -203,16 +203,18 @@ class Captured:
         except RuntimeError as last:
             error = _first(last)
             _forget_broken_recording(self._device)
-            raise UserError(f"{_culprit(error)} cannot be captured: {_reason(error)}") from error
+            line = _line(traceback.extract_tb(error.__traceback__))
+            raise UserError(f"{line} cannot be captured: {_reason(error)}") from error
         self._graph = graph
         graph.replay()
 
     def _take(self, inputs: tuple[Tensor, ...]) -> None:
         for static, given in zip(self._inputs, inputs, strict=True):
             if static.shape != given.shape:
+                line = _line(traceback.extract_stack())
                 raise UserError(
-                    f"a captured step takes inputs of one shape: first {list(static.shape)}, "
-                    f"now {list(given.shape)}; capture a second one"
+                    f"{line}: a captured step takes inputs of one shape: first "
+                    f"{list(static.shape)}, now {list(given.shape)}; capture a second one"
                 )
             static.copy_(given)
 
@@ -266,9 +268,8 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _culprit(error: BaseException) -> str:
+def _line(frames: traceback.StackSummary) -> str:
     """Return file, line and text of the innermost frame that is neither torch's nor ours."""
-    frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not f.filename.startswith(_OWN_FOLDERS)]
     frame = (own or list(frames))[-1]
     return f"{frame.filename}:{frame.lineno}: `{frame.line}`"
