@@ -52,10 +52,12 @@ class Folded(nn.Module):
         replaced: dict[nn.Module, nn.Module] = {}
         for (convolution, norm), layer in zip(pairs, self.layers, strict=True):
             replaced |= {convolution: layer, norm: nn.Identity()}
-        linear = {m: _rounded(m, dtype) for m in network.modules() if type(m) is nn.Linear}
+        linear: dict[nn.Module, nn.Module] = {
+            layer: _rounded(layer, dtype) for layer in network.modules() if type(layer) is nn.Linear
+        }
         replaced |= linear
-        self._exact = [weight for layer in linear for weight in layer.parameters()]
-        self._rounded = [weight for layer in linear.values() for weight in layer.parameters()]
+        self._exact: list[Tensor] = [w for layer in linear for w in layer.parameters()]
+        self._rounded: list[Tensor] = [w for layer in linear.values() for w in layer.parameters()]
         self.twin = _twin(network, replaced).eval() if pairs else network
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,15 +91,7 @@ class Folded(nn.Module):
 
 def _rounded(linear: nn.Linear, dtype: torch.dtype) -> nn.Linear:
     """Return the layer with rounded weights of its own: else each gradient would round them."""
-    rounded = nn.utils.skip_init(
-        nn.Linear,
-        linear.in_features,
-        linear.out_features,
-        bias=linear.bias is not None,
-        device=linear.weight.device,
-        dtype=dtype,
-    )
-    return rounded.requires_grad_(requires_grad=False)
+    return copy.deepcopy(linear).to(dtype=dtype).requires_grad_(requires_grad=False)
 
 
 def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
