@@ -224,6 +224,7 @@ def test_the_command_prints_a_table_or_one_object(flags: tuple[str, ...]) -> Non
     table = CliRunner().invoke(app, ["bench", "--device", "cpu", *flags])
     assert table.exit_code == 0
     assert "small-cnn, 32 px" in table.stdout
+    assert "None" not in table.stdout.partition("small-cnn")[0]  # a CPU has no driver
     assert table.stdout.count("input gradient") == (2 if flags else 1)
     whole = json.loads(CliRunner().invoke(app, ["bench", "--device=cpu", "--json", *flags]).stdout)
     assert {"device", "driver", "packages", "cuda", "git"} <= set(whole["environment"])

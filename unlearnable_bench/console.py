@@ -237,10 +237,10 @@ def _bench_heading(device: torch.device, scale: Scale, more: str) -> Console:
     """Print what was measured on and with; return where."""
     environment = describe(device)
     versions = ", ".join(f"{name} {v}" for name, v in environment["packages"].items())
+    driver = f"driver {environment['driver']}, " if environment["driver"] else ""
     out = Console(highlight=False)
     out.print(
-        f"{environment['device']}, driver {environment['driver']}, {versions}\n"
-        f"{scale.learner}, 32 px{more}",
+        f"{environment['device']}, {driver}{versions}\n{scale.learner}, 32 px{more}",
         soft_wrap=True,
     )
     return out
