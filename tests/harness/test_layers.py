@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
+from unlearnable_bench.harness.folding import Folded
 from unlearnable_bench.harness.layers import spare
 from unlearnable_bench.registry import learners
 
@@ -126,3 +127,17 @@ def test_linear_layers_are_rounded_once_for_the_gradients_of_a_step() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             expected = model.network(x).float()
         torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("small-cnn", torch.float32), ("vit-small", torch.bfloat16)]
+)
+def test_linear_layers_are_copied_only_to_be_rounded(name: str, dtype: torch.dtype) -> None:
+    network = learners.choose(name).plugin.build(3, 32)
+    folded = Folded(network, 32, dtype)
+    assert bool(folded.layers) == (name == "small-cnn")
+    linear = [[m for m in each.modules() if type(m) is nn.Linear] for each in (network, folded)]
+    assert linear[0]
+    for own, used in zip(*linear, strict=True):
+        assert own.weight is used.weight
+    assert not folded._rounded

@@ -52,8 +52,11 @@ class Folded(nn.Module):
         replaced: dict[nn.Module, nn.Module] = {}
         for (convolution, norm), layer in zip(pairs, self.layers, strict=True):
             replaced |= {convolution: layer, norm: nn.Identity()}
+        # Where nothing is folded or rounded, the network's own weights serve.
         linear: dict[nn.Module, nn.Module] = {
-            layer: _rounded(layer, dtype) for layer in network.modules() if type(layer) is nn.Linear
+            layer: _rounded(layer, dtype)
+            for layer in network.modules()
+            if pairs and type(layer) is nn.Linear and layer.weight.dtype != dtype
         }
         replaced |= linear
         self._exact: list[Tensor] = [w for layer in linear for w in layer.parameters()]
