@@ -86,6 +86,45 @@ def test_what_is_fastest_is_chosen_and_recorded(
     assert packed([5, 6], pack=1) == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "pack", "done", "alone"),
+    [
+        ([0], None, [], True),
+        ([0, 1], None, [], False),
+        ([0, 1], None, [1], False),  # resumed, it is computed as it would have been
+        ([0, 1], 1, [], True),
+    ],
+)
+def test_a_cell_leaves_room_where_others_are_planned(
+    data: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seeds: list[int],
+    pack: int | None,
+    done: list[int],
+    alone: bool,
+) -> None:
+    monkeypatch.setitem(executor._FASTEST_PACK, "cpu", 2)
+    found: list[bool] = []
+    train = executor.train
+
+    def spy(*args: Any) -> Any:
+        harness = args[5]
+        found.append(harness.alone)
+        return train(*args)
+
+    def run(seeds: list[int]) -> None:
+        settings = {"training.epochs": "1", "small-cnn.width": "4"}
+        asked = make_plan(dataset=data, settings=settings, methods=["clean"], seeds=seeds)
+        api.run(asked, tmp_path / "out", device="cpu", pack=pack)
+
+    if done:
+        run(done)
+    monkeypatch.setattr(executor, "train", spy)
+    run(seeds)
+    assert found == [alone] * (len(seeds) - len(done))
+
+
 def test_a_cell_that_fails_does_not_cost_the_others(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -301,7 +301,10 @@ def _time_eager(job: Job, device: torch.device, repeats: int) -> float:
 def time_job(job: Job, device: torch.device, repeats: int, cells: int = 1) -> Timing:
     """Time a job's warm steps on the fast path, in so many cells at once."""
     precision: Precision = "bf16" if device.type == "cuda" else "fp32"
-    harnesses = [Harness(device, 0, precision, _TRANSFORM, job.learner) for _ in range(cells)]
+    harnesses = [
+        Harness(device, 0, precision, _TRANSFORM, job.learner, alone=cells == 1)
+        for _ in range(cells)
+    ]
     return _drive(harnesses, job, repeats)
 
 

@@ -84,8 +84,11 @@ def execute(
     torch.backends.cudnn.deterministic = True
     done = [cell.key for cell in plan.cells if folder.record(cell.key)]
     missing = [cell for cell in plan.cells if cell.key not in done]
-    pack = min(pack or _FASTEST_PACK.get(device.type, 1), max(1, len(missing)))
-    workers = _Workers(folder, device, progress or Silent(), on_cell, pack)
+    pack = pack or _FASTEST_PACK.get(device.type, 1)
+    # Of all cells, not of the missing: else the last one, resumed, would be computed otherwise.
+    alone = min(pack, len(plan.cells)) == 1
+    pack = min(pack, max(1, len(missing)))
+    workers = _Workers(folder, device, progress or Silent(), on_cell, pack, alone=alone)
     for wait in (False, True):  # first what nobody works on, then what others did not finish
         missing = workers.run(missing, wait=wait)
     failures = tuple(workers.failures)
@@ -102,10 +105,12 @@ class _Workers:
         progress: Progress,
         on_cell: Callable[[Cell, Record], None],
         pack: int,
+        *,
+        alone: bool,
     ) -> None:
         self._folder, self._device, self._on_cell = folder, device, on_cell
         self._progress = _Stoppable(progress)
-        self._pack = pack
+        self._pack, self._alone = pack, alone
         self._failed: dict[str, Exception] = {}
         self._mine = threading.local()
         self._lock = threading.Lock()
@@ -136,7 +141,9 @@ class _Workers:
                 raise
 
     def _worker(self) -> "_Worker":
-        return _Worker(self._folder, self._device, self._progress, self._failed, self._pack)
+        return _Worker(
+            self._folder, self._device, self._progress, self._failed, self._pack, alone=self._alone
+        )
 
     def _start(self) -> None:
         """Begin a thread of packed cells."""
@@ -190,12 +197,14 @@ class _Worker:
         progress: Progress,
         failed: dict[str, Exception],
         pack: int,
+        *,
+        alone: bool,
     ) -> None:
         self._folder = folder
         self._device = device
         self._progress = progress
         self._failed = failed  # by poison: not tried again for each cell
-        self._pack = pack
+        self._pack, self._alone = pack, alone
         self._environment = describe(device)
         self._held: tuple[str, Pixels, dict[str, Any]] | None = None
 
@@ -210,7 +219,7 @@ class _Worker:
         poisoned, validation = _hold_out(cell, poisoned, unpoisoned)
         defense = cell.defense.plugin
         harness = self._harness(cell.poison, cell.key, cell.name)
-        harness = replace(harness, learner=cell.learner.plugin)
+        harness = replace(harness, learner=cell.learner.plugin, alone=self._alone)
         outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
         spent = {"training": harness.times["work"]}
         spent |= {kind: harness.times[kind] for kind in ("preparation", "warmup", "evaluation")}

@@ -99,13 +99,11 @@ def wait(device: torch.device) -> None:
 
 
 def side_by_side(work: Iterable[Callable[[], Tensor]], device: torch.device) -> list[Tensor]:
-    """Do pieces of work that need nothing of each other; on a GPU two at a time.
+    """Do pieces of work that need nothing of each other on a GPU, two at a time.
 
     Every other one is queued on a second stream: where one waits for memory, or leaves
     processors idle, the other computes.
     """
-    if device.type != "cuda":
-        return [piece() for piece in work]
     current = torch.cuda.current_stream(device)
     beside = _beside(current)
     beside.wait_stream(current)

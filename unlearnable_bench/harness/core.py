@@ -42,6 +42,7 @@ class Harness:
         progress: where loops are shown.
         times: what the time goes into: "work", and apart from it "warmup" (compilation and
             capture), a defense's "preparation" of the images, "evaluation".
+        alone: whether it has the device to itself; else it leaves room for packed cells.
         folds: whether networks fold BatchNorm in eval mode.
     """
 
@@ -55,6 +56,7 @@ class Harness:
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     progress: Progress = field(default_factory=Silent)
     times: Timesheet = field(default_factory=Timesheet)
+    alone: bool = True
 
     folds: ClassVar[bool] = True
 
@@ -96,6 +98,7 @@ class Harness:
             network = self.learner.build(images.classes, size)
         network = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         model = Network(network, size, bf16=self.precision == "bf16", fold=self.folds)
+        model.alone = self.alone
         if self.device.type == "cuda":
             itemsize = 2 if self.precision == "bf16" else self.dtype.itemsize
             model.at_once = images_at_once(network, size, self.device, itemsize)

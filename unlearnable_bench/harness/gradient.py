@@ -12,7 +12,8 @@ from unlearnable_bench.harness.capture import fused, one_step, side_by_side
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.randomness import Random
 
-# From so many images on, two halves side by side take less time than the whole.
+# From so many images on, two halves side by side take less time than the whole: where nothing
+# else is at work on the device, which would fill what one of them leaves idle as well.
 _HALVED_FROM = 128
 
 
@@ -47,7 +48,8 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """
     at_once = getattr(model, "at_once", len(x))
     parts = -(-len(x) // at_once)
-    if x.is_cuda and len(x) >= _HALVED_FROM:
+    halved = x.is_cuda and getattr(model, "alone", True) and len(x) >= _HALVED_FROM
+    if halved:
         parts *= 2  # of which two are in memory
     with frozen(model), torch.enable_grad(), one_step():
         if parts == 1:
@@ -55,7 +57,8 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         if isinstance(model, Network):
             model.prepare()  # once, before anything runs beside anything
         pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
-        return torch.cat(side_by_side((partial(_gradient, model, *p) for p in pairs), x.device))
+        work = [partial(_gradient, model, *pair) for pair in pairs]
+        return torch.cat(side_by_side(work, x.device) if halved else [part() for part in work])
 
 
 def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
