@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from unlearnable_bench import api, console
 from unlearnable_bench.cli import app
+from unlearnable_bench.reports.comparison import compare, rank_correlation
 
 ROOT = Path(__file__).parent.parent
 MEASURED = api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-fast")
@@ -91,6 +93,10 @@ def test_the_script_asks_for_what_can_be_run(
             assert (tmp_path / "out" / seed / f"{kind}.safetensors").exists()
 
 
+def kept(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "h200" / name).read_text(encoding="utf-8"))
+
+
 def test_no_cell_is_there_twice() -> None:
     """An old record beside a new one would be averaged with it, as if it were another seed."""
     assert not MEASURED.duplicated(
@@ -99,8 +105,7 @@ def test_no_cell_is_there_twice() -> None:
 
 
 def test_the_table_of_the_benchmark_shows_what_was_measured() -> None:
-    lines = (ROOT / "benchmarks" / "h200" / "bench.jsonl").read_text(encoding="utf-8").splitlines()
-    measured = [json.loads(line) for line in lines]
+    measured = kept("bench.json")["measurements"]
     found = [row for row in rows("docs/performance.md", "Measuring", "|") if row[0] != "column"]
     table = {tuple(row[:3]): row[3:] for row in found if len(row) == 9}
     for row in measured:
@@ -114,3 +119,23 @@ def test_the_table_of_the_benchmark_shows_what_was_measured() -> None:
             f"{row['peak_memory_mib']:,.0f}",
         ]
     assert len(table) == len(measured) + 2  # heading and rule
+
+
+def test_the_table_of_growth_shows_what_was_measured() -> None:
+    found = [row for row in rows("docs/performance.md", "How cost grows", "|") if len(row) == 5]
+    expected = []
+    for row in kept("growth.json")["growth"]:
+        epoch, milliseconds = row["seconds_per_epoch"], row["milliseconds"]
+        time = f"{milliseconds:.2f} ms" if epoch is None else f"{epoch:.2f} s an epoch"
+        cells = row["parameter"], f"{row['value']:,}", row["job"], time
+        expected.append([*cells, f"{row['peak_memory_mib']:,.0f}"])
+    assert found[2:] == expected
+
+
+def test_fast_ranks_cells_as_paper_does() -> None:
+    both = compare(MEASURED, api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-paper"))
+    cells = set(zip(both["attack"], both["rho_a"], strict=True))
+    assert cells == {(name, rho_a) for name in ("clean", "em", "sem") for rho_a in ("0", "4/255")}
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert f"Spearman's rank correlation {rank_correlation(both):.3f} over 6 cells" in text
+    assert rank_correlation(both) >= 0.9
