@@ -5,11 +5,11 @@
 #   growth     how cost grows: growth.json and growth.png
 #   fast       methods and defenses in the preset `fast`
 #   paper      the cells of the preset `paper` that `fast` is compared with
-#   precision  SEM's noise made in bf16 and in fp32, then trained on alike
+#   precision  SEM's noise made in bf16 and in fp32, then trained on alike with two seeds
 #
 # The studies of cells go on where they were interrupted, and several GPUs may work on one FOLDER:
-# CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper; for precision, each with seeds
-# of its own: SEEDS=1. What is kept of a results folder is its cells/, plans/ and ubench.json.
+# CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper. What is kept of a results
+# folder is its cells/, plans/ and ubench.json.
 set -euo pipefail
 
 bench() {
@@ -36,19 +36,15 @@ paper() {
 }
 
 precision() {
-  local seed kind
-  for seed in ${SEEDS:-0 1}; do
-    mkdir -p "$folder/seed$seed"
-    for kind in bf16 fp32; do
-      # The cell beside the noise is as short as can be: nobody looks at it.
-      cells "seed$seed/$kind" --preset fast --precision "$kind" --methods sem --no-clean \
-        --set sem.steps=1500 --set training.epochs=1 --seeds "$seed"
-      cp "$folder/seed$seed/$kind"/poisons/*.safetensors "$folder/seed$seed/$kind.safetensors"
-    done
-    # From a folder of the seed, so that both seeds have rows of the same names.
-    (cd "$folder/seed$seed" && folder=.. cells cifar10-precision --preset fast --no-clean \
-      --methods file:bf16.safetensors,file:fp32.safetensors --rho-a 0,4/255 --seeds "$seed")
+  local kind
+  for kind in bf16 fp32; do
+    # The cell beside the noise is as short as can be: nobody looks at it.
+    cells "$kind" --preset fast --precision "$kind" --methods sem --no-clean \
+      --set sem.steps=1500 --set training.epochs=1
+    cp "$folder/$kind"/poisons/*.safetensors "$folder/$kind.safetensors"
   done
+  (cd "$folder" && folder=. cells cifar10-precision --preset fast --no-clean \
+    --methods file:bf16.safetensors,file:fp32.safetensors --rho-a 0,4/255 --seeds 0,1)
 }
 
 studies=$(declare -F | cut -d' ' -f3 | grep -vx cells)
