@@ -1,6 +1,7 @@
 """The one kernel written by hand: weights scaled and mirrored, for a folded convolution.
 
-torch needs five for it, and a folded network needs it for each layer in each step.
+torch needs three, each through all of memory, and a folded network needs it for each layer
+in each step.
 """
 
 import torch
