@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import random_images
 
-from unlearnable_bench import api, executor
+from unlearnable_bench import api, executor, worker
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.plan import Plan, make_plan
@@ -46,6 +46,11 @@ def plan(data: str, **settings: str) -> Plan:
     return make_plan(dataset=data, settings=SHORT | settings, **asked)
 
 
+def clean_cells(data: str, seeds: list[int]) -> Plan:
+    settings = {"training.epochs": "1", "small-cnn.width": "4"}
+    return make_plan(dataset=data, settings=settings, methods=["clean"], seeds=seeds)
+
+
 def test_packed_cells_have_the_results_of_cells_alone(data: str, tmp_path: Path) -> None:
     together: dict[bool, list[int]] = {True: [], False: []}
 
@@ -73,8 +78,7 @@ def test_what_is_fastest_is_chosen_and_recorded(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def packed(seeds: list[int], pack: int | None = None) -> list[int]:
-        settings = {"training.epochs": "1", "small-cnn.width": "4"}
-        run = make_plan(dataset=data, settings=settings, methods=["clean"], seeds=seeds)
+        run = clean_cells(data, seeds)
         api.run(run, tmp_path / "out", device="cpu", pack=pack)
         records = [ResultsFolder(tmp_path / "out").record(cell.key) for cell in run.cells]
         return [record.packed for record in records if record]
@@ -106,22 +110,17 @@ def test_a_cell_leaves_room_where_others_are_planned(
 ) -> None:
     monkeypatch.setitem(executor._FASTEST_PACK, "cpu", 2)
     found: list[bool] = []
-    train = executor.train
+    train = worker.train
 
     def spy(*args: Any) -> Any:
         harness = args[5]
         found.append(harness.alone)
         return train(*args)
 
-    def run(seeds: list[int]) -> None:
-        settings = {"training.epochs": "1", "small-cnn.width": "4"}
-        asked = make_plan(dataset=data, settings=settings, methods=["clean"], seeds=seeds)
-        api.run(asked, tmp_path / "out", device="cpu", pack=pack)
-
     if done:
-        run(done)
-    monkeypatch.setattr(executor, "train", spy)
-    run(seeds)
+        api.run(clean_cells(data, done), tmp_path / "out", device="cpu")
+    monkeypatch.setattr(worker, "train", spy)
+    api.run(clean_cells(data, seeds), tmp_path / "out", device="cpu", pack=pack)
     assert found == [alone] * (len(seeds) - len(done))
 
 
