@@ -306,17 +306,17 @@ print(*grow(pick_device("cuda"), replace(LAPTOP, growth={"image size": (16,)})))
     assert done.stdout.startswith("Growth(parameter='image size', value=16")
 
 
-def test_packed_cells_do_not_spoil_each_other(tmp_path: Path) -> None:
-    """Long enough for their graphs to be replayed at once, most of the time."""
+def test_packed_cells_have_the_results_of_cells_alone(tmp_path: Path) -> None:
+    """Long enough for their graphs to be replayed at once; batches too small to be halved."""
     settings = {"training.steps": "200", "em.rounds": "2", "sem.steps": "20"}
     asked = make_plan(
         methods=["em", "sem"], rho_a=[Radius("0"), Radius("4/255")], settings=settings
     )
-    for pack in (2, 4, 6):
+    for pack in (1, 4, 6):
         assert not api.run(asked, tmp_path / str(pack), device=CUDA, pack=pack).failures
-    two, *packed = (_accuracies(tmp_path / str(pack)) for pack in (2, 4, 6))
+    alone, *packed = (_accuracies(tmp_path / str(pack)) for pack in (1, 4, 6))
     for accuracies in packed:
-        assert accuracies == two
+        assert accuracies == alone
 
 
 def _accuracies(folder: Path) -> dict[str, dict[str, float]]:
