@@ -138,3 +138,11 @@ def test_fast_ranks_cells_as_paper_does() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert f"Spearman's rank correlation {rank_correlation(both):.3f} over 6 cells" in text
     assert rank_correlation(both) >= 0.9
+    shown = rows("benchmarks/README.md", "`fast` beside `paper`", "|")[2:]
+    ordered = both.set_index(["attack", "rho_a"])
+    method = ""
+    for name, rho_a, *figures in shown:
+        method = name.lower() or method
+        cell = ordered.loc[(method, rho_a)]
+        assert figures == [f"{cell['first']:.1f}", f"{cell['second']:.1f}"], (method, rho_a)
+    assert len(shown) == len(both)
