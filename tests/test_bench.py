@@ -212,6 +212,27 @@ def test_batchnorm_is_folded_on_the_fast_path_only(kind: type[Harness], called: 
     assert len(calls) == called
 
 
+def test_the_eager_path_is_plain_pytorch() -> None:
+    """Not a slow stand-in: as built, in PyTorch's own layout, batches whole."""
+    models, seen = [], []
+
+    def drive(harness: Harness, steps: int) -> None:
+        model = harness.network(bench._images(2))
+        model.network.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+        bench.input_gradient(model, torch.rand(2, 3, 32, 32), torch.tensor([0, 1]))
+        models.append(model)
+        for _ in harness.loop("steps", steps):
+            pass
+
+    bench._time_eager(job(drive), CPU, 1)
+    (model,) = models
+    (x,) = seen
+    assert not model.alone  # alone, a GPU would get two halves
+    assert all(tensor.is_contiguous() for tensor in (x, *model.parameters()))
+    kinds = {type(layer) for layer in model.network.modules()}
+    assert {nn.BatchNorm2d, nn.AdaptiveAvgPool2d} <= kinds
+
+
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     small = bench.replace(TINY, attacks={}, growth={"image size": (8, 16)})

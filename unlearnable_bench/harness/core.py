@@ -43,7 +43,7 @@ class Harness:
         times: what the time goes into: "work", and apart from it "warmup" (compilation and
             capture), a defense's "preparation" of the images, "evaluation".
         alone: whether it has the device to itself; else it leaves room for packed cells.
-        folds: whether networks fold BatchNorm in eval mode.
+        plain: whether networks compute as their learner built them, in PyTorch's own layout.
     """
 
     device: torch.device
@@ -58,7 +58,7 @@ class Harness:
     times: Timesheet = field(default_factory=Timesheet)
     alone: bool = True
 
-    folds: ClassVar[bool] = True
+    plain: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self._watch: _Watch | None = None
@@ -96,8 +96,8 @@ class Harness:
         with EXCLUSIVE, torch.random.fork_rng(devices=[]):
             torch.manual_seed((start[0] << 20) + start[1])
             network = self.learner.build(images.classes, size)
-        network = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        model = Network(network, size, bf16=self.precision == "bf16", fold=self.folds)
+        network = network.to(self.device, self.dtype)
+        model = Network(network, size, bf16=self.precision == "bf16", plain=self.plain)
         model.alone = self.alone
         if self.device.type == "cuda":
             itemsize = 2 if self.precision == "bf16" else self.dtype.itemsize

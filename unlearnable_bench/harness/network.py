@@ -16,7 +16,8 @@ class Network(nn.Module):
 
     In train mode, and where gradients of its weights are asked for, it is the network as
     built. Else BatchNorm is folded into the convolutions: again whenever weights or
-    statistics may have changed, but once for the many gradients of one step.
+    statistics may have changed, but once for the many gradients of one step. With `plain`
+    it is the network as built, in PyTorch's own layout, everywhere.
 
     Attributes:
         network: as the learner built it.
@@ -27,18 +28,21 @@ class Network(nn.Module):
     at_once: int = 1 << 30
     alone: bool = True
 
-    def __init__(self, network: nn.Module, size: int, *, bf16: bool, fold: bool = True) -> None:
+    def __init__(self, network: nn.Module, size: int, *, bf16: bool, plain: bool = False) -> None:
         super().__init__()
-        spare(network)
+        layout = torch.contiguous_format if plain else torch.channels_last
+        network = network.to(memory_format=layout)
+        if not plain:
+            spare(network)
         self.network = network
         weights = next(network.parameters(), torch.empty(0))
         dtype = torch.bfloat16 if bf16 else weights.dtype
-        folded = Folded(network, size, dtype) if fold else None
+        folded = None if plain else Folded(network, size, dtype)
         # In tuples they are no submodules: their weights are those of the network.
-        self._as_built = (_InPrecision(network, bf16=bf16),)
+        self._as_built = (_InPrecision(network, layout, bf16=bf16),)
         self._multiplied = _multiplied(network) if bf16 else {}
         self._folded = (folded,) if folded and folded.layers else ()
-        self._in_eval = tuple(_InPrecision(each, bf16=bf16) for each in self._folded)
+        self._in_eval = tuple(_InPrecision(each, layout, bf16=bf16) for each in self._folded)
         self._known: object = None
         for part in (*self._as_built, *self._in_eval):
             compile_network(part, weights.device)
@@ -78,13 +82,13 @@ class Network(nn.Module):
 
 
 class _InPrecision(nn.Module):
-    def __init__(self, network: nn.Module, *, bf16: bool) -> None:
+    def __init__(self, network: nn.Module, layout: torch.memory_format, *, bf16: bool) -> None:
         super().__init__()
         self.network = network
-        self._bf16 = bf16
+        self._layout, self._bf16 = layout, bf16
 
     def forward(self, x: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=self._layout)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bf16):
             logits = functional_call(self.network, weights, (x,)) if weights else self.network(x)
         result: Tensor = logits.to(x.dtype)
