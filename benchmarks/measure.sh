@@ -5,7 +5,8 @@
 #   growth     how cost grows: growth.json and growth.png
 #   fast       methods and defenses in the preset `fast`
 #   paper      the cells of the preset `paper` that `fast` is compared with
-#   precision  SEM's noise made in bf16 and in fp32, then trained on alike with two seeds
+#   precision  SEM's noise made in bf16 and in fp32, then trained on alike with two seeds; and how far
+#              noise of other seeds lies apart
 #
 # The studies of cells go on where they were interrupted, and several GPUs may work on one FOLDER:
 # CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper. What is kept of a results
@@ -45,6 +46,8 @@ precision() {
   done
   (cd "$folder" && folder=. cells cifar10-precision --preset fast --no-clean \
     --methods file:bf16.safetensors,file:fp32.safetensors --rho-a 0,4/255 --seeds 0,1)
+  cells cifar10-precision --preset fast --no-clean --methods sem --set sem.steps=1500 \
+    --rho-a 4/255 --seeds 1,2,3
 }
 
 studies=$(declare -F | cut -d' ' -f3 | grep -vx cells)

@@ -80,7 +80,7 @@ def test_the_script_asks_for_what_can_be_run(
     studies = ["bench", "growth", "fast", "paper", "precision"]
     subprocess.run([*script, tmp_path / "out", *studies], check=True)
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 7
+    assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 8
     monkeypatch.setattr(console, "_estimate", lambda *_: "not timed")
     for call in asked:
         if call[0] == "run" and not any("file:" in word for word in call):
@@ -129,6 +129,27 @@ def test_the_table_of_growth_shows_what_was_measured() -> None:
         cells = row["parameter"], f"{row['value']:,}", row["job"], time
         expected.append([*cells, f"{row['peak_memory_mib']:,.0f}"])
     assert found[2:] == expected
+
+
+def test_the_table_of_precisions_shows_the_records() -> None:
+    records = api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-precision")
+    accuracy = records.set_index(["attack", "rho_a", "seed"])["test_accuracy"]
+    steps = records[records["attack"] == "sem[steps=1500]"]
+    fp32 = steps["preset"].str.contains("precision=fp32")
+    seconds = {
+        "fp32": steps[fp32]["generation_seconds"],
+        "bf16": steps[~fp32]["generation_seconds"],
+    }
+    about: list[str] = ["", "", ""]
+    found = rows("docs/performance.md", "bf16 beside fp32", "|")[2:]
+    for precision, noise, took, learner, *figures in found:
+        about = [new or old for new, old in zip((precision, noise, took), about, strict=True)]
+        assert {about[2]} == {f"{value:,.0f}" for value in seconds[about[0]]}
+        name = f"file[path={about[0]}.safetensors]" if about[1] == "0" else "sem[steps=1500]"
+        for rho_a, figure in zip(("0", "4/255"), figures, strict=True):
+            assert not figure or figure == f"{accuracy[name, rho_a, int(learner)]:.1f}"
+    shown = sum(bool(figure) for row in found for figure in row[4:])
+    assert shown == len(records) - 1  # the cell beside the fp32 noise
 
 
 def test_fast_ranks_cells_as_paper_does() -> None:
