@@ -22,9 +22,9 @@ FOLDED = {"resnet18": 20, "resnet50": 53, "vgg16-bn": 13, "densenet121": 59, "wr
 FOLDED |= {"mobilenetv2": 52, "senet18": 20, "small-cnn": 3, "vit-small": 0}
 
 
-def stir(network: nn.Module) -> nn.Module:
+def stir(network: nn.Module, seed: int = 0) -> nn.Module:
     """Give every BatchNorm statistics and weights that count."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
             for tensor in (module.running_mean, module.running_var, module.weight, module.bias):
@@ -200,6 +200,36 @@ def test_what_is_compiled_is_kept_for_later_processes(monkeypatch: pytest.Monkey
     torch.compile(model._as_built[0], backend=compiler, fullgraph=True)(x, model._rounded())
     torch.compile(model._in_eval[0], backend=compiler, fullgraph=True)(x)
     assert len(seen) == 2
+
+
+@pytest.mark.filterwarnings("default")  # some of torch's own
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_what_is_compiled_serves_all_networks_of_a_kind(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """Else each cell of a long run would trace anew, and those after the limit run slowly."""
+    graphs = []
+
+    def compiler(graph: GraphModule, *_: object, **__: object) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    def compile_anywhere(part: nn.Module, _: torch.device) -> None:
+        capture.compile_network(part, torch.device("cuda"))
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", compiler)
+    monkeypatch.setattr("unlearnable_bench.harness.network.compile_network", compile_anywhere)
+    for seed in range(3):
+        harness = make_harness(precision, seed=seed, learner=SmallCNN(width=3))
+        model = harness.network(random_images(4, 32))
+        stir(model.network, seed).float()
+        x, y = torch.rand(4, 3, 32, 32), torch.arange(4) % 3
+        with torch.no_grad():
+            assert torch.equal(model(x), model.uncompiled(x))
+        compiled = input_gradient(model, x, y)
+        with torch.compiler.set_stance("force_eager"):
+            assert torch.equal(compiled, input_gradient(model, x, y))
+        assert len(graphs) == 2
 
 
 def test_gradients_of_weights_in_eval_mode_are_those_of_the_network() -> None:

@@ -23,6 +23,9 @@ R = TypeVar("R")
 _OWN_FOLDERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 # One compiled entry for each mode, batch size and option of the same function.
 _MAX_VARIANTS = 256
+# One object for all networks: to the compiler another one is another way to compile, and it
+# would trace each network anew, until it has met its limit and leaves the rest uncompiled.
+_OPTIONS = {"joint_custom_post_pass": FasterConvolutions()}
 # Held by whoever compiles, records or empties caches: these concern the whole device, and
 # torch's own generator and compiler the whole process.
 EXCLUSIVE = threading.RLock()
@@ -88,7 +91,7 @@ def compile_network(network: nn.Module, device: torch.device) -> None:
     """Compile a module's forward and backward in place on CUDA; nothing on a CPU."""
     if device.type == "cuda":
         _prepare_compiler()
-        network.compile(dynamic=False, options={"joint_custom_post_pass": FasterConvolutions()})
+        network.compile(dynamic=False, options=_OPTIONS)
 
 
 def wait(device: torch.device) -> None:
