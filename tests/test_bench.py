@@ -227,7 +227,7 @@ def test_the_eager_path_is_plain_pytorch() -> None:
     bench._time_eager(job(drive), CPU, 1)
     (model,) = models
     (x,) = seen
-    assert not model.alone  # alone, a GPU would get two halves
+    assert not model.halves
     assert all(tensor.is_contiguous() for tensor in (x, *model.parameters()))
     kinds = {type(layer) for layer in model.network.modules()}
     assert {nn.BatchNorm2d, nn.AdaptiveAvgPool2d} <= kinds

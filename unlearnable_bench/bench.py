@@ -294,8 +294,7 @@ class Timing:
 def _time_eager(job: Job, device: torch.device, repeats: int) -> float:
     """Return the mean milliseconds of a job's warm steps in plain fp32 PyTorch."""
     with torch.compiler.set_stance("force_eager"):
-        # Not alone: that would halve the batches of input gradients.
-        harness = _Eager(device, 0, "fp32", _TRANSFORM, job.learner, alone=False)
+        harness = _Eager(device, 0, "fp32", _TRANSFORM, job.learner)
         return _drive([harness], job, repeats).milliseconds
 
 

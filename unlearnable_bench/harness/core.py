@@ -43,7 +43,8 @@ class Harness:
         times: what the time goes into: "work", and apart from it "warmup" (compilation and
             capture), a defense's "preparation" of the images, "evaluation".
         alone: whether it has the device to itself; else it leaves room for packed cells.
-        plain: whether networks compute as their learner built them, in PyTorch's own layout.
+        plain: whether networks compute as their learner built them, in PyTorch's own layout,
+            batches whole.
     """
 
     device: torch.device
@@ -98,7 +99,7 @@ class Harness:
             network = self.learner.build(images.classes, size)
         network = network.to(self.device, self.dtype)
         model = Network(network, size, bf16=self.precision == "bf16", plain=self.plain)
-        model.alone = self.alone
+        model.halves = self.alone and not self.plain
         if self.device.type == "cuda":
             itemsize = 2 if self.precision == "bf16" else self.dtype.itemsize
             model.at_once = images_at_once(network, size, self.device, itemsize)

@@ -48,7 +48,7 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """
     at_once = getattr(model, "at_once", len(x))
     parts = -(-len(x) // at_once)
-    halved = x.is_cuda and getattr(model, "alone", True) and len(x) >= _HALVED_FROM
+    halved = x.is_cuda and getattr(model, "halves", True) and len(x) >= _HALVED_FROM
     if halved:
         parts *= 2  # of which two are in memory
     with frozen(model), torch.enable_grad(), one_step():

@@ -22,11 +22,11 @@ class Network(nn.Module):
     Attributes:
         network: as the learner built it.
         at_once: the largest batch whose input gradient is computed in one pass.
-        alone: whether nothing else is at work on the device.
+        halves: whether a GPU may compute large batches as two halves side by side.
     """
 
     at_once: int = 1 << 30
-    alone: bool = True
+    halves: bool = True
 
     def __init__(self, network: nn.Module, size: int, *, bf16: bool, plain: bool = False) -> None:
         super().__init__()
