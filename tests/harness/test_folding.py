@@ -217,6 +217,7 @@ def test_what_is_compiled_serves_all_networks_of_a_kind(
     def compile_anywhere(part: nn.Module, _: torch.device) -> None:
         capture.compile_network(part, torch.device("cuda"))
 
+    torch.compiler.reset()  # of what any test before compiled
     monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", compiler)
     monkeypatch.setattr("unlearnable_bench.harness.network.compile_network", compile_anywhere)
     for seed in range(3):
