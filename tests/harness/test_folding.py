@@ -15,6 +15,7 @@ from torch.nn import functional
 from unlearnable_bench import Learner
 from unlearnable_bench.harness import accuracy, capture, frozen, input_gradient
 from unlearnable_bench.harness.folding import Folded
+from unlearnable_bench.harness.layers import spare
 from unlearnable_bench.learners.small_cnn import SmallCNN
 from unlearnable_bench.registry import learners
 
@@ -127,6 +128,35 @@ class Moody(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.dropout(self.norm(self.first(x)), 0.5, self.training)
+
+
+class Rectified(nn.BatchNorm2d):
+    """A BatchNorm that does more than one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(super().forward(x))
+
+
+def hooked(at: int) -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    network[at].register_forward_hook(lambda _module, _x, result: functional.relu(result))
+    return network
+
+
+def weight_normed() -> nn.Module:
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        convolution = nn.utils.weight_norm(nn.Conv2d(3, 4, 3))
+    return nn.Sequential(convolution, nn.BatchNorm2d(4))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [nn.Sequential(nn.Conv2d(3, 4, 3), Rectified(4)), hooked(0), hooked(1), weight_normed()],
+    ids=["subclass", "hooked convolution", "hooked norm", "weight norm"],
+)
+def test_layers_that_do_more_than_their_type_are_left_alone(network: nn.Module) -> None:
+    spare(network)
+    assert not Folded(network, 9, torch.float64).layers
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ def test_weights_that_others_read_too_are_left_to_autocast() -> None:
 
     class Learner:
         def build(self, classes: int, size: int) -> nn.Module:
-            return nn.Sequential(nn.Flatten(), nn.Linear(3 * size**2, 8), Normalised(8, classes))
+            hooked = nn.Linear(8, 8)
+            hooked.register_forward_pre_hook(lambda module, x: x[0] * module.weight.abs().max())
+            layers = nn.Linear(3 * size**2, 8), hooked, Normalised(8, classes)
+            return nn.Sequential(nn.Flatten(), *layers)
 
     model = make_harness("bf16", learner=Learner()).network(random_images(4, 8))  # type: ignore[arg-type]
     assert [*model._rounded()] == ["1.weight", "1.bias"]

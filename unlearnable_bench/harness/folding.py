@@ -14,6 +14,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from unlearnable_bench.harness.layers import does_its_own, is_batch_norm
+
 # Convolutions of 3 channels are slow on tensor cores; of 8, the others 0, they are not.
 _FEWEST_CHANNELS = 8
 
@@ -56,7 +58,10 @@ class Folded(nn.Module):
         linear: dict[nn.Module, nn.Module] = {
             layer: _rounded(layer, dtype)
             for layer in network.modules()
-            if pairs and type(layer) is nn.Linear and layer.weight.dtype != dtype
+            if pairs
+            and type(layer) is nn.Linear
+            and does_its_own(layer)
+            and layer.weight.dtype != dtype
         }
         replaced |= linear
         self._exact: list[Tensor] = [w for layer in linear for w in layer.parameters()]
@@ -126,9 +131,9 @@ def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2
 
 
 def _may_fold(module: nn.Module) -> bool:
-    if isinstance(module, nn.BatchNorm2d):
+    if is_batch_norm(module):
         return module.running_mean is not None
-    return type(module) is nn.Conv2d
+    return type(module) is nn.Conv2d and does_its_own(module)
 
 
 class _Reads(TorchDispatchMode):

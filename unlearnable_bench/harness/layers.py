@@ -8,6 +8,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def does_its_own(layer: nn.Module) -> bool:
+    """Tell whether calling a layer does what its type says: no hook does more, or less.
+
+    Weight and spectral normalisation of torch's older form are such hooks.
+    """
+    forward = layer._forward_hooks or layer._forward_pre_hooks  # noqa: SLF001
+    backward = layer._backward_hooks or layer._backward_pre_hooks  # noqa: SLF001
+    return not (forward or backward)
+
+
+def is_batch_norm(layer: nn.Module) -> bool:
+    """Tell whether this is a BatchNorm of images and nothing more, as a subclass may be."""
+    return type(layer) in (nn.BatchNorm2d, _BatchNorm2d) and does_its_own(layer)
+
+
 def spare(network: nn.Module) -> None:
     """Let a network's layers, of torch's own types, compute the same with fewer kernels.
 

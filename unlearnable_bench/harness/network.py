@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from unlearnable_bench.harness.capture import compile_network, current_step
 from unlearnable_bench.harness.folding import Folded
-from unlearnable_bench.harness.layers import spare
+from unlearnable_bench.harness.layers import does_its_own, spare
 
 
 class Network(nn.Module):
@@ -97,7 +97,8 @@ class _InPrecision(nn.Module):
 
 def _multiplied(network: nn.Module) -> dict[str, nn.Parameter]:
     """Return by name the weights that nothing but bf16 arithmetic reads."""
-    layers = {n: m for n, m in network.named_modules() if type(m) in (nn.Conv2d, nn.Linear)}
+    kinds = (nn.Conv2d, nn.Linear)
+    layers = {n: m for n, m in network.named_modules() if type(m) in kinds and does_its_own(m)}
     return {f"{n}.{k}": p for n, layer in layers.items() for k, p in layer.named_parameters()}
 
 
