@@ -5,17 +5,21 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import random_images
 
 from unlearnable_bench import api, executor, worker
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.harness import Harness
 from unlearnable_bench.harness.progress import Silent
+from unlearnable_bench.images import ImageSet
 from unlearnable_bench.plan import Plan, make_plan
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.store import ResultsFolder
@@ -141,6 +145,33 @@ def test_a_cell_that_fails_does_not_cost_the_others(
     assert (summary.computed, len(summary.failures)) == (8, 4)
     assert {f.reason for f in summary.failures} == {"no noise today"}
     assert len(attempts) == 2  # once for each seed
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+def test_a_noise_that_fails_leaves_nothing_in_memory(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: int
+) -> None:
+    from unlearnable_bench.attacks.em import EM  # noqa: PLC0415
+
+    held: list[weakref.ref[Any]] = []
+    alive: list[bool] = []
+
+    def fail(_em: EM, images: ImageSet, harness: Harness) -> None:
+        model = harness.network(images)
+        held.append(weakref.ref(model))
+        raise torch.OutOfMemoryError
+
+    def spy(*args: Any) -> Any:
+        alive.extend(ref() is not None for ref in held)
+        return train(*args)
+
+    train = worker.train
+    monkeypatch.setattr(EM, "generate", fail)
+    monkeypatch.setattr(worker, "train", spy)
+    asked: dict[str, Any] = {"methods": ["em", "sem"], "settings": SHORT, "clean": False}
+    summary = api.run(make_plan(dataset=data, **asked), tmp_path / "out", device="cpu", pack=pack)
+    assert [f.reason.split(";")[0] for f in summary.failures] == ["GPU out of memory"]
+    assert alive == [False]
 
 
 def test_cells_are_reported_one_at_a_time(data: str, tmp_path: Path) -> None:

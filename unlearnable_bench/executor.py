@@ -13,13 +13,12 @@ from functools import partial
 
 import torch
 
-from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.capture import own_stream
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.plan import Cell, Plan
 from unlearnable_bench.records import Record
 from unlearnable_bench.store import ResultsFolder
-from unlearnable_bench.worker import Worker
+from unlearnable_bench.worker import Worker, reason
 
 # One small network leaves part of a GPU idle; measured, more than two gain nothing.
 _FASTEST_PACK = {"cuda": 2}
@@ -147,7 +146,7 @@ class _Workers:
             try:
                 record = self._mine.worker.compute(cell)
             except Exception as error:  # one broken cell must not cost the others
-                self.failures.append(Failure(cell, _reason(error)))
+                self.failures.append(Failure(cell, reason(error)))
                 return True
             self._folder.write_record(record)
             self._folder.checkpoint(cell.key).unlink(missing_ok=True)
@@ -176,16 +175,3 @@ class _Stoppable:
             yield step
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
-        return (
-            "GPU out of memory; add --pack 1, or lower the batch size "
-            "(--set training.batch_size=..., or the attack's batch_size and samples)"
-        )
-    if isinstance(error, UserError):
-        return str(error)
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    where = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
-    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")

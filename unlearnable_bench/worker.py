@@ -40,7 +40,7 @@ class Worker:
     folder: ResultsFolder
     device: torch.device
     progress: Progress
-    failed: dict[str, Exception]
+    failed: dict[str, str]
     packed: int
     alone: bool
 
@@ -125,7 +125,7 @@ class Worker:
 
     def _generate(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         if plan.key in self.failed:
-            raise self.failed[plan.key]
+            raise UserError(self.failed[plan.key])
         self._reset()
         clean = plan.data.train
         resumed = self.folder.checkpoint(plan.key).exists()
@@ -135,7 +135,8 @@ class Worker:
             spent = harness.times.read()
             _check(plan.attack.name, clean.images, poison)
         except Exception as error:
-            self.failed[plan.key] = error
+            # Not the error: its traceback would keep all that the method had on the device.
+            self.failed[plan.key] = reason(error)
             raise
         return poison.images, {
             "key": plan.key,
@@ -185,6 +186,22 @@ class _Labelled:
 
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
         return self.inner.track(f"{self.label}: {label}", total, steps)
+
+
+def reason(error: Exception) -> str:
+    """Say in one line what went wrong, and where, or what to do about it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            "GPU out of memory; add --pack 1, or lower the batch size "
+            "(--set training.batch_size=..., or the attack's batch_size and samples)"
+        )
+    if isinstance(error, UserError):
+        return str(error)
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    where = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
+    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
 
 
 def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet | None]:
