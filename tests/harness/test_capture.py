@@ -1,10 +1,15 @@
 """What a captured step says and does that needs no GPU; the rest is in tests/gpu."""
 
+import threading
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from helpers import make_harness
 
 from unlearnable_bench import UserError
+from unlearnable_bench.harness.capture import EXCLUSIVE, fused
 
 
 def test_on_a_cpu_a_captured_step_is_the_step() -> None:
@@ -21,5 +26,42 @@ def test_another_shape_is_refused_with_the_line_that_brings_it() -> None:
     captured._take((torch.zeros(3),))
     assert torch.equal(captured._inputs[0], torch.zeros(3))
     line = r"test_capture.py:\d+: `captured._take\(\(torch.ones\(4\),\)\)`"
-    with pytest.raises(UserError, match=line + r": .* first \[3\], now \[4\]; capture"):
+    with pytest.raises(UserError, match=line + r": .* first float32 \[3\], now float32 \[4\];"):
         captured._take((torch.ones(4),))
+    with pytest.raises(UserError, match=r"first float32 \[3\], now int64 \[3\]; capture"):
+        captured._take((torch.ones(3, dtype=torch.int64),))
+
+
+def test_a_step_that_changes_its_inputs_is_refused_where_it_is_called() -> None:
+    captured = make_harness().capture(lambda x: x.add_(1))
+    x = torch.zeros(3)
+    with pytest.raises(UserError, match=r"`captured\(x\)`: a captured step must not change its"):
+        captured(x)
+
+
+def test_what_is_compiled_is_compiled_and_called_under_the_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[bool] = []
+
+    def taken() -> bool:
+        def attempt() -> None:
+            found.append(EXCLUSIVE.acquire(blocking=False))
+            if found[-1]:
+                EXCLUSIVE.release()
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+        return not found[-1]
+
+    class OnCard(torch.Tensor):
+        is_cuda = True
+
+    def compiler(function: Callable[..., Any], **_options: Any) -> Callable[..., Any]:
+        assert taken()
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    assert fused(lambda _x: taken())(torch.zeros(1).as_subclass(OnCard))
+    assert not taken()

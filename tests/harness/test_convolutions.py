@@ -85,10 +85,16 @@ def twice_read_sum(x: Tensor, w: Tensor, b: Tensor, z: Tensor) -> Tensor:
     return y.relu() + y
 
 
+def added_to_itself(x: Tensor, w: Tensor, b: Tensor, _: Tensor) -> Tensor:
+    y = convolved(x, w, b)
+    return (y + y).relu()
+
+
 NOT_FUSIBLE: dict[str, Function] = {
     "no bias": lambda x, w, b, _: convolved(x, w, None).relu() + b[:, None, None],
     "read twice": twice_read,
     "a sum read twice": twice_read_sum,
+    "added to itself": added_to_itself,
     "dilated": lambda x, w, b, _: convolved(x, w, b, dilation=2).relu(),
     "in groups": lambda x, w, b, _: convolved(x, w[:4, :1], b[:4], groups=4).relu(),
     "a number added": lambda x, w, b, _: (convolved(x, w, b) + 1).relu(),

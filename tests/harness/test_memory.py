@@ -48,6 +48,8 @@ def test_the_limit_follows_memory_and_arithmetic(monkeypatch: pytest.MonkeyPatch
     assert images_at_once(network, 6, device, itemsize=4) == 160
     assert images_at_once(network, 6, device, itemsize=2) == 320
     assert images_at_once(network, 6, device, itemsize=1 << 40) == 1
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
+    assert images_at_once(linear, 6, device, itemsize=4) >= 160
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 4, 5, 6, 100])
@@ -65,6 +67,10 @@ def test_parts_have_the_gradient_of_the_whole(*, at_once: int, soft: bool) -> No
     torch.testing.assert_close(input_gradient(model, x, y), whole, rtol=1e-12, atol=1e-15)
     assert max(seen) <= at_once
     assert sum(seen) == 6
+    seen.clear()
+    wrapped = input_gradient(nn.Sequential(model), x, y)
+    torch.testing.assert_close(wrapped, whole, rtol=1e-12, atol=1e-15)
+    assert max(seen) <= at_once
 
 
 def test_noise_made_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

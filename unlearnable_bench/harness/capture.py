@@ -54,6 +54,7 @@ def current_step() -> object:
 
 
 def _prepare_compiler() -> None:
+    # In each thread: since torch 2.14 or earlier each has settings of its own.
     torch._dynamo.config.recompile_limit = _MAX_VARIANTS  # noqa: SLF001 - the documented switch
     torch._dynamo.config.accumulated_recompile_limit = 4 * _MAX_VARIANTS  # noqa: SLF001
     # The key of what is kept holds forward and backward of such functions (the folded
@@ -79,10 +80,13 @@ def fused(function: Callable[P, R], *, any_size: bool = False) -> Callable[P, R]
         first = args[0]
         if not (isinstance(first, Tensor) and first.is_cuda):
             return function(*args, **kwargs)
-        if compiled is None:
+        # The compiler puts torch's own generator back as it found it, while another cell may
+        # draw its weights from it.
+        with EXCLUSIVE:
             _prepare_compiler()
-            compiled = torch.compile(function, dynamic=any_size, fullgraph=True)
-        return compiled(*args, **kwargs)
+            if compiled is None:
+                compiled = torch.compile(function, dynamic=any_size, fullgraph=True)
+            return compiled(*args, **kwargs)
 
     return call
 
@@ -166,12 +170,11 @@ class Captured:
         """Run the step; the result is overwritten by the next call.
 
         Raises:
-            UserError: inputs of another shape than before, or a step that
-                synchronises with the host; the message says in which line.
+            UserError: inputs of another shape or type than before, a step that changes
+                its inputs or synchronises with the host; the message says in which line.
         """
         if self._device.type != "cuda":
-            with one_step():
-                return self._step(*inputs)
+            return self._run(inputs)
         if self._graph is None:
             wait(self._device)  # what is queued is no part of it; waiting for another's is
             with self._times.on("warmup"), EXCLUSIVE:
@@ -187,12 +190,24 @@ class Captured:
         torch.cuda.synchronize(self._device)
         if self._calls < self.WARM_CALLS:
             self._calls += 1
-            with torch.cuda.stream(_stream(self._device)), one_step():
-                self._outputs = self._step(*self._inputs)
+            with torch.cuda.stream(_stream(self._device)):
+                self._outputs = self._run(self._inputs)
         else:
             self._record()
         torch.cuda.synchronize(self._device)
         return self._outputs
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> Any:
+        """Run the step as it is."""
+        before = _versions(inputs)
+        with one_step():
+            outputs = self._step(*inputs)
+        if before != _versions(inputs):
+            raise UserError(
+                f"{_line(traceback.extract_stack())}: a captured step must not change its inputs, "
+                "which on a GPU are copies; let it change tensors of the function around it"
+            )
+        return outputs
 
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
@@ -211,11 +226,11 @@ class Captured:
 
     def _take(self, inputs: tuple[Tensor, ...]) -> None:
         for static, given in zip(self._inputs, inputs, strict=True):
-            if static.shape != given.shape:
+            if (static.shape, static.dtype) != (given.shape, given.dtype):
                 line = _line(traceback.extract_stack())
                 raise UserError(
-                    f"{line}: a captured step takes inputs of one shape: first "
-                    f"{list(static.shape)}, now {list(given.shape)}; capture a second one"
+                    f"{line}: a captured step takes inputs of one shape and type: first "
+                    f"{_kind(static)}, now {_kind(given)}; capture a second one"
                 )
             static.copy_(given)
 
@@ -260,6 +275,15 @@ def _error_mode() -> str:
     """Return whose unsafe calls break a recording: with packed cells, only this thread's."""
     alone = threading.current_thread() is threading.main_thread()
     return "global" if alone else "thread_local"
+
+
+def _versions(inputs: tuple[Tensor, ...]) -> list[int]:
+    """Return how often each was changed."""
+    return [x._version for x in inputs]  # noqa: SLF001
+
+
+def _kind(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
 
 
 def _first(error: BaseException) -> BaseException:

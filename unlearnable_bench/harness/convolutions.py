@@ -90,6 +90,8 @@ def _fuse(graph: Graph, relu: Node) -> None:
     (read,) = terms = _args(relu)
     if _is(read, _aten.add.Tensor) and len(read.users) == 1 and not read.kwargs:
         terms = _args(read)
+        if terms[0] is terms[1]:
+            return
     convolution = next((term for term in terms if _may_fuse(term)), None)
     added = next((term for term in terms if term is not convolution), None)
     if convolution is None or not _alike(added, convolution):

@@ -44,18 +44,19 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
     Returns:
         float [B, 3, H, W]. Summed, not averaged: image i's gradient is its own, and a
-        batch of more than `model.at_once` images is computed in parts.
+        batch of more images than a network takes `at_once` is computed in parts.
     """
-    at_once = getattr(model, "at_once", len(x))
-    parts = -(-len(x) // at_once)
-    halved = x.is_cuda and getattr(model, "halves", True) and len(x) >= _HALVED_FROM
+    networks = [module for module in model.modules() if isinstance(module, Network)]
+    parts = -(-len(x) // min((network.at_once for network in networks), default=len(x)))
+    halves = all(network.halves for network in networks)
+    halved = x.is_cuda and halves and len(x) >= _HALVED_FROM
     if halved:
         parts *= 2  # of which two are in memory
     with frozen(model), torch.enable_grad(), one_step():
         if parts == 1:
             return _gradient(model, x, y)
-        if isinstance(model, Network):
-            model.prepare()  # once, before anything runs beside anything
+        for network in networks:
+            network.prepare()  # once, before anything runs beside anything
         pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
         work = [partial(_gradient, model, *pair) for pair in pairs]
         return torch.cat(side_by_side(work, x.device) if halved else [part() for part in work])

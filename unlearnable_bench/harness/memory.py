@@ -13,7 +13,7 @@ def images_at_once(network: nn.Module, size: int, device: torch.device, itemsize
     """Return how many images' input gradients a GPU may compute in one pass.
 
     An estimate on the safe side; input gradients of larger batches are computed in parts,
-    which gives the same numbers, since each image's own needs no other.
+    which gives the same numbers, since in eval mode each image's own needs no other.
 
     Args:
         network: takes [B, 3, size, size].
@@ -21,8 +21,9 @@ def images_at_once(network: nn.Module, size: int, device: torch.device, itemsize
         device: a CUDA device.
         itemsize: bytes of one activation.
     """
+    kept = max(1, activations(network, size))  # a linear network keeps nothing
     memory = torch.cuda.get_device_properties(device).total_memory
-    return max(1, int(_SHARE * memory / (activations(network, size) * itemsize)))
+    return max(1, int(_SHARE * memory / (kept * itemsize)))
 
 
 def activations(network: nn.Module, size: int) -> int:
