@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from torch.nn import functional
 
 from unlearnable_bench import Learner
-from unlearnable_bench.harness import accuracy, capture, frozen, input_gradient
+from unlearnable_bench.harness import accuracy, capture, frozen, input_gradient, sgd
 from unlearnable_bench.harness.folding import Folded
 from unlearnable_bench.harness.layers import spare
 from unlearnable_bench.learners.small_cnn import SmallCNN
@@ -197,6 +197,25 @@ def test_it_follows_every_update_and_adds_no_weights(learner: Learner) -> None:
         torch.testing.assert_close(input_gradient(model, x, y), expected, rtol=1e-9, atol=1e-12)
     assert list(model.state_dict()) == [f"network.{k}" for k in model.network.state_dict()]
     assert len(list(model.parameters())) == len(list(model.network.parameters()))
+
+
+def test_it_follows_an_update_within_a_step() -> None:
+    images, harness = random_images(6, size=16), make_harness(learner=Tiny())
+    model = harness.network(images)
+    optimizer = sgd(model, lr=0.5)  # fused, which counts no versions
+
+    def step(x: Tensor, y: Tensor) -> list[Tensor]:
+        loss = functional.cross_entropy(model(x), y)
+        gradients = [input_gradient(model, x, y)]
+        loss.backward()
+        optimizer.step()
+        return [*gradients, input_gradient(model, x, y)]
+
+    pixels, y = harness.tensors(images)
+    x = harness.unit(pixels)
+    before, after = harness.capture(step)(x, y)
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(after, input_gradient(model, x, y))
 
 
 @pytest.mark.filterwarnings("default")  # some of torch's own

@@ -1,10 +1,12 @@
 """The network that a harness hands out: precision, layout, modes and compilation."""
 
+import threading
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from unlearnable_bench.harness.capture import compile_network, current_step
 from unlearnable_bench.harness.folding import Folded
@@ -74,11 +76,22 @@ class Network(nn.Module):
             self._known = None  # compiled code changes statistics without counting versions
             return self._as_built[0]
         versions = tuple(t._version for t in self.state_dict(keep_vars=True).values())  # noqa: SLF001
-        known = (current_step(), versions)
+        known = (current_step(), getattr(_updates, "count", 0), versions)
         if known[0] is None or known != self._known:
             self._folded[0].refresh()
             self._known = known
         return self._in_eval[0]
+
+
+_updates = threading.local()
+
+
+def _count_update(*_: object) -> None:
+    _updates.count = getattr(_updates, "count", 0) + 1
+
+
+# torch's fused optimizers change weights without counting versions.
+register_optimizer_step_post_hook(_count_update)
 
 
 class _InPrecision(nn.Module):

@@ -24,18 +24,19 @@ def scale(weight: Tensor, factor: Tensor, scaled: Tensor, mirrored: Tensor | Non
     outs, ins, *kernel = weight.shape
     taps = kernel[0] * kernel[1]
     grid = (triton.cdiv(outs, _BLOCK), triton.cdiv(ins, _BLOCK), taps)
-    _scale[grid](
-        weight.contiguous(memory_format=torch.channels_last),
-        factor,
-        scaled,
-        scaled if mirrored is None else mirrored,
-        outs,
-        ins,
-        scaled.shape[1],
-        taps,
-        mirrors=mirrored is not None,
-        block=_BLOCK,
-    )
+    with torch.cuda.device(weight.device):  # Triton launches on the current one
+        _scale[grid](
+            weight.contiguous(memory_format=torch.channels_last),
+            factor,
+            scaled,
+            scaled if mirrored is None else mirrored,
+            outs,
+            ins,
+            scaled.shape[1],
+            taps,
+            mirrors=mirrored is not None,
+            block=_BLOCK,
+        )
 
 
 @triton.jit  # type: ignore[untyped-decorator]
