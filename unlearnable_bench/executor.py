@@ -173,5 +173,3 @@ class _Stoppable:
             if self.stop:
                 raise _StoppedError
             yield step
-
-

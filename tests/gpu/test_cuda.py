@@ -319,6 +319,15 @@ def test_packed_cells_have_the_results_of_cells_alone(tmp_path: Path) -> None:
         assert accuracies == alone
 
 
+def test_dropout_is_compiled_and_drawn_alike_beside_others(tmp_path: Path) -> None:
+    settings = {"training.steps": "60"}
+    seeds: list[int] = [0, 1]
+    asked = make_plan(methods=["clean"], learners=["vgg16-bn"], seeds=seeds, settings=settings)
+    for pack in (1, 2):
+        assert not api.run(asked, tmp_path / str(pack), device=CUDA, pack=pack).failures
+    assert _accuracies(tmp_path / "1") == _accuracies(tmp_path / "2")
+
+
 def _accuracies(folder: Path) -> dict[str, dict[str, float]]:
     frame = api.load_records(folder).set_index("key")
     return {name: frame[name].to_dict() for name in ("test_accuracy", "train_accuracy")}

@@ -219,7 +219,7 @@ def test_it_follows_an_update_within_a_step() -> None:
 
 
 @pytest.mark.filterwarnings("default")  # some of torch's own
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2", "vgg16-bn"])
 def test_both_forms_compile_whole(name: str) -> None:
     model = make_harness("fp32", learner=learners.choose(name).plugin).network(random_images(4, 32))
     x = torch.rand(4, 3, 32, 32, requires_grad=True)

@@ -1,6 +1,7 @@
 """Layers that do less than torch's compute the same."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -32,6 +33,48 @@ def seen(layer: nn.Module) -> list[Tensor]:
         found += [y.detach(), x.grad]
     found += [p.grad for p in layer.parameters() if p.grad is not None]
     return found + [t for t in layer.buffers() if t.is_floating_point()]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_dropout_is_torchs_but_for_what_it_draws(share: float) -> None:
+    class Dropping:
+        def build(self, classes: int, size: int) -> nn.Module:
+            return nn.Sequential(nn.Dropout(share), nn.Flatten(), nn.Linear(3 * size**2, classes))
+
+    harness = make_harness("fp32", learner=Dropping())  # type: ignore[arg-type]
+    images = random_images(2)
+    first, second = (harness.network(images, stream).network for stream in ("one", "other"))
+    dropout, other = (network.get_submodule("0") for network in (first, second))
+    x = torch.rand(64, 100) + 1
+    torch.manual_seed(0)
+    drawn = [dropout(x), dropout(x), other(x)]
+    assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(0)))
+    for y in drawn:
+        assert abs((y == 0).float().mean() - share) < 0.02
+        torch.testing.assert_close(y[y != 0], (x / (1 - share))[y != 0])
+    if share != 0.25:
+        return
+    assert not any(torch.equal(a == 0, b == 0) for a, b in itertools.combinations(drawn, 2))
+    again = harness.network(images, "one").network
+    assert torch.equal(again.get_submodule("0")(x), drawn[0])
+    again.load_state_dict(first.state_dict())  # which knows how much was drawn
+    assert torch.equal(again.get_submodule("0")(x), dropout(x))
+    assert dropout.eval()(x) is x
+
+
+@pytest.mark.filterwarnings("default")  # some of torch's own
+def test_dropout_is_compiled_with_its_network_and_draws_on() -> None:
+    class Dropping(Tiny):
+        def build(self, classes: int, size: int) -> nn.Module:
+            return nn.Sequential(super().build(classes, size), nn.Dropout(0.5))
+
+    images, x = random_images(4), torch.rand(4, 3, 8, 8)
+    one, other = (make_harness("fp32", learner=Dropping()).network(images) for _ in range(2))
+    compiled = torch.compile(one._as_built[0], backend="aot_eager", fullgraph=True)
+    found = [compiled(x, {}) for _ in range(2)]
+    assert not torch.equal(*found)
+    for y in found:
+        torch.testing.assert_close(y, other(x))
 
 
 NORMS = [

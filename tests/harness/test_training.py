@@ -139,22 +139,33 @@ def test_the_work_of_a_defense_on_the_images_is_timed_apart() -> None:
     assert 0.3 <= spent["preparation"] < sum(spent.values()) <= took
 
 
-@pytest.mark.parametrize("momentum", [0.9, 0.0])
-def test_resuming_equals_not_stopping(tmp_path: Path, momentum: float) -> None:
+class Dropping(Tiny):
+    """Has dropout, which draws in each step."""
+
+    def build(self, classes: int, size: int) -> nn.Module:
+        network = super().build(classes, size)
+        assert isinstance(network, nn.Sequential)
+        return network.insert(5, nn.Dropout(0.3))
+
+
+@pytest.mark.parametrize(
+    ("momentum", "learner"), [(0.9, Tiny), (0.0, Tiny), (0.9, Dropping)], ids=str
+)
+def test_resuming_equals_not_stopping(tmp_path: Path, momentum: float, learner: type[Tiny]) -> None:
     training = Training(**BASE | {"momentum": momentum})
 
     def run(harness: Harness) -> Any:
         return train(IMAGES, TEST, Defense(), Radius("4/255"), training, harness)
 
-    whole = Tiny()
+    whole = learner()
     expected = run(make_harness(learner=whole))
     for stop in (1, 4, 6):
-        harness = make_harness()
+        harness = make_harness(learner=learner())
         harness.checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors", interval=0)
         harness.progress = Interrupting("training", stop)
         with pytest.raises(Interruption):
             run(harness)
-    resumed = Tiny()
+    resumed = learner()
     harness = make_harness(learner=resumed)
     harness.checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors", interval=0)
     outcome = run(harness)

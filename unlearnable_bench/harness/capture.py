@@ -78,7 +78,7 @@ def fused(function: Callable[P, R], *, any_size: bool = False) -> Callable[P, R]
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         nonlocal compiled
         first = args[0]
-        if not (isinstance(first, Tensor) and first.is_cuda):
+        if not (isinstance(first, Tensor) and first.is_cuda) or torch.compiler.is_compiling():
             return function(*args, **kwargs)
         # The compiler puts torch's own generator back as it found it, while another cell may
         # draw its weights from it.

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.timesheet import Timesheet
 
@@ -33,9 +34,14 @@ class Checkpoint:
         self._state: dict[str, Tensor] = {}
         self._done: dict[str, int] = {}
         self._times = Timesheet()
+        self._begun: set[str] = set()
 
     def keep(self, times: Timesheet, /, **state: Stateful) -> None:
-        """Name everything that the loops change; restores it where the file holds it."""
+        """Name everything that the loops change; restores it where the file holds it.
+
+        Raises:
+            UserError: an optimizer that will have state has none yet, which could not be restored.
+        """
         self._times = times
         self._state = {
             f"{name}/{key}": tensor
@@ -60,7 +66,17 @@ class Checkpoint:
             return  # a torn file is worth no more than none: start again
 
     def loop(self, label: str, total: int) -> Iterator[int]:
-        """Yield the steps that are still to do, and write the state now and then."""
+        """Yield the steps that are still to do, and write the state now and then.
+
+        Raises:
+            UserError: a loop of this label has begun before.
+        """
+        if label in self._begun:
+            raise UserError(
+                f"the loop {label!r} begins a second time: a resumed run tells loops apart by "
+                "their labels; give each its own, and use `range` within a loop"
+            )
+        self._begun.add(label)
         for step in range(self._done.get(label, 0), total):
             yield step
             self._done[label] = step + 1
@@ -89,6 +105,14 @@ def _tensors(item: Stateful) -> dict[str, Tensor]:
         return {"draws": item.draws}
     if isinstance(item, nn.Module):
         return dict(item.state_dict(keep_vars=True))
+    stateless = isinstance(item, torch.optim.SGD) and not any(
+        group["momentum"] for group in item.param_groups
+    )
+    if not (item.state or stateless):
+        raise UserError(
+            f"{type(item).__name__} has no state to keep yet: a resumed run would begin it anew; "
+            "fill optimizer.state first, as `sgd` does"
+        )
     return {
         f"{index}/{name}": value
         for index, state in enumerate(item.state.values())

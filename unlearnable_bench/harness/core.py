@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.capture import EXCLUSIVE, Captured, fused
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful
+from unlearnable_bench.harness.layers import seed_dropout
 from unlearnable_bench.harness.memory import images_at_once
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.progress import Progress, Silent
@@ -98,6 +99,7 @@ class Harness:
             torch.manual_seed((start[0] << 20) + start[1])
             network = self.learner.build(images.classes, size)
         network = network.to(self.device, self.dtype)
+        seed_dropout(network, lambda name: self.random(f"{stream}/{name}"))
         model = Network(network, size, bf16=self.precision == "bf16", plain=self.plain)
         model.halves = self.alone and not self.plain
         if self.device.type == "cuda":

@@ -1,11 +1,15 @@
-"""Layers of torch that do something needless in every step, without it.
+"""Layers of torch that do something needless in every step, or draw unseeded, without that.
 
 Each needless operation is a kernel of its own, and the kernels of a small batch take hardly
 longer than their launches.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional
+
+from unlearnable_bench.harness.randomness import Random
 
 
 def does_its_own(layer: nn.Module) -> bool:
@@ -33,6 +37,34 @@ def spare(network: nn.Module) -> None:
             layer.__class__ = _BatchNorm2d
         elif type(layer) is nn.AdaptiveAvgPool2d and layer.output_size in (1, (1, 1)):
             layer.__class__ = _GlobalAverage
+
+
+def seed_dropout(network: nn.Module, random: Callable[[str], Random]) -> None:
+    """Let a network's dropout draw from streams whose place is kept with the weights.
+
+    Changes the layers' types in place. What torch's own generator draws would differ in a
+    resumed run and beside packed cells.
+
+    Args:
+        network: on its device.
+        random: returns the stream of a name.
+    """
+    layers = (layer for layer in network.modules() if type(layer) is nn.Dropout and layer.p)
+    for number, layer in enumerate(layers):
+        layer.__class__ = _Dropout
+        assert isinstance(layer, _Dropout)
+        layer.random = random(f"dropout {number}")
+        layer.register_buffer("draws", layer.random.draws)
+
+
+class _Dropout(nn.Dropout):
+    random: Random
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = self.random.uniform(*x.shape) >= self.p
+        return x * (kept / (1 - self.p)).to(x.dtype) if self.p < 1 else x * 0
 
 
 class _BatchNorm2d(nn.BatchNorm2d):

@@ -1,6 +1,7 @@
 """VGG-16 with BatchNorm: the CIFAR form, and the ImageNet form from 128 px."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 from torchvision.models import vgg16_bn
@@ -14,6 +15,8 @@ from unlearnable_bench.learners.stem import is_large
 @dataclass(frozen=True, kw_only=True)
 class VGG16BN(Learner):
     """VGG-16 with BatchNorm and a 512-512-C head (Simonyan & Zisserman 2015, CIFAR form)."""
+
+    version: ClassVar[str] = "2"  # the dropout of 1 drew from torch's generator
 
     def build(self, classes: int, size: int) -> nn.Module:
         """Return torchvision's convolutions with the small head; from 128 px all of its network."""
