@@ -24,7 +24,7 @@ def scale(weight: Tensor, factor: Tensor, scaled: Tensor, mirrored: Tensor | Non
     outs, ins, *kernel = weight.shape
     taps = kernel[0] * kernel[1]
     grid = (triton.cdiv(outs, _BLOCK), triton.cdiv(ins, _BLOCK), taps)
-    with torch.cuda.device(weight.device):  # Triton launches on the current one
+    with torch.cuda.device_of(weight):  # Triton launches on the current one
         _scale[grid](
             weight.contiguous(memory_format=torch.channels_last),
             factor,
