@@ -90,10 +90,10 @@ def check_noise_belongs_to_its_image(attack: Attack) -> None:
     """With a fixed surrogate, another image in row j changes row j and no other."""
     frozen = dataclasses.replace(attack, lr=0.0)
     images = random_images()
-    changed = dataclasses.replace(images, images=images.images.copy(), labels=images.labels.copy())
-    row = 7
-    changed.images[row] = 255 - images.images[row]
-    changed.labels[row] = (images.labels[row] + 1) % images.classes
+    pixels, labels, row = images.images.copy(), images.labels.copy(), 7
+    pixels[row] = 255 - pixels[row]
+    labels[row] = (labels[row] + 1) % images.classes
+    changed = ImageSet(pixels, labels, images.classes)
     noise, noise_changed = (
         frozen.generate(given, make_harness(learner=Linear())).images.astype(int)
         - given.images.astype(int)
@@ -110,10 +110,10 @@ def check_noise_lowers_each_loss(attack: Attack) -> None:
     harness = make_harness(learner=Linear(), pad=0, flip=False)
     poison = frozen.generate(images, harness)
     network = harness.network(images)
-    labels = torch.from_numpy(images.labels)
+    labels = torch.tensor(images.labels)
 
     def losses(pixels: np.ndarray) -> Tensor:
-        x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255.0
+        x = torch.tensor(pixels).permute(0, 3, 1, 2) / 255.0
         with torch.no_grad():
             return nn.functional.cross_entropy(network(x.double()), labels, reduction="none")
 

@@ -218,7 +218,7 @@ def triangular_lr(peak: float, step: int, steps: int) -> float:
 def pixels_of(images: ImageSet) -> tuple[Tensor, Tensor]:
     """Return float64 values 0..255 [N, 3, H, W] and the labels."""
     values = np.ascontiguousarray(images.images.transpose(0, 3, 1, 2)).astype(np.float64)
-    return torch.from_numpy(values), torch.from_numpy(images.labels)
+    return torch.from_numpy(values), torch.tensor(images.labels)
 
 
 def quantised(delta: Tensor, levels: int) -> Tensor:

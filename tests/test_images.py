@@ -197,11 +197,11 @@ def test_a_known_digest_is_taken_as_it_is() -> None:
 
 
 def test_the_digest_tells_all_data_apart() -> None:
-    other_pixel = image_set()
-    other_pixel.images[0, 0, 0, 0] = 1
+    pixels = image_set().images.copy()
+    pixels[0, 0, 0, 0] = 1
     variants = [
         data(),
-        data(train=other_pixel),
+        data(train=image_set().replaced(pixels)),
         data(train=image_set(labels=[1, 1, 0, 1])),
         data(test=image_set(4)),
         data(names=3),

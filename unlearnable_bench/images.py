@@ -17,7 +17,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images.
+    """Labelled images, read-only: they serve every cell of a run; change a copy.
 
     Attributes:
         images: uint8 [N, H, W, 3], square, RGB.
@@ -28,6 +28,12 @@ class ImageSet:
     images: Pixels
     labels: Labels
     classes: int
+
+    def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
 
     def __len__(self) -> int:
         return len(self.images)

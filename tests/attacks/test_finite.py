@@ -56,7 +56,7 @@ CASES = [
 @pytest.mark.parametrize(("attack", "loop"), CASES, ids=lambda case: str(case)[:20])
 def test_the_step_and_the_image_are_named(attack: Attack, loop: str) -> None:
     images = random_images()
-    image = torch.from_numpy(images.images[ROW]).permute(2, 0, 1) / 255
+    image = torch.tensor(images.images[ROW]).permute(2, 0, 1) / 255
     harness = make_harness(learner=Breaking(image=image), pad=0, flip=False)
     harness.training = Training(steps=1, lr=0.0, batch_size=1)
     message = rf"the noise of image {ROW} met NaN or infinity \(({loop}), step \d\); lower"

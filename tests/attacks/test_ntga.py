@@ -36,8 +36,8 @@ def patterned_images(count: int, classes: int = 3, seed: int = 0) -> ImageSet:
 
 
 def unit(images: ImageSet) -> tuple[Tensor, Tensor]:
-    x = torch.from_numpy(images.images).permute(0, 3, 1, 2).double() / 255
-    return x, torch.from_numpy(images.labels)
+    x = torch.tensor(images.images).permute(0, 3, 1, 2).double() / 255
+    return x, torch.tensor(images.labels)
 
 
 def literal_loss(

@@ -62,8 +62,8 @@ def test_the_noise_leads_to_the_next_class() -> None:
     model = clean_network(images, harness)
 
     def next_class_rate(pixels: np.ndarray) -> float:
-        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).double() / 255
-        aims = (torch.from_numpy(images.labels) + 1) % images.classes
+        x = torch.tensor(pixels).permute(0, 3, 1, 2).double() / 255
+        aims = (torch.tensor(images.labels) + 1) % images.classes
         return float((model(x).argmax(1) == aims).double().mean())
 
     attack = TAP(steps=40, rho_u=Radius("32/255"))

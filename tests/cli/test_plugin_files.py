@@ -78,6 +78,35 @@ def test_a_failing_attack_costs_no_other_cell(
     assert not list((workplace / "out").glob("poisons/*"))
 
 
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        ("images.images[:] = 0", "ValueError: assignment destination is read-only"),
+        ("images.labels[:] = 0", "ValueError: assignment destination is read-only"),
+        ("harness.tensors(images)[0].zero_()", ""),
+        ("harness.tensors(images)[1].zero_()", ""),
+    ],
+)
+def test_no_attack_changes_what_other_cells_see(
+    ubench: Command, workplace: Path, spoil: str, told: str
+) -> None:
+    body = f"""
+    def generate(self, images, harness):
+        {spoil}
+        return Poison(images.images, Budget("linf", Radius("8/255")))
+"""
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Attack", body=body))
+    methods = ("--no-clean", "--methods", "mine,clean")
+    result = ubench(*run_tiny(*methods, "--plugin", "mine.py"))
+    assert result.code == (2 if told else 0)
+    assert told in result.err
+    ubench(*run_tiny("--methods", "clean", "--out", "alone"))
+    found = api.load_records(workplace / "out").set_index("attack").loc["clean"]
+    alone = api.load_records(workplace / "alone").set_index("attack").loc["clean"]
+    assert found["train_accuracy"] == alone["train_accuracy"]
+    assert found["test_accuracy"] == alone["test_accuracy"]
+
+
 def test_a_failing_defense_is_reported_and_costs_no_other_cell(
     ubench: Command, workplace: Path
 ) -> None:

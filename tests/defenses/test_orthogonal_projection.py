@@ -22,7 +22,7 @@ def flat(images: ImageSet) -> Floats:
 
 def fitted(images: ImageSet, seed: int, steps: int, size: int, lr: float) -> Floats:
     """Train a linear layer by torch's own loss and optimizer."""
-    x, y = torch.from_numpy(flat(images) / 255), torch.from_numpy(images.labels)
+    x, y = torch.from_numpy(flat(images) / 255), torch.tensor(images.labels)
     values = x.shape[1]
     layer = torch.nn.Linear(values, images.classes, bias=False, dtype=torch.float64)
     stream = "orthogonal projection"

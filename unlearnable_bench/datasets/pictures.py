@@ -173,8 +173,7 @@ def _load(
     for split, part in zip(splits, ("train", "test"), strict=True):
         path, shape = folder / f"{part}.npy", (len(split.files), split.size, split.size, 3)
         try:
-            # Copied on write: torch takes no array that is read-only without a warning.
-            images = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+            images = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError) as error:
             raise _damaged(folder) from error
         if images.shape != shape:

@@ -80,9 +80,9 @@ class Harness:
         return Random(self.seed, stream, self.device)
 
     def tensors(self, images: ImageSet) -> tuple[Tensor, Tensor]:
-        """Return uint8 images [N, 3, H, W] and int64 labels [N] on the device."""
-        pixels = torch.from_numpy(images.images).to(self.device).permute(0, 3, 1, 2)
-        return pixels, torch.from_numpy(images.labels).to(self.device)
+        """Return copies on the device: uint8 images [N, 3, H, W] and int64 labels [N]."""
+        pixels = torch.tensor(images.images, device=self.device).permute(0, 3, 1, 2)
+        return pixels, torch.tensor(images.labels, device=self.device)
 
     def network(
         self, images: ImageSet, stream: str = "surrogate", size: int | None = None
