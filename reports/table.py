@@ -1,11 +1,14 @@
 """The paper's tables as data: methods as rows; radii, defenses or shares as columns."""
 
+import json
+from collections import ChainMap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.radius import Radius
 
 GROUP = ["dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"]
@@ -59,11 +62,15 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     classes are protected, protected_accuracy_mean and _std are of their test images. Seconds
     are means too: of making the noise, of the defense's work on the images, of training,
     each without compilation, on what `device` names.
+
+    Raises:
+        UserError: cells of one name that differ in more than the seed.
     """
     frame = frame.assign(rho_a=_one_spelling(frame["rho_a"]), rho_u=_one_spelling(frame["rho_u"]))
     rows = []
     for key, group in frame.groupby(GROUP, sort=False):
         row: dict[str, Any] = dict(zip(GROUP, key, strict=True))
+        _refuse_mixture(row, group["setting"])
         for kind in ("test_accuracy", "protected_accuracy"):
             values = group[kind].astype(float)
             if not values.isna().all():
@@ -73,6 +80,25 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
         row |= {kind: round(float(group[kind].mean()), 2) for kind in SECONDS}
         rows.append(row | {"device": " + ".join(sorted(set(group["device"])))})
     return pd.DataFrame(rows)
+
+
+def _refuse_mixture(row: dict[str, Any], settings: "pd.Series[str]") -> None:
+    first, *others = (_leaves(json.loads(text)) for text in settings.unique())
+    differing = {name for other in others for name, _ in first.items() ^ other.items()}
+    if differing:
+        cell = f"{row['attack']}, {row['defense']}, rho_a {row['rho_a']} on {row['dataset']}"
+        raise UserError(
+            f"cells called {cell} differ in more than the seed ({', '.join(sorted(differing))}): "
+            "report one run by --plan KEY, or compare folders with one each"
+        )
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, str]:
+    """Return what a nest of objects holds, as `poison.attack.version` to its value."""
+    if not isinstance(value, dict):
+        return {name: str(value)}
+    parts = (_leaves(item, f"{name}.{key}".lstrip(".")) for key, item in value.items())
+    return dict(ChainMap(*parts))
 
 
 def _one_spelling(radii: "pd.Series[str]") -> list[str]:

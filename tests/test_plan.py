@@ -235,6 +235,19 @@ def test_the_address_depends_on_all_that_determines_the_result(
     assert only(data, **asked).key == only(data, **asked).key
 
 
+@pytest.mark.parametrize("asked", DETERMINING, ids=str)
+def test_tables_keep_apart_all_that_determines_the_result_but_the_seed(
+    data: str, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    load_plugin_file(_file(tmp_path / "mine.py", ATTACK))
+
+    def names(cell: Cell) -> tuple[object, ...]:
+        labels = cell.identity["labels"], cell.learner.label, cell.defense.label, cell.rho_a
+        return *labels, cell.poison.attack.plugin.used()["rho_u"]
+
+    assert (names(only(data, **asked)) == names(only(data))) is ("seeds" in asked)
+
+
 def test_the_address_depends_on_the_pixels(data: str, tmp_path: Path) -> None:
     before = only(data).key
     assert only(write(tmp_path / "tiny.npz", 0)).key == before

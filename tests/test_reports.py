@@ -46,6 +46,7 @@ def frame(*cells: dict[str, Any]) -> pd.DataFrame:
         "protect": 1.0,
         "preset": "smoke",
         "seed": 0,
+        "setting": "{}",
         "protected_accuracy": None,
         "generation_seconds": 60.0,
         "preparation_seconds": 0.0,
@@ -155,6 +156,20 @@ def test_equal_radii_written_differently_are_one_row_and_one_column() -> None:
     ((entry,),) = table.rows.values()
     assert entry is not None
     assert (entry.mean, entry.seeds) == (12, 3)
+
+
+def test_cells_that_differ_in_more_than_the_seed_are_not_averaged() -> None:
+    def setting(**attack: str) -> str:
+        return json.dumps({"poison": {"data": "d", "attack": attack}, "rho_a": "0"})
+
+    alike = [cell("sem", 10, seed=seed, setting=setting(version="1")) for seed in (0, 1)]
+    assert aggregate(frame(*alike))["seeds"].tolist() == [2]
+    newer = cell("sem", 20, setting=setting(version="2", source="f00"))
+    apart = newer | {"attack": "mine"}
+    assert aggregate(frame(*alike, apart))["seeds"].tolist() == [2, 1]
+    names = "poison.attack.source, poison.attack.version"
+    with pytest.raises(UserError, match=rf"called sem, .* than the seed \({names}\): .*--plan"):
+        aggregate(frame(*alike, newer))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ def run(
 def load_records(out: Path | str, keys: Collection[str] | None = None) -> pd.DataFrame:
     """Return the finished cells of a results folder, one row each.
 
+    The column `setting` is all that determines a cell but its seed, as JSON.
+
     Args:
         out: the results folder.
         keys: of the cells wanted, in that order; None: all, in the order in which they were made.
@@ -92,6 +94,7 @@ def _row(record: Record) -> dict[str, object]:
     return {
         "key": record.key,
         **row,
+        "setting": record.setting,
         "generation_seconds": record.poison["seconds"],
         "preparation_seconds": record.seconds.get("preparation", float("nan")),
         "training_seconds": record.seconds["training"],

@@ -128,7 +128,8 @@ def run_command(
         protect=_shares(protect),
         protect_classes=_split("--protect-classes", protect_classes) if protect_classes else (),
     )
-    name = "-".join((plan.data.name.replace(":", "-"), plan.preset_label.partition("[")[0]))
+    labels = plan.data.name.replace(":", "-"), plan.preset_label
+    name = "-".join(label.partition("[")[0] for label in labels)
     folder = out or Path("results") / name
     failed = console.run(
         plan, folder, where, chosen_preset=bool(preset), dry_run=dry_run, pack=pack

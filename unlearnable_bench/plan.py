@@ -288,11 +288,16 @@ def _protections(
 def load_data(name: str, sections: "_Sections | None" = None) -> Data:
     """Load a data set by name, `npz:FILE`, `folder:DIR` and the like.
 
+    What the user changed is part of its name: `shapes[contrast=80.0]`.
+
     Raises:
         UserError: no such data set, or data that cannot be read.
     """
     kind, passed = _with_path(registry.datasets, name, sections)
-    return registry.datasets.choose(kind, passed).plugin.load()
+    chosen = registry.datasets.choose(kind, passed)
+    data = chosen.plugin.load()
+    changed = {name: value for name, value in chosen.passed.items() if name != "path"}
+    return replace(data, name=replace(chosen, name=data.name, passed=changed).label)
 
 
 class _Sections:

@@ -90,6 +90,12 @@ class Record:
     created: str
     """When the cell was finished, UTC, ISO 8601."""
 
+    @property
+    def setting(self) -> str:
+        """All that determines the result but the seed, as JSON: equal for replicates."""
+        poison = {name: value for name, value in self.identity["poison"].items() if name != "seed"}
+        return json.dumps(self.identity | {"poison": poison}, sort_keys=True)
+
     def to_json(self) -> str:
         """Return the file's text."""
         return (
@@ -128,6 +134,7 @@ class Record:
 
 # What reports read inside the fields that are objects.
 _INSIDE = {
+    "identity": {"poison"},
     "poison": {"key", "sha256", "budget", "seconds"},
     "seconds": {"training", "warmup", "evaluation"},
     "environment": {"device"},

@@ -78,6 +78,24 @@ def test_a_failing_attack_costs_no_other_cell(
     assert not list((workplace / "out").glob("poisons/*"))
 
 
+def test_results_of_two_versions_of_a_file_are_not_averaged(
+    ubench: Command, refused: Callable[..., str], workplace: Path
+) -> None:
+    body = TOO_LOUD.replace("255 - images.images", "images.images")
+    text = PLUGIN.format(name="Mine", base="Attack", body=body)
+    for seed, comment in enumerate(("", "# edited")):
+        registry.attacks._from_files.clear()  # as in another process
+        (workplace / "mine.py").write_text(text + comment)
+        command = run_tiny("--methods", "mine", "--no-clean", "--plugin", "mine.py")
+        result = ubench(*command, "--seeds", seed)
+        assert result.code == 0
+    told = refused("report", "out")
+    assert "mine, none, rho_a 0 on npz:tiny" in told
+    assert "(poison.attack.source)" in told
+    one_run = ["report", *result.out.split("ubench report ")[1].split(" --format")[0].split()]
+    assert "mine" in ubench(*one_run).out
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
