@@ -53,9 +53,10 @@ class File(Attack):
         if array.dtype == np.uint8:
             return Poison(array, budget)
         levels = 255 * array if array.dtype.kind == "f" else array
-        if np.abs(levels).max() > self.rho_u.levels + 0.5:
-            worst = f"{np.abs(levels).max():g}/255"
-            raise UserError(f"{self.path} reaches {worst}, beyond file.rho_u={self.rho_u}")
+        # Not of np.abs: that of int8's -128 is -128.
+        worst = max(float(levels.max()), -float(levels.min()))
+        if worst > self.rho_u.levels + 0.5:
+            raise UserError(f"{self.path} reaches {worst:g}/255, beyond file.rho_u={self.rho_u}")
         return Poison(add_noise(images.images, levels, self.rho_u), budget)
 
     def image_passes(self, images: int) -> float:

@@ -1,5 +1,6 @@
 """`ubench bench` on a small scale."""
 
+import errno
 import json
 import os
 import subprocess
@@ -314,17 +315,35 @@ def test_the_figure_shows_what_was_measured(tmp_path: Path) -> None:
     assert {a.get_yscale() for a in (sizes, images)} == {"log"}
 
 
+@pytest.mark.usefixtures("tiny")
+def test_a_figure_that_cannot_be_saved_costs_no_measurement(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(console, "draw", full)
+    result = CliRunner().invoke(
+        app, ["bench", "--device=cpu", "--growth", f"--figure={tmp_path / 'a.png'}"]
+    )
+    assert isinstance(result.exception, OSError)
+    assert "input gradient" in result.output
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
         (["--figure=a.png"], "add --growth"),
         (["--growth", "--figure=a.txt"], ".png, .pdf or .svg"),
         (["--growth", "--figure=none/a.png"], "there is no folder"),
+        (["--growth", "--figure=taken.png"], "taken.png: is a folder"),
     ],
 )
 def test_a_figure_that_cannot_be_is_refused_before_anything_is_timed(
-    monkeypatch: pytest.MonkeyPatch, flags: list[str], told: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: list[str], told: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.png").mkdir()
     for module, name in ((console, "grow"), (console, "measure")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("timed"))
     error = CliRunner().invoke(app, ["bench", "--device=cpu", *flags]).exception

@@ -1,6 +1,7 @@
 """Noise keeps its budget after rounding, an excess is found, and odd data is refused."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from unlearnable_bench import (
     Budget,
     Data,
     ImageSet,
+    Poison,
     Radius,
     ResizedCrop,
     Transform,
@@ -102,6 +104,45 @@ def test_the_l2_norm_is_that_of_an_image(level: int) -> None:
     assert found is not None
     assert found.startswith("l2 ")
     assert "at image 1" in found
+
+
+def test_rounding_at_most_doubles_a_small_l2_norm() -> None:
+    clean = np.zeros((1, 4, 4, 3), np.uint8)
+    norm = np.sqrt(48) / 255
+    assert Budget("l2", 0.51 * norm).excess(clean, clean + np.uint8(1)) is None
+    assert Budget("l2", 0.49 * norm).excess(clean, clean + np.uint8(1)) is not None
+
+
+@pytest.mark.parametrize(
+    ("norm", "radius", "words"),
+    [
+        ("l1", 1.0, "unknown norm of a budget 'l1'"),
+        ("linf", 8 / 255, r"Budget\('linf', 0\.031.*write Radius\('8/255'\)"),
+        ("l2", -1.0, "must be a number from 0"),
+        ("l2", math.nan, "must be a number from 0"),
+    ],
+)
+def test_a_budget_that_promises_nothing_is_refused(norm: Any, radius: float, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Budget(norm, radius)
+
+
+def test_an_l2_radius_is_a_plain_number() -> None:
+    assert type(Budget("l2", np.float32(0.5)).radius) is float
+    assert Budget("l2", Radius("51/255")).radius == 0.2
+
+
+def test_notes_are_finite_numbers() -> None:
+    images = np.zeros((1, 1, 1, 3), np.uint8)
+    budget = Budget("l2", 0.0)
+    given: Any = {"rounds": 3, "loss": np.float32(0.5), "error": torch.tensor(0.25)}
+    notes = Poison(images, budget, given).notes
+    assert notes == {"rounds": 3.0, "loss": 0.5, "error": 0.25}
+    assert {type(value) for value in notes.values()} == {float}
+    wrong: list[Any] = [math.nan, math.inf, "three", None]
+    for value in wrong:
+        with pytest.raises(UserError, match=r"note 'rounds' is .*; notes are finite numbers"):
+            Poison(images, budget, {"rounds": value})
 
 
 @given(pixels)

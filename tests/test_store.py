@@ -15,9 +15,10 @@ import pytest
 
 from unlearnable_bench import store
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import write_text
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.records import Record
-from unlearnable_bench.store import ResultsFolder, canonical, key_of, write_atomically
+from unlearnable_bench.store import ResultsFolder, canonical, key_of
 
 IDENTITY = {"poison": {"seed": 0}, "rho_a": "4/255"}
 RECORD = Record(
@@ -130,10 +131,36 @@ def test_a_reader_never_sees_half_a_poison(
     assert folder.poison("a") is not None
 
 
+def test_what_others_may_read_of_a_folder_they_may_read_all_of(folder: ResultsFolder) -> None:
+    folder.write_record(RECORD)
+    folder.write_poison("a", *poison_with_facts())
+    modes = {path.stat().st_mode for path in folder.path.glob("*/*.*")}
+    assert len(modes) == 1
+
+
+def test_what_cannot_be_read_is_not_called_damaged(folder: ResultsFolder) -> None:
+    for name, read in (
+        (f"cells/{RECORD.key}.json", lambda: folder.record(RECORD.key)),
+        ("plans/1.json", folder.plans),
+    ):
+        (folder.path / name).mkdir(parents=True)  # as unreadable for root as for others
+        with pytest.raises(UserError, match=rf"{name} cannot be read \(Is a directory\)"):
+            read()
+
+
+def test_what_macos_leaves_beside_a_record_is_no_record(folder: ResultsFolder) -> None:
+    folder.write_record(RECORD)
+    folder.write_plan("1", {"cells": [RECORD.key]})
+    for name in (f"cells/._{RECORD.key}.json", "plans/._1.json"):
+        (folder.path / name).write_bytes(b"\0\5\x16\7")
+    assert list(folder.records()) == [RECORD]
+    assert [*folder.plans()] == ["1"]
+
+
 def test_an_atomic_write_replaces_the_whole_text(tmp_path: Path) -> None:
     path = tmp_path / "new" / "plan.json"
-    write_atomically(path, "a long text")
-    write_atomically(path, "ä")
+    write_text(path, "a long text")
+    write_text(path, "ä")
     assert path.read_text(encoding="utf-8") == "ä"
     assert list(path.parent.iterdir()) == [path]
 

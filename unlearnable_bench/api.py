@@ -8,7 +8,7 @@ import torch
 
 from unlearnable_bench import registry
 from unlearnable_bench.environment import pick_device
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.errors import UserError, blaming
 from unlearnable_bench.executor import Summary, execute
 from unlearnable_bench.harness.progress import Progress
 from unlearnable_bench.plan import Cell, Plan, make_plan
@@ -86,7 +86,8 @@ def render(frame: pd.DataFrame, report: str, /, **settings: str) -> str:
     chosen = registry.reports.choose(report, settings)
     if frame.empty:
         raise UserError("there is no finished cell to report; run `ubench run` first")
-    return chosen.plugin.render(frame)
+    with blaming(f"report format {report!r}"):
+        return chosen.plugin.render(frame)
 
 
 def _row(record: Record) -> dict[str, object]:

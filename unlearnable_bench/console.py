@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -159,14 +160,18 @@ def growth(device: torch.device, *, as_json: bool, figure: Path | None) -> bool:
         raise UserError(f"--figure {figure}: the name must end in .png, .pdf or .svg")
     if figure and not figure.absolute().parent.is_dir():
         raise UserError(f"--figure {figure}: there is no folder {figure.absolute().parent}")
+    if figure and not os.access(figure if figure.exists() else figure.absolute().parent, os.W_OK):
+        raise UserError(f"--figure {figure}: no permission to write there")
+    if figure and figure.is_dir():
+        raise UserError(f"--figure {figure}: is a folder")
     scale = _bench_scale(device)
     rows, interrupted = _collect(lambda show: grow(device, scale, show))
-    if figure:
-        draw(rows, f"{device_name(device)}, {scale.learner}", figure)
     if as_json:
         _print_sheet(device, scale, growth=rows)
     else:
         _print_growth(device, scale, rows)
+    if figure:
+        draw(rows, f"{device_name(device)}, {scale.learner}", figure)
     return interrupted
 
 

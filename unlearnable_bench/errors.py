@@ -1,7 +1,8 @@
 """The one exception that a user sees as a single line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -10,6 +11,28 @@ class UserError(Exception):
     The message is one line: what is wrong, and the next step. The command line
     prints it on stderr and exits with code 2.
     """
+
+
+def in_words(error: Exception) -> str:
+    """Say in one line what went wrong, and for what nobody foresaw, where."""
+    if isinstance(error, UserError):
+        return str(error)
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    where = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
+    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
+
+
+@contextmanager
+def blaming(whom: str) -> Iterator[None]:
+    """Make a `UserError` of whatever a plugin's code raises; `whom` names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{whom} fails: {in_words(error)}") from error
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> UserError:

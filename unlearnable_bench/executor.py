@@ -145,10 +145,10 @@ class _Workers:
                 return True
             try:
                 record = self._mine.worker.compute(cell)
+                self._folder.write_record(record)
             except Exception as error:  # one broken cell must not cost the others
                 self.failures.append(Failure(cell, reason(error)))
                 return True
-            self._folder.write_record(record)
             self._folder.checkpoint(cell.key).unlink(missing_ok=True)
             with self._lock:
                 self.computed += 1

@@ -1,14 +1,15 @@
 """What travels between the stages: 8-bit images, and poisons with the budget they promise."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.radius import Radius
 
 Pixels = NDArray[np.uint8]
@@ -163,12 +164,27 @@ class Budget:
     """What a method promises about `poison - clean`, per image, after rounding to 8 bits.
 
     Attributes:
-        norm: `linf` bounds each value, `l2` the Euclidean norm of the image's change.
-        radius: the bound, in units of the pixel range; for `l2` a float.
+        norm: `linf` bounds each value, `l2` the Euclidean norm of the image's change before it is
+            rounded to 8 bits: rounding may add half a level a value, and at most doubles it.
+        radius: the bound, in units of the pixel range: a `Radius` for `linf`, a number for `l2`.
+
+    Raises:
+        UserError: another norm, or a radius that is not of its kind.
     """
 
     norm: Literal["linf", "l2"]
     radius: Radius | float
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise unknown("norm of a budget", str(self.norm), ("linf", "l2"))
+        if self.norm == "linf":
+            if not isinstance(self.radius, Radius):
+                raise UserError(f"Budget('linf', {self.radius}): write Radius('8/255')")
+        elif not 0 <= float(self.radius) < math.inf:
+            raise UserError(f"Budget('l2', {self.radius}): the radius must be a number from 0")
+        else:
+            object.__setattr__(self, "radius", float(self.radius))
 
     def excess(self, clean: Pixels, poison: Pixels) -> str | None:
         """Return how the poison breaks the promise, in words, or None where it keeps it."""
@@ -180,11 +196,11 @@ class Budget:
             size = np.abs(flat).max(1) if self.norm == "linf" else np.sqrt((flat**2).sum(1))
             if size.max() > worst:
                 worst, worst_image = float(size.max()), start + int(size.argmax())
-        limit = 255 * float(self.radius)
-        # Half a level per pixel is what rounding to 8 bits may add to an L2 norm.
-        slack = 0.0 if self.norm == "linf" else 0.5 * float(np.sqrt(clean[0].size))
         if isinstance(self.radius, Radius):
-            limit = float(self.radius.levels)
+            limit, slack = float(self.radius.levels), 0.0
+        else:
+            limit = 255 * self.radius
+            slack = min(limit, 0.5 * float(np.sqrt(clean[0].size)))
         if worst <= limit + slack:
             return None
         return f"{self.norm} {worst:g}/255 at image {worst_image}, promised {limit:g}/255"
@@ -198,11 +214,27 @@ class Poison:
         images: uint8 [N, H, W, 3], in the order of the clean images.
         budget: what the method promises about the change.
         notes: facts about the generation worth keeping ("rounds": 10), for the record.
+
+    Raises:
+        UserError: a note that is no finite number.
     """
 
     images: Pixels
     budget: Budget
     notes: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", {n: _finite(n, v) for n, v in self.notes.items()})
+
+
+def _finite(name: str, value: SupportsFloat) -> float:
+    try:
+        number = float(value)  # of numpy or torch, too
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"the poison's note {name!r} is {value!r}; notes are finite numbers")
+    return number
 
 
 def add_noise(clean: Pixels, noise: NDArray[np.floating], radius: Radius) -> Pixels:

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 from unlearnable_bench import registry
 from unlearnable_bench.composition import compose
 from unlearnable_bench.contract import Attack, Defense, Learner
-from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.errors import UserError, blaming, unknown
 from unlearnable_bench.harness import Training
 from unlearnable_bench.harness.core import Precision
 from unlearnable_bench.images import Data
@@ -162,7 +162,8 @@ class Plan:
         """Estimate forward-and-backward passes of single images, or None where unknown."""
         count = len(self.data.train)
         poisons = {cell.poison.key: cell.poison.attack.plugin for cell in self.cells}
-        passes = [attack.image_passes(count) for attack in poisons.values()]
+        with blaming("an attack's `image_passes`"):
+            passes = [attack.image_passes(count) for attack in poisons.values()]
         passes += [cell.training.image_passes(cell.images, cell.rho_a) for cell in self.cells]
         return None if None in passes else sum(cast("list[float]", passes))
 
@@ -228,7 +229,8 @@ def make_plan(
     data = load_data(dataset or base.dataset, sections)
     sections.refuse_rest()
     for attack in attacks:
-        attack.plugin.check(data.train)
+        with blaming(f"attack {attack.name!r}"):
+            attack.plugin.check(data.train)
     protections = _protections(data, protect, protect_classes)
     if protect_classes:
         preset_label += f"[protect_classes={','.join(protect_classes)}]"
@@ -295,7 +297,8 @@ def load_data(name: str, sections: "_Sections | None" = None) -> Data:
     """
     kind, passed = _with_path(registry.datasets, name, sections)
     chosen = registry.datasets.choose(kind, passed)
-    data = chosen.plugin.load()
+    with blaming(f"data set {kind!r}"):
+        data = chosen.plugin.load()
     changed = {name: value for name, value in chosen.passed.items() if name != "path"}
     return replace(data, name=replace(chosen, name=data.name, passed=changed).label)
 

@@ -125,10 +125,12 @@ class Record:
             missing = keys - raw[name].keys()
             if missing:
                 raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
-        try:
-            Radius(raw["rho_a"])
-        except UserError as error:
-            raise ValueError(f"rho_a: {error}") from None
+        for name in ("rho_a", "rho_u"):
+            try:
+                if not raw[name].startswith("l2 "):
+                    Radius(raw[name])
+            except UserError as error:
+                raise ValueError(f"{name}: {error}") from None
         return cls(**raw)
 
 

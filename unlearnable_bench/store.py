@@ -1,7 +1,7 @@
 """The results folder: a pool of cells and poisons addressed by what determines them.
 
 Every file is written under another name and renamed, so that it is whole or not
-there; nothing is ever overwritten; two folders merge by copying one over the other.
+there; no result is ever overwritten; two folders merge by copying one over the other.
 
     ubench.json              says that this is a results folder
     cells/KEY.json           one record for each finished cell
@@ -14,7 +14,6 @@ there; nothing is ever overwritten; two folders merge by copying one over the ot
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -26,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import replacing, write_text
 from unlearnable_bench.images import Pixels
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.records import FORMAT, Record
@@ -48,6 +48,11 @@ def _exact(value: Any) -> str:
     if isinstance(value, Radius):
         return str(Fraction(value.value))
     raise TypeError(f"{value!r} cannot be part of a key")
+
+
+def _json_files(folder: Path) -> list[Path]:
+    # Not `._KEY.json`: macOS leaves such files where it copies to a foreign disk.
+    return sorted(folder.glob("[!.]*.json"))
 
 
 class ResultsFolder:
@@ -75,8 +80,7 @@ class ResultsFolder:
                 raise UserError(
                     f"{path} is neither empty nor a results folder; choose another --out"
                 )
-            path.mkdir(parents=True, exist_ok=True)
-            write_atomically(marker, _MARKER_TEXT)
+            write_text(marker, _MARKER_TEXT)
         elif marker.read_text(encoding="utf-8") != _MARKER_TEXT:
             raise UserError(f"{marker} is of another version of ubench; choose another --out")
 
@@ -93,15 +97,15 @@ class ResultsFolder:
                 raise ValueError(f"says it is {record.key}")
         except FileNotFoundError:
             return None
-        except (ValueError, OSError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); move it away and run the command again"
-            ) from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        except ValueError as error:
+            raise _damaged(path, error) from error
         return record
 
     def records(self) -> Iterator[Record]:
         """Yield every record of the folder."""
-        for path in sorted((self.path / "cells").glob("*.json")):
+        for path in _json_files(self.path / "cells"):
             record = self.record(path.stem)
             if record is not None:
                 yield record
@@ -110,7 +114,7 @@ class ResultsFolder:
         """Write a finished cell; keeps what is there already."""
         path = self.path / "cells" / f"{record.key}.json"
         if not path.exists():
-            write_atomically(path, record.to_json())
+            write_text(path, record.to_json())
 
     def poison(self, key: str) -> tuple[Pixels, dict[str, Any]] | None:
         """Return a poison's images and what is known of it, or None where there is none.
@@ -127,10 +131,10 @@ class ResultsFolder:
                 about = json.loads(file.metadata()["about"])
             if hashlib.sha256(images.data).hexdigest() != about["sha256"]:
                 raise ValueError("its pixels do not match their SHA-256")
-        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); move it away and run the command again"
-            ) from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from error
         return images, about
 
     def has_poison(self, key: str) -> bool:
@@ -141,15 +145,13 @@ class ResultsFolder:
         """Write a poison; keeps what is there already."""
         if self.has_poison(key):
             return
-        path = self._poison_path(key)
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        save_file({"images": np.ascontiguousarray(images)}, temporary, {"about": json.dumps(about)})
-        temporary.replace(path)
+        tensors, metadata = {"images": np.ascontiguousarray(images)}, {"about": json.dumps(about)}
+        with replacing(self._poison_path(key)) as temporary:
+            save_file(tensors, temporary, metadata)
 
     def write_plan(self, key: str, plan: dict[str, Any]) -> None:
         """Write which cells a command asked for."""
-        write_atomically(self.path / "plans" / f"{key}.json", json.dumps(plan, indent=1) + "\n")
+        write_text(self.path / "plans" / f"{key}.json", json.dumps(plan, indent=1) + "\n")
 
     def plans(self) -> dict[str, dict[str, Any]]:
         """Return every plan by key.
@@ -158,10 +160,12 @@ class ResultsFolder:
             UserError: a plan's file is damaged.
         """
         plans = {}
-        for path in sorted((self.path / "plans").glob("*.json")):
+        for path in _json_files(self.path / "plans"):
             try:
                 plans[path.stem] = json.loads(path.read_text(encoding="utf-8"))
                 plans[path.stem]["cells"]
+            except OSError as error:
+                raise _unreadable(path, error) from error
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(f"{path} is damaged ({error}); remove it") from error
         return plans
@@ -199,12 +203,10 @@ class ResultsFolder:
         return self.path / "poisons" / f"{key}.safetensors"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is whole or not there at all, whenever the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged ({error}); move it away and run the command again")
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    reason = error.strerror or error
+    return UserError(f"{path} cannot be read ({reason}); see who owns it, and its permissions")

@@ -1,6 +1,5 @@
 """A surrogate trained on the clean images, for methods that attack a finished network."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from unlearnable_bench.contract import Defense
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import replacing
 from unlearnable_bench.harness import Harness, Network, Random, Training, train
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.images import ImageSet
@@ -42,9 +42,7 @@ def clean_network(images: ImageSet, harness: Harness) -> Network:
     anything = images.subset(np.arange(1))  # nobody asks how well it does
     model = train(images, anything, Defense(), Radius(), schedule, apart).model
     if weights:
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        temporary = weights.with_suffix(f".{os.getpid()}.tmp")
-        save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
-        temporary.replace(weights)
+        with replacing(weights) as temporary:
+            save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
         weights.with_suffix(".partial").unlink(missing_ok=True)
     return model.eval()

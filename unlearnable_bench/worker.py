@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from unlearnable_bench.environment import describe, peak_memory
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.errors import UserError, in_words
 from unlearnable_bench.harness import Harness, Network, Random, accuracy, train
 from unlearnable_bench.harness.capture import EXCLUSIVE
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Progress
 from unlearnable_bench.images import ImageSet, Pixels, Poison
 from unlearnable_bench.plan import Cell, PoisonPlan
+from unlearnable_bench.radius import Radius
 from unlearnable_bench.records import FORMAT, Record
 from unlearnable_bench.store import ResultsFolder, canonical
 
@@ -134,6 +135,8 @@ class Worker:
             poison = plan.attack.plugin.generate(clean, harness)
             spent = harness.times.read()
             _check(plan.attack.name, clean.images, poison)
+            if plan.attack.plugin.fingerprint() != plan.identity["attack"].get("fingerprint"):
+                raise UserError("what it reads changed meanwhile; run the command again")
         except Exception as error:
             # Not the error: its traceback would keep all that the method had on the device.
             self.failed[plan.key] = reason(error)
@@ -142,7 +145,7 @@ class Worker:
             "key": plan.key,
             "identity": _as_json(plan.identity),
             "sha256": hashlib.sha256(np.ascontiguousarray(poison.images).data).hexdigest(),
-            "budget": {"norm": poison.budget.norm, "radius": _plain(poison.budget.radius)},
+            "budget": {"norm": poison.budget.norm, "radius": _as_written(poison.budget.radius)},
             "notes": poison.notes,
             "warmup_seconds": spent.pop("warmup", 0.0),
             "seconds": sum(spent.values()),
@@ -195,13 +198,7 @@ def reason(error: Exception) -> str:
             "GPU out of memory; add --pack 1, or lower the batch size "
             "(--set training.batch_size=..., or the attack's batch_size and samples)"
         )
-    if isinstance(error, UserError):
-        return str(error)
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    where = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
-    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
+    return in_words(error)
 
 
 def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet | None]:
@@ -234,10 +231,10 @@ def _check(name: str, clean: Pixels, poison: Poison) -> None:
         raise UserError(f"attack {name!r} breaks its promised budget: {excess}")
 
 
+def _as_written(radius: Radius | float) -> str | float:
+    return str(radius) if isinstance(radius, Radius) else radius
+
+
 def _as_json(identity: dict[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(canonical(identity))
     return plain
-
-
-def _plain(radius: Any) -> str | float:
-    return radius if isinstance(radius, float) else str(radius)

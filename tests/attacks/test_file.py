@@ -1,5 +1,6 @@
 """Noise and poisons made elsewhere are taken as they are, or refused in one line."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,14 @@ def test_noise_beyond_its_radius_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "noise.npy", NOISE)
     with pytest.raises(UserError, match=r"reaches 8/255, beyond file\.rho_u=4/255"):
         taken(tmp_path / "noise.npy", rho_u=Radius("4/255"))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int64])
+def test_the_lowest_number_of_a_type_is_beyond_any_radius(tmp_path: Path, kind: type) -> None:
+    lowest = np.iinfo(kind).min
+    np.save(tmp_path / "noise.npy", np.full(IMAGES.images.shape, lowest, kind))
+    with pytest.raises(UserError, match=re.escape(f"reaches {-float(lowest):g}/255")):
+        taken(tmp_path / "noise.npy")
 
 
 def test_two_arrays_or_none_are_refused(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_a_damaged_record_is_named_and_left_as_it_is(
         {"environment": {}},
         {"seconds": {}},
         {"rho_a": "much"},
+        {"rho_u": "0.03137"},
+        {"identity": {}},
         {"epoch_accuracy": ["high"]},
         {"test_accuracy": float("nan")},
     ],

@@ -11,7 +11,9 @@ from unlearnable_bench import api, registry
 
 PLUGIN = """
 from dataclasses import dataclass
-from unlearnable_bench import Attack, Budget, Defense, Poison, Radius, option
+from unlearnable_bench import (
+    Attack, Budget, Dataset, Defense, Poison, Radius, Report, option
+)
 
 @dataclass(frozen=True, kw_only=True)
 class {name}({base}):
@@ -76,6 +78,68 @@ def test_a_failing_attack_costs_no_other_cell(
     assert list(api.load_records(workplace / "out")["attack"]) == ["clean"]
     assert "1 cells computed" in result.out
     assert not list((workplace / "out").glob("poisons/*"))
+
+
+NO = "raise ValueError('no')"
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "arguments", "words"),
+    [
+        (
+            "Attack",
+            f"def check(self, images): {NO}\n    def generate(self, images, harness): ...",
+            run_tiny("--methods", "mine"),
+            "attack 'mine' fails: ValueError: no (",
+        ),
+        (
+            "Attack",
+            f"def image_passes(self, images): {NO}\n    def generate(self, images, harness): ...",
+            run_tiny("--methods", "mine", "--dry-run"),
+            "`image_passes` fails: ValueError: no (",
+        ),
+        (
+            "Dataset",
+            f"def load(self): {NO}",
+            ("run", "--methods", "sem", "--dataset", "mine"),
+            "data set 'mine' fails: ValueError: no (",
+        ),
+        (
+            "Report",
+            f"def render(self, frame): {NO}",
+            ("report", "results", "--format", "mine"),
+            "report format 'mine' fails: ValueError: no (",
+        ),
+    ],
+)
+def test_a_plugin_that_fails_before_any_cell_is_named(
+    refused: Callable[..., str],
+    workplace: Path,
+    base: str,
+    body: str,
+    arguments: tuple[object, ...],
+    words: str,
+) -> None:
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base=base, body=body))
+    message = refused(*arguments, "--plugin", "mine.py")
+    assert words in message
+    assert "mine.py:" in message
+
+
+def test_a_file_that_changes_during_the_run_is_not_taken(ubench: Command, workplace: Path) -> None:
+    body = """
+    def fingerprint(self):
+        return str(len(__import__('os').listdir('.')))
+    def generate(self, images, harness):
+        open('new', 'w').close()
+        return Poison(images.images, Budget("linf", Radius("0")))
+"""
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Attack", body=body))
+    (workplace / "out").mkdir()
+    result = ubench(*run_tiny("--methods", "mine", "--plugin", "mine.py"))
+    assert result.code == 2
+    assert "changed meanwhile; run the command again" in result.err
+    assert list(api.load_records(workplace / "out")["attack"]) == ["clean"]
 
 
 def test_results_of_two_versions_of_a_file_are_not_averaged(

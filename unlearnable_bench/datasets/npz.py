@@ -1,6 +1,5 @@
 """Data from one .npz file, and the writing of such files."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from unlearnable_bench.contract import Dataset
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import replacing
 from unlearnable_bench.images import Data, ImageSet, Transform
 from unlearnable_bench.options import option
 
@@ -64,9 +64,7 @@ def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True
 
 def write_npz(data: Data, path: Path) -> None:
     """Write data as an uncompressed .npz file, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             x_train=data.train.images,
@@ -75,4 +73,3 @@ def write_npz(data: Data, path: Path) -> None:
             y_test=data.test.labels,
             class_names=np.array(data.class_names),
         )
-    temporary.replace(path)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import replacing
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.timesheet import Timesheet
 
@@ -40,13 +41,14 @@ class Checkpoint:
         """Name everything that the loops change; restores it where the file holds it.
 
         Raises:
-            UserError: an optimizer that will have state has none yet, which could not be restored.
+            UserError: an optimizer that will have state has none yet, which could not be restored,
+                or something that is neither tensor, network, optimizer nor random stream.
         """
         self._times = times
         self._state = {
             f"{name}/{key}": tensor
             for name, item in state.items()
-            for key, tensor in _tensors(item).items()
+            for key, tensor in _tensors(name, item).items()
         }
         if self._path is None or not self._path.exists():
             return
@@ -88,23 +90,26 @@ class Checkpoint:
         if self._path is None or not self._state:
             return
         started = time.monotonic()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state.items()}
         about = {"done": self._done, "seconds": self._times.read()}
-        save_file(tensors, temporary, {key: json.dumps(value) for key, value in about.items()})
-        temporary.replace(self._path)
+        with replacing(self._path) as temporary:
+            save_file(tensors, temporary, {key: json.dumps(value) for key, value in about.items()})
         now = time.monotonic()
         self._due = now + self._interval * max(now - started, 1)
 
 
-def _tensors(item: Stateful) -> dict[str, Tensor]:
+def _tensors(name: str, item: Stateful) -> dict[str, Tensor]:
     if isinstance(item, Tensor):
         return {"value": item}
     if isinstance(item, Random):
         return {"draws": item.draws}
     if isinstance(item, nn.Module):
         return dict(item.state_dict(keep_vars=True))
+    if not isinstance(item, torch.optim.Optimizer):
+        raise UserError(
+            f"keep({name}=...) got {type(item).__name__}: it takes tensors, networks, optimizers "
+            "and random streams; keep a number as a tensor that is changed in place"
+        )
     stateless = isinstance(item, torch.optim.SGD) and not any(
         group["momentum"] for group in item.param_groups
     )
@@ -114,7 +119,7 @@ def _tensors(item: Stateful) -> dict[str, Tensor]:
             "fill optimizer.state first, as `sgd` does"
         )
     return {
-        f"{index}/{name}": value
+        f"{index}/{key}": value
         for index, state in enumerate(item.state.values())
-        for name, value in state.items()
+        for key, value in state.items()
     }

@@ -1,0 +1,26 @@
+"""Files that are whole or not there, whenever the process dies."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield another name to write to; what stands there then takes the place of `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.touch()
+    mode = temporary.stat().st_mode
+    yield temporary
+    temporary.chmod(mode)  # safetensors would let nobody but the owner read it
+    temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, on disk before it is there."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
