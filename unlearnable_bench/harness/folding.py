@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from unlearnable_bench.harness.layers import does_its_own, is_batch_norm
+from unlearnable_bench.harness.layers import is_batch_norm, is_plain
 
 # Convolutions of 3 channels are slow on tensor cores; of 8, the others 0, they are not.
 _FEWEST_CHANNELS = 8
@@ -58,10 +58,7 @@ class Folded(nn.Module):
         linear: dict[nn.Module, nn.Module] = {
             layer: _rounded(layer, dtype)
             for layer in network.modules()
-            if pairs
-            and type(layer) is nn.Linear
-            and does_its_own(layer)
-            and layer.weight.dtype != dtype
+            if pairs and is_plain(layer, nn.Linear) and layer.weight.dtype != dtype
         }
         replaced |= linear
         self._exact: list[Tensor] = [w for layer in linear for w in layer.parameters()]
@@ -133,7 +130,7 @@ def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2
 def _may_fold(module: nn.Module) -> bool:
     if is_batch_norm(module):
         return module.running_mean is not None
-    return type(module) is nn.Conv2d and does_its_own(module)
+    return is_plain(module, nn.Conv2d)
 
 
 class _Reads(TorchDispatchMode):

@@ -5,26 +5,30 @@ longer than their launches.
 """
 
 from collections.abc import Callable
+from typing import TypeGuard, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearnable_bench.harness.randomness import Random
 
+Layer = TypeVar("Layer", bound=nn.Module)
 
-def does_its_own(layer: nn.Module) -> bool:
-    """Tell whether calling a layer does what its type says: no hook does more, or less.
 
-    Weight and spectral normalisation of torch's older form are such hooks.
+def is_plain(layer: nn.Module, *types: type[Layer]) -> TypeGuard[Layer]:
+    """Tell whether a layer is of one of these types and does what they say, no more and no less.
+
+    A subclass may do more, and so may hooks: weight and spectral normalisation of torch's
+    older form are hooks.
     """
     forward = layer._forward_hooks or layer._forward_pre_hooks  # noqa: SLF001
     backward = layer._backward_hooks or layer._backward_pre_hooks  # noqa: SLF001
-    return not (forward or backward)
+    return type(layer) in types and not (forward or backward)
 
 
 def is_batch_norm(layer: nn.Module) -> bool:
-    """Tell whether this is a BatchNorm of images and nothing more, as a subclass may be."""
-    return type(layer) in (nn.BatchNorm2d, _BatchNorm2d) and does_its_own(layer)
+    """Tell whether this is a BatchNorm of images and nothing more."""
+    return is_plain(layer, nn.BatchNorm2d, _BatchNorm2d)
 
 
 def spare(network: nn.Module) -> None:

@@ -10,7 +10,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from unlearnable_bench.harness.capture import compile_network, current_step
 from unlearnable_bench.harness.folding import Folded
-from unlearnable_bench.harness.layers import does_its_own, spare
+from unlearnable_bench.harness.layers import is_plain, spare
 
 
 class Network(nn.Module):
@@ -110,8 +110,7 @@ class _InPrecision(nn.Module):
 
 def _multiplied(network: nn.Module) -> dict[str, nn.Parameter]:
     """Return by name the weights that nothing but bf16 arithmetic reads."""
-    kinds = (nn.Conv2d, nn.Linear)
-    layers = {n: m for n, m in network.named_modules() if type(m) in kinds and does_its_own(m)}
+    layers = {n: m for n, m in network.named_modules() if is_plain(m, nn.Conv2d, nn.Linear)}
     return {f"{n}.{k}": p for n, layer in layers.items() for k, p in layer.named_parameters()}
 
 
