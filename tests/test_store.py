@@ -72,6 +72,9 @@ def test_what_is_written_is_never_overwritten(folder: ResultsFolder) -> None:
     folder.write_record(RECORD)
     folder.write_record(dataclasses.replace(RECORD, test_accuracy=99.0))
     assert folder.record(RECORD.key) == RECORD
+    folder.write_plan("1", {"cells": ["a", "b"]})
+    folder.write_plan("1", {"cells": ["b", "a"]})
+    assert folder.plans() == {"1": {"cells": ["a", "b"]}}
     folder.write_poison("a", images, about)
     folder.write_poison("a", images + 1, about | {"sha256": "other"})
     found = folder.poison("a")

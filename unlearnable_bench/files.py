@@ -1,5 +1,6 @@
-"""Files that are whole or not there, whenever the process dies."""
+"""Files that are whole or not there, whenever the process dies, and locks that die with it."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,3 +25,24 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock; the system frees it if this process dies.
+
+    Args:
+        path: of the lock's empty file, which stays.
+        wait: until another process is done; otherwise give up at once.
+
+    Yields:
+        Whether the lock is held.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

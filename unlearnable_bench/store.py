@@ -11,11 +11,10 @@ there; no result is ever overwritten; two folders merge by copying one over the 
     work/KEY...              locks and checkpoints of what is under way
 """
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import replacing, write_text
+from unlearnable_bench.files import locked, replacing, write_text
 from unlearnable_bench.images import Pixels
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.records import FORMAT, Record
@@ -150,8 +149,10 @@ class ResultsFolder:
             save_file(tensors, temporary, metadata)
 
     def write_plan(self, key: str, plan: dict[str, Any]) -> None:
-        """Write which cells a command asked for."""
-        write_text(self.path / "plans" / f"{key}.json", json.dumps(plan, indent=1) + "\n")
+        """Write which cells a command asked for; keeps what is there already."""
+        path = self.path / "plans" / f"{key}.json"
+        if not path.exists():
+            write_text(path, json.dumps(plan, indent=1) + "\n")
 
     def plans(self) -> dict[str, dict[str, Any]]:
         """Return every plan by key.
@@ -178,26 +179,9 @@ class ResultsFolder:
         """Return where a surrogate trained on clean images is kept."""
         return self.path / "networks" / f"{key}.safetensors"
 
-    @contextmanager
-    def claim(self, key: str, *, wait: bool) -> Iterator[bool]:
-        """Hold the only right to work on a key; the system frees it if this process dies.
-
-        Args:
-            key: of a cell or a poison.
-            wait: until another process is done; otherwise give up at once.
-
-        Yields:
-            Whether the right is held.
-        """
-        path = self.path / "work" / f"{key}.lock"
-        path.parent.mkdir(exist_ok=True)
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+    def claim(self, key: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Hold the only right to work on a cell or a poison, as `locked` does."""
+        return locked(self.path / "work" / f"{key}.lock", wait=wait)
 
     def _poison_path(self, key: str) -> Path:
         return self.path / "poisons" / f"{key}.safetensors"

@@ -1,6 +1,7 @@
 """Targeted adversarial poisoning equals its literal transcription."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from helpers import Interrupting, Interruption, Tiny, make_harness, random_image
 
 from unlearnable_bench import Harness, Radius, UserError
 from unlearnable_bench.attacks.tap import TAP
+from unlearnable_bench.files import locked
 from unlearnable_bench.harness import Training
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.surrogate import clean_network
@@ -81,6 +83,21 @@ def test_the_clean_network_is_trained_once_and_kept(tmp_path: Path) -> None:
     loaded = clean_network(images, again)
     for name, tensor in kept.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
+
+
+def test_the_clean_network_that_another_process_trains_is_waited_for(tmp_path: Path) -> None:
+    path, elsewhere, images = tmp_path / "key.safetensors", tmp_path / "other", random_images()
+    theirs = clean_network(images, harness_for(elsewhere))
+    mine = harness_for(path, seed=1)
+    mine.training = None  # would take 40,000 steps
+    with ThreadPoolExecutor(1) as pool:
+        with locked(path.with_suffix(".lock"), wait=True):
+            waiting = pool.submit(clean_network, images, mine)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.5)
+            elsewhere.rename(path)
+        loaded = waiting.result(60).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in theirs.state_dict().items())
 
 
 def test_the_clean_network_is_not_the_learner_of_the_same_seed() -> None:
