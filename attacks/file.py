@@ -43,11 +43,21 @@ class File(Attack):
         return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a file that is unreadable or does not fit the images."""
-        self._array(images)
+        """Refuse a file that is unreadable, does not fit the images or goes beyond the radius."""
+        poison = self._poison(images)
+        excess = poison.budget.excess(images.images, poison.images)
+        if excess:
+            raise UserError(f"{self.path} goes beyond file.rho_u={self.rho_u}: {excess}")
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Add the noise, or take the poisoned images as they are."""
+        return self._poison(images)
+
+    def image_passes(self, images: int) -> float:
+        """Return 0: no network is involved."""
+        return 0
+
+    def _poison(self, images: ImageSet) -> Poison:
         array = self._array(images)
         budget = Budget("linf", self.rho_u)
         if array.dtype == np.uint8:
@@ -58,10 +68,6 @@ class File(Attack):
         if worst > self.rho_u.levels + 0.5:
             raise UserError(f"{self.path} reaches {worst:g}/255, beyond file.rho_u={self.rho_u}")
         return Poison(add_noise(images.images, levels, self.rho_u), budget)
-
-    def image_passes(self, images: int) -> float:
-        """Return 0: no network is involved."""
-        return 0
 
     def _array(self, images: ImageSet) -> NDArray[Any]:
         array = _read(Path(self.path))

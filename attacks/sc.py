@@ -32,7 +32,8 @@ class SC(Attack):
 
     trains_surrogate: ClassVar[bool] = False
 
-    strength: float = option(6.0, "root mean square of the noise, in 8-bit levels", minimum=0)
+    # Weaker noise would drown in the truncation to 8 bits.
+    strength: float = option(6.0, "root mean square of the noise, in 8-bit levels", minimum=0.5)
     patch: int = option(8, "side of a uniform patch in pixels", minimum=1)
     rho_u: Radius | None = option(None, "clip to this L-infinity ball; none: L2 budget only")
 

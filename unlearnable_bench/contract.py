@@ -78,7 +78,7 @@ class Attack(Plugin, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Defense(Plugin):
-    """What a learner does against poisons; each hook sees whole batches on the device.
+    """What a learner does against poisons: once with the images, or with batches on the device.
 
     The hooks as they stand are ordinary training (rho_a = 0) and PGD adversarial
     training (rho_a > 0). `model` takes images in [0, 1] and returns logits; it comes

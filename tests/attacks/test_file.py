@@ -78,7 +78,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, array: np.ndarray, words: 
 def test_noise_beyond_its_radius_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "noise.npy", NOISE)
     with pytest.raises(UserError, match=r"reaches 8/255, beyond file\.rho_u=4/255"):
-        taken(tmp_path / "noise.npy", rho_u=Radius("4/255"))
+        File(path=str(tmp_path / "noise.npy"), rho_u=Radius("4/255")).check(IMAGES)
+    np.save(tmp_path / "poison.npy", POISONED)
+    with pytest.raises(UserError, match=r"beyond file\.rho_u=4/255: linf 8/255 at image "):
+        File(path=str(tmp_path / "poison.npy"), rho_u=Radius("4/255")).check(IMAGES)
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.int64])
