@@ -50,7 +50,7 @@ def test_passes_are_multiplied_by_the_fastest_of_a_few_batches(
         return x
 
     monkeypatch.setattr(console, "input_gradient", gradient)
-    text = console._estimate(plan(data, epochs, precision), CPU)
+    text = console._estimate(plan(data, epochs, precision), CPU, compiled=True)
     assert text.startswith(f"about {told} for the whole plan (")
     dtype = {"fp32": torch.float32, "fp64": torch.float64}[precision]
     for logits, x, y in seen:
@@ -68,5 +68,5 @@ def test_bf16_is_estimated_in_bf16(data: str, monkeypatch: pytest.MonkeyPatch) -
         return x
 
     monkeypatch.setattr(console, "input_gradient", gradient)
-    console._estimate(plan(data, 1, "bf16"), CPU)
+    console._estimate(plan(data, 1, "bf16"), CPU, compiled=True)
     assert set(seen) == {torch.bfloat16}

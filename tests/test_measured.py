@@ -81,7 +81,7 @@ def test_the_script_asks_for_what_can_be_run(
     subprocess.run([*script, tmp_path / "out", *studies], check=True)
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
     assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 8
-    monkeypatch.setattr(console, "_estimate", lambda *_: "not timed")
+    monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
     for call in asked:
         if call[0] == "run" and not any("file:" in word for word in call):
             shapes = ["shapes" if word == "cifar10" else word for word in call]

@@ -251,7 +251,7 @@ def chosen(
         shape = (len(data.train), len(data.test), 32, 100 if name == "cifar100" else 10)
         monkeypatch.setitem(cache.SHAPES, name, shape)
     monkeypatch.setattr(Shapes, "load", lambda _: data)
-    monkeypatch.setattr(console, "_estimate", lambda *_: "not timed")
+    monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
     found, choose = [], Registry.choose
 
     def spy(self: Registry[Any], *arguments: Any) -> Chosen[Any]:

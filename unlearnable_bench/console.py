@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,7 +71,7 @@ def run(
     out = Console(highlight=False)
     known = ResultsFolder(folder).path if (folder / "ubench.json").exists() else None
     done = sum(bool(ResultsFolder(known).record(c.key)) for c in plan.cells) if known else 0
-    _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset)
+    _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, compiled=dry_run)
     if dry_run:
         return False
     summary = _run_with_bars(out, plan, folder, device, pack)
@@ -258,7 +259,14 @@ def _print_sheet(device: torch.device, scale: Scale, **found: Any) -> None:
 
 
 def _show_plan(
-    out: Console, plan: Plan, folder: Path, device: torch.device, done: int, *, chosen_preset: bool
+    out: Console,
+    plan: Plan,
+    folder: Path,
+    device: torch.device,
+    done: int,
+    *,
+    chosen_preset: bool,
+    compiled: bool,
 ) -> None:
     data, cell = plan.data, plan.cells[0]
     why = "" if chosen_preset else f" (default on {device.type}; --preset chooses another)"
@@ -276,7 +284,9 @@ def _show_plan(
         f" x rho_a {', '.join(dict.fromkeys(str(c.rho_a) for c in plan.cells))}"
         f" x seeds {', '.join(dict.fromkeys(str(c.poison.seed) for c in plan.cells))}",
         "results": f"{folder} ({done} of {count} cells there already)",
-        "estimate": "nothing to compute" if done == count else _estimate(plan, device),
+        "estimate": "nothing to compute"
+        if done == count
+        else _estimate(plan, device, compiled=compiled),
     }
     for name, text in lines.items():
         out.print(f"{name:9} {text}", markup=False, soft_wrap=True)
@@ -290,33 +300,39 @@ def _other_axes(plan: Plan) -> str:
     return text if [*shares] == ["100 %"] else f"{text} x protected {', '.join(shares)}"
 
 
-def _estimate(plan: Plan, device: torch.device) -> str:
-    """Time the first learner's input gradient and multiply.
+def _estimate(plan: Plan, device: torch.device, *, compiled: bool) -> str:
+    """Time the first learner's input gradient, in the plan's precision, and multiply.
 
-    On a GPU an upper bound: in the plan's precision, but without compilation, which would take
+    Not `compiled`, on a GPU, it is an upper bound, several times too high; to compile takes
     longer than many a plan.
     """
     passes = plan.image_passes()
     if passes is None:
         return "unknown (an attack does not say what it costs)"
     cell, on_gpu = plan.cells[0], device.type == "cuda"
-    count, size = 512 if on_gpu else 64, plan.data.test.size
+    count, size = 256 if on_gpu else 64, plan.data.test.size
     learner, precision = cell.learner.plugin, cell.poison.precision
     torch.backends.cudnn.allow_tf32 = precision != "fp32"  # as in the run
     harness = Harness(device, 0, precision, plan.data.transform, learner)
     model = harness.network(plan.data.train)
     x = torch.rand(count, 3, size, size, dtype=harness.dtype, device=device)
     y = torch.zeros(count, dtype=torch.int64, device=device)
+    gradient: Callable[..., Any] = partial(input_gradient, model)
+    warm = 1
     seconds = []
     # On a CPU nothing is compiled, and asking for it would load the compiler.
-    with torch.compiler.set_stance("force_eager") if on_gpu else nullcontext():
-        for _ in range(4):
+    eager = on_gpu and not compiled
+    if on_gpu and compiled:
+        step = harness.capture(gradient)
+        gradient, warm = step, step.WARM_CALLS + 1
+    with torch.compiler.set_stance("force_eager") if eager else nullcontext():
+        for _ in range(warm + 3):
             started = time.perf_counter()
-            input_gradient(model, x, y).sum().item()
+            gradient(x, y).sum().item()
             seconds.append(time.perf_counter() - started)
-    total = passes / count * min(seconds)
+    total = passes / count * min(seconds[warm:])
     text = f"{total / 60:.0f} min" if total > 90 else f"{total:.0f} s"
-    bound = "at most about" if on_gpu else "about"
+    bound = "at most about" if eager else "about"
     return f"{bound} {text} for the whole plan ({passes:.2g} image passes)"
 
 
