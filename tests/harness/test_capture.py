@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import make_harness
+from torch import Tensor
 
 from unlearnable_bench import UserError
 from unlearnable_bench.harness.capture import EXCLUSIVE, fused
@@ -39,6 +40,34 @@ def test_a_step_that_changes_its_inputs_is_refused_where_it_is_called() -> None:
         captured(x)
 
 
+class OnCard(torch.Tensor):
+    is_cuda = True
+
+
+def test_a_backward_pass_does_not_wait_for_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU it runs in a thread of its own, while the thread with the lock waits for it."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    doubled = fused(lambda g: 2 * g)
+
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(_ctx: Any, x: Tensor) -> Tensor:
+            return 2 * x
+
+        @staticmethod
+        def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+            return doubled(grads[0].as_subclass(OnCard))
+
+    x = torch.zeros(3, requires_grad=True)
+    pass_back = Double.apply(x).sum().backward  # type: ignore[no-untyped-call]
+    with EXCLUSIVE:
+        thread = threading.Thread(target=pass_back, daemon=True)
+        thread.start()
+        thread.join(20)
+    assert x.grad is not None
+    assert x.grad.tolist() == [2, 2, 2]
+
+
 def test_what_is_compiled_is_compiled_and_called_under_the_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -55,13 +84,13 @@ def test_what_is_compiled_is_compiled_and_called_under_the_lock(
         thread.join()
         return not found[-1]
 
-    class OnCard(torch.Tensor):
-        is_cuda = True
-
     def compiler(function: Callable[..., Any], **_options: Any) -> Callable[..., Any]:
         assert taken()
         return function
 
     monkeypatch.setattr(torch, "compile", compiler)
-    assert fused(lambda _x: taken())(torch.zeros(1).as_subclass(OnCard))
-    assert not taken()
+    function = fused(lambda _x: taken())
+    for size in (1, 2):
+        x = torch.zeros(size).as_subclass(OnCard)
+        assert function(x)
+        assert not function(x)  # compiled for this before: nobody waits for who compiles now

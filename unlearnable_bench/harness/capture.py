@@ -5,7 +5,7 @@ import itertools
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -73,6 +73,7 @@ def fused(function: Callable[P, R], *, any_size: bool = False) -> Callable[P, R]
             compiler can reckon with them. For what is small.
     """
     compiled: Callable[P, R] | None = None
+    seen: set[object] = set()
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -81,14 +82,28 @@ def fused(function: Callable[P, R], *, any_size: bool = False) -> Callable[P, R]
         if not (isinstance(first, Tensor) and first.is_cuda) or torch.compiler.is_compiling():
             return function(*args, **kwargs)
         # The compiler puts torch's own generator back as it found it, while another cell may
-        # draw its weights from it.
-        with EXCLUSIVE:
+        # draw its weights from it. A backward pass runs in a thread of autograd's, and the
+        # thread that waits for it may hold the lock: there, nobody may ask for it.
+        backward = torch._C._current_graph_task_id() >= 0  # noqa: SLF001
+        signature = _signature((*args, *kwargs.values()))
+        with nullcontext() if backward or signature in seen else EXCLUSIVE:
             _prepare_compiler()
             if compiled is None:
                 compiled = torch.compile(function, dynamic=any_size, fullgraph=True)
-            return compiled(*args, **kwargs)
+            result = compiled(*args, **kwargs)
+        seen.add(signature)
+        return result
 
     return call
+
+
+def _signature(arguments: tuple[object, ...]) -> object:
+    """Return what the compiler may compile anew for."""
+    kinds = (
+        (x.shape, x.stride(), x.dtype, x.device, x.requires_grad) if isinstance(x, Tensor) else x
+        for x in arguments
+    )
+    return torch.is_grad_enabled(), *kinds
 
 
 def compile_network(network: nn.Module, device: torch.device) -> None:
