@@ -303,7 +303,7 @@ def test_a_run_goes_from_pictures_to_the_table(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, command)
     assert "0 cells computed, 3 found" in again.output
     frame = load_records(tmp_path / "out")
-    assert set(frame["dataset"]) == {"imagenet-subset"}
+    assert set(frame["dataset"]) == {"imagenet-subset[classes=3,crop=16,size=20]"}
 
 
 def remove(path: Path) -> None:
