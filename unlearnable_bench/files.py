@@ -8,15 +8,25 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield another name to write to; what stands there then takes the place of `path`."""
+def replacing(path: Path, *, alone: bool = False) -> Iterator[Path]:
+    """Yield another name to write to; what stands there then takes the place of `path`.
+
+    Args:
+        path: the file.
+        alone: nobody else writes it at the same time: what a killed process left half done,
+            which may be large, is then overwritten.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}{'' if alone else f'.{os.getpid()}'}.tmp")
     temporary.touch()
     mode = temporary.stat().st_mode
-    yield temporary
-    temporary.chmod(mode)  # safetensors would let nobody but the owner read it
-    temporary.replace(path)
+    try:
+        yield temporary
+        temporary.chmod(mode)  # safetensors would let nobody but the owner read it
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

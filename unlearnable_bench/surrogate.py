@@ -38,7 +38,7 @@ def clean_network(images: ImageSet, harness: Harness) -> Network:
         if weights.exists():
             return _kept(weights, apart.network(images), apart)
         model = _trained(images, apart)
-        with replacing(weights) as temporary:
+        with replacing(weights, alone=True) as temporary:
             save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
         weights.with_suffix(".partial").unlink(missing_ok=True)
     return model
