@@ -267,7 +267,7 @@ def test_a_captured_step_refuses_another_shape() -> None:
     captured = harness().capture(lambda x: x + 1)
     captured(torch.ones(3, device=CUDA))
     line = r"test_cuda.py:\d+: `captured\(torch.ones\(4, device=CUDA\)\)`"
-    with pytest.raises(UserError, match=line + r": .* first \[3\], now \[4\]"):
+    with pytest.raises(UserError, match=line + r": .* first float32 \[3\], now float32 \[4\]"):
         captured(torch.ones(4, device=CUDA))
 
 
