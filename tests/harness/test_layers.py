@@ -77,6 +77,27 @@ def test_dropout_is_compiled_with_its_network_and_draws_on() -> None:
         torch.testing.assert_close(y, other(x))
 
 
+@pytest.mark.filterwarnings("default")  # some of torch's own
+def test_a_compiled_backward_pass_drops_what_the_forward_pass_dropped() -> None:
+    class Dropping:
+        def build(self, classes: int, size: int) -> nn.Module:
+            values = 3 * size**2
+            hidden = nn.Linear(values, 64), nn.ReLU(), nn.Dropout(0.5)
+            return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(64, classes))
+
+    images, x = random_images(4), torch.rand(4, 3, 8, 8)
+    harness = make_harness("fp32", learner=Dropping())  # type: ignore[arg-type]
+    one, other = (harness.network(images).train() for _ in range(2))
+    # With the compiler's choice of what the backward pass computes anew.
+    backend = "aot_eager_decomp_partition"
+    one._as_built[0].compile(backend=backend, fullgraph=True)
+    for network in (one, other):
+        loss = network(x).square().sum() + network(1 - x).square().sum()
+        loss.backward()
+    for (name, found), expected in zip(one.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, msg=name)
+
+
 NORMS = [
     nn.BatchNorm2d(6),
     nn.BatchNorm2d(6, momentum=0.3, eps=1e-2),

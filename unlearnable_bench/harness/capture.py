@@ -79,7 +79,9 @@ def fused(function: Callable[P, R], *, any_size: bool = False) -> Callable[P, R]
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         nonlocal compiled
         first = args[0]
-        if not (isinstance(first, Tensor) and first.is_cuda) or torch.compiler.is_compiling():
+        # Asked in this thread alone: another may be compiling.
+        compiling = torch.compiler.is_dynamo_compiling()
+        if not (isinstance(first, Tensor) and first.is_cuda) or compiling:
             return function(*args, **kwargs)
         # The compiler puts torch's own generator back as it found it, while another cell may
         # draw its weights from it. A backward pass runs in a thread of autograd's, and the

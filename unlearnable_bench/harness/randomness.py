@@ -9,6 +9,7 @@ one integer tensor, and a CPU and a GPU draw the same.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -44,7 +45,10 @@ class Random:
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 [*shape], uniform in [low, high)."""
-        values = _uniform(self._key, self.draws, shape, low, high)
+        if torch.compiler.is_dynamo_compiling():
+            values = low + (high - low) * _drawn_once(self._key, self.draws, shape)
+        else:
+            values = _uniform(self._key, self.draws, shape, low, high)
         self.draws += 1
         return values
 
@@ -88,6 +92,18 @@ def _words(key: Tensor, draws: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _uniform(key: Tensor, draws: Tensor, shape: tuple[int, ...], low: float, high: float) -> Tensor:
     unit = _shift_right(_words(key, draws, shape), 64 - _BITS).float() * 2.0**-_BITS
     return low + (high - low) * unit
+
+
+# The compiler may save memory by computing anew in the backward pass, when `draws` stands for
+# the next draw. What it cannot look into it keeps.
+@torch.library.custom_op("unlearnable_bench::drawn_once", mutates_args=())
+def _drawn_once(key: Tensor, draws: Tensor, shape: Sequence[int]) -> Tensor:
+    return _uniform(key, draws, tuple(shape), 0.0, 1.0)
+
+
+@_drawn_once.register_fake
+def _(key: Tensor, _draws: Tensor, shape: Sequence[int]) -> Tensor:
+    return key.new_empty(shape, dtype=torch.float32)
 
 
 @partial(fused, any_size=True)

@@ -1,6 +1,7 @@
 """MobileNetV2: the CIFAR form, and the ImageNet form from 128 px."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 from torchvision.models import mobilenet_v2
@@ -25,6 +26,8 @@ SMALL_STAGES = [
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2(Learner):
     """MobileNetV2 with a stem and second stage of stride 1 (Sandler et al. 2018, CIFAR form)."""
+
+    version: ClassVar[str] = "2"  # the dropout of 1 drew from torch's generator
 
     def build(self, classes: int, size: int) -> nn.Module:
         """Return torchvision's network, below 128 px with two strides less."""
