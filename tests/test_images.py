@@ -120,9 +120,10 @@ def test_rounding_at_most_doubles_a_small_l2_norm() -> None:
         ("linf", 8 / 255, r"Budget\('linf', 0\.031.*write Radius\('8/255'\)"),
         ("l2", -1.0, "must be a number from 0"),
         ("l2", math.nan, "must be a number from 0"),
+        ("l2", "much", "must be a number from 0"),
     ],
 )
-def test_a_budget_that_promises_nothing_is_refused(norm: Any, radius: float, words: str) -> None:
+def test_a_budget_that_promises_nothing_is_refused(norm: Any, radius: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         Budget(norm, radius)
 
@@ -139,7 +140,7 @@ def test_notes_are_finite_numbers() -> None:
     notes = Poison(images, budget, given).notes
     assert notes == {"rounds": 3.0, "loss": 0.5, "error": 0.25}
     assert {type(value) for value in notes.values()} == {float}
-    wrong: list[Any] = [math.nan, math.inf, "three", None]
+    wrong: list[Any] = [math.nan, math.inf, "three", None, 10**400]
     for value in wrong:
         with pytest.raises(UserError, match=r"note 'rounds' is .*; notes are finite numbers"):
             Poison(images, budget, {"rounds": value})

@@ -1,18 +1,23 @@
 """A run that is killed or interrupted goes on where it was, with the same result."""
 
+import _thread
+import dataclasses
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from unlearnable_bench import Radius, make_plan, run
 from unlearnable_bench.store import ResultsFolder
 
 # The state is written after every step instead of every minute, so that a kill
@@ -118,3 +123,26 @@ def test_an_interrupt_ends_with_one_line_and_damages_nothing(data: str, tmp_path
     assert "run the same command again to continue" in message
     results(out)
     assert (out / "ubench.json").is_file()
+
+
+@pytest.mark.parametrize("held", ["cells", "poisons"])
+@pytest.mark.parametrize("pack", [1, 2])
+def test_ctrl_c_ends_the_waiting_for_another_process(
+    data: str, tmp_path: Path, pack: int, held: str
+) -> None:
+    plan = make_plan(methods=["sem"], dataset=data, rho_a=[Radius("1/255")], clean=False)
+    keys = {cell.key if held == "cells" else cell.poison.key for cell in plan.cells}
+    plan = dataclasses.replace(plan, cells=plan.cells * 2)  # two, so that they are packed
+    folder = ResultsFolder(tmp_path / "out", create=True)
+    with ExitStack() as locks:
+        for key in keys:
+            assert locks.enter_context(folder.claim(key, wait=False))
+        # Were the first unheard, the second would let the run end all the same.
+        timers = threading.Timer(1, _thread.interrupt_main), threading.Timer(30, locks.close)
+        for timer in timers:
+            timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, folder.path, device="cpu", pack=pack)
+        assert timers[1].is_alive()
+        for timer in timers:
+            timer.cancel()

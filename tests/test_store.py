@@ -136,6 +136,14 @@ def test_a_reader_never_sees_half_a_poison(
     assert folder.poison("a") is not None
 
 
+def test_what_a_killed_process_left_is_removed(folder: ResultsFolder) -> None:
+    left = folder.path / "poisons" / ".a.safetensors.tmp"
+    left.mkdir(parents=True)
+    (left / ".tmpXb31").write_bytes(b"half")  # where safetensors writes first
+    folder.write_poison("a", *poison_with_facts())
+    assert [path.name for path in (folder.path / "poisons").iterdir()] == ["a.safetensors"]
+
+
 def test_what_others_may_read_of_a_folder_they_may_read_all_of(folder: ResultsFolder) -> None:
     folder.write_record(RECORD)
     folder.write_poison("a", *poison_with_facts())

@@ -312,7 +312,9 @@ def _estimate(plan: Plan, device: torch.device, *, compiled: bool) -> str:
     cell, on_gpu = plan.cells[0], device.type == "cuda"
     count, size = 256 if on_gpu else 64, plan.data.test.size
     learner, precision = cell.learner.plugin, cell.poison.precision
-    torch.backends.cudnn.allow_tf32 = precision != "fp32"  # as in the run
+    # As in the run.
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    torch.backends.cudnn.deterministic = True
     harness = Harness(device, 0, precision, plan.data.transform, learner)
     model = harness.network(plan.data.train)
     x = torch.rand(count, 3, size, size, dtype=harness.dtype, device=device)

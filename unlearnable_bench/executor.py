@@ -6,7 +6,7 @@ process works on is put off, and found finished or taken over later.
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from functools import partial
 import torch
 
 from unlearnable_bench.harness.capture import own_stream
-from unlearnable_bench.harness.progress import Progress, Silent
+from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
 from unlearnable_bench.plan import Cell, Plan
 from unlearnable_bench.records import Record
 from unlearnable_bench.store import ResultsFolder
@@ -99,7 +99,7 @@ class _Workers:
         alone: bool,
     ) -> None:
         self._folder, self._device, self._on_cell, self._pack = folder, device, on_cell, pack
-        self._progress = _Stoppable(progress)
+        self._progress = Stoppable(progress)
         self._worker = partial(
             Worker, folder, device, self._progress, failed={}, packed=pack, alone=alone
         )
@@ -138,7 +138,8 @@ class _Workers:
 
     def _attempt(self, cell: Cell) -> bool:
         """Compute a cell unless another process works on it; return whether it is dealt with."""
-        with self._folder.claim(cell.key, wait=self._wait) as mine:
+        tick = self._progress.check
+        with self._folder.claim(cell.key, wait=self._wait, tick=tick) as mine:
             if not mine:
                 return False
             if self._folder.record(cell.key):
@@ -154,22 +155,3 @@ class _Workers:
                 self.computed += 1
                 self._on_cell(cell, record)
         return True
-
-
-class _StoppedError(BaseException):
-    """Ends a thread's work after Ctrl-C; not an error of its cell."""
-
-
-@dataclass
-class _Stoppable:
-    """Progress that ends every loop once `stop` is set."""
-
-    inner: Progress
-    stop: bool = False
-
-    def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
-        """Yield from `steps`."""
-        for step in self.inner.track(label, total, steps):
-            if self.stop:
-                raise _StoppedError
-            yield step

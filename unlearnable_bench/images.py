@@ -181,10 +181,11 @@ class Budget:
         if self.norm == "linf":
             if not isinstance(self.radius, Radius):
                 raise UserError(f"Budget('linf', {self.radius}): write Radius('8/255')")
-        elif not 0 <= float(self.radius) < math.inf:
-            raise UserError(f"Budget('l2', {self.radius}): the radius must be a number from 0")
-        else:
-            object.__setattr__(self, "radius", float(self.radius))
+            return
+        radius = _number(self.radius)
+        if not 0 <= radius < math.inf:
+            raise UserError(f"Budget('l2', {self.radius!r}): the radius must be a number from 0")
+        object.__setattr__(self, "radius", radius)
 
     def excess(self, clean: Pixels, poison: Pixels) -> str | None:
         """Return how the poison breaks the promise, in words, or None where it keeps it."""
@@ -228,13 +229,18 @@ class Poison:
 
 
 def _finite(name: str, value: SupportsFloat) -> float:
-    try:
-        number = float(value)  # of numpy or torch, too
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _number(value)
     if not math.isfinite(number):
         raise UserError(f"the poison's note {name!r} is {value!r}; notes are finite numbers")
     return number
+
+
+def _number(value: SupportsFloat) -> float:
+    """Return a number, also one of numpy or torch; NaN for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def add_noise(clean: Pixels, noise: NDArray[np.floating], radius: Radius) -> Pixels:

@@ -161,9 +161,11 @@ class Plan:
     def image_passes(self) -> float | None:
         """Estimate forward-and-backward passes of single images, or None where unknown."""
         count = len(self.data.train)
-        poisons = {cell.poison.key: cell.poison.attack.plugin for cell in self.cells}
-        with blaming("an attack's `image_passes`"):
-            passes = [attack.image_passes(count) for attack in poisons.values()]
+        poisons = {cell.poison.key: cell.poison.attack for cell in self.cells}
+        passes = []
+        for attack in poisons.values():
+            with blaming(f"attack {attack.name!r}"):
+                passes.append(attack.plugin.image_passes(count))
         passes += [cell.training.image_passes(cell.images, cell.rho_a) for cell in self.cells]
         return None if None in passes else sum(cast("list[float]", passes))
 

@@ -125,10 +125,13 @@ class Record:
             missing = keys - raw[name].keys()
             if missing:
                 raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
-        for name in ("rho_a", "rho_u"):
+        _check("identity.poison", raw["identity"]["poison"], dict[str, Any])
+        norm, _, number = raw["rho_u"].partition(" ")
+        if norm == "l2":
+            float(number)
+        for name in ("rho_a",) if norm == "l2" else ("rho_a", "rho_u"):
             try:
-                if not raw[name].startswith("l2 "):
-                    Radius(raw[name])
+                Radius(raw[name])
             except UserError as error:
                 raise ValueError(f"{name}: {error}") from None
         return cls(**raw)

@@ -13,7 +13,7 @@ there; no result is ever overwritten; two folders merge by copying one over the 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
@@ -179,9 +179,11 @@ class ResultsFolder:
         """Return where a surrogate trained on clean images is kept."""
         return self.path / "networks" / f"{key}.safetensors"
 
-    def claim(self, key: str, *, wait: bool) -> AbstractContextManager[bool]:
+    def claim(
+        self, key: str, *, wait: bool, tick: Callable[[], None] = lambda: None
+    ) -> AbstractContextManager[bool]:
         """Hold the only right to work on a cell or a poison, as `locked` does."""
-        return locked(self.path / "work" / f"{key}.lock", wait=wait)
+        return locked(self.path / "work" / f"{key}.lock", wait=wait, tick=tick)
 
     def _poison_path(self, key: str) -> Path:
         return self.path / "poisons" / f"{key}.safetensors"

@@ -1,5 +1,6 @@
 """A surrogate trained on the clean images, for methods that attack a finished network."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def clean_network(images: ImageSet, harness: Harness) -> Network:
     )
     if weights is None:
         return _trained(images, apart)
-    # Of several processes that want it one trains it, and the others wait.
-    with locked(weights.with_suffix(".lock"), wait=True):
+    with ExitStack() as stack:
+        with apart.times.on("warmup"):  # of several processes that want it one trains it
+            stack.enter_context(locked(weights.with_suffix(".lock"), wait=True))
         if weights.exists():
             return _kept(weights, apart.network(images), apart)
         model = _trained(images, apart)

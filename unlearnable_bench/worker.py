@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from unlearnable_bench.errors import UserError, in_words
 from unlearnable_bench.harness import Harness, Network, Random, accuracy, train
 from unlearnable_bench.harness.capture import EXCLUSIVE
 from unlearnable_bench.harness.checkpoint import Checkpoint
-from unlearnable_bench.harness.progress import Progress
+from unlearnable_bench.harness.progress import Progress, Stoppable
 from unlearnable_bench.images import ImageSet, Pixels, Poison
 from unlearnable_bench.plan import Cell, PoisonPlan
 from unlearnable_bench.radius import Radius
@@ -40,7 +41,7 @@ class Worker:
 
     folder: ResultsFolder
     device: torch.device
-    progress: Progress
+    progress: Stoppable
     failed: dict[str, str]
     packed: int
     alone: bool
@@ -59,7 +60,7 @@ class Worker:
         poisoned, unpoisoned = cell.protection.apply(clean, pixels, cell.poison.seed)
         poisoned, validation = _hold_out(cell, poisoned, unpoisoned)
         defense = cell.defense.plugin
-        harness = self._harness(cell.poison, cell.key, cell.name)
+        harness = self._harness(cell.poison, checkpoint, cell.name)
         harness = replace(harness, learner=cell.learner.plugin, alone=self.alone)
         outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
         spent = {"training": harness.times["work"]}
@@ -107,7 +108,7 @@ class Worker:
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
         if plan.kept:
-            with self.folder.claim(plan.key, wait=True):
+            with self.folder.claim(plan.key, wait=True, tick=self.progress.check):
                 found = self._stored(plan)
         else:
             found = self._generate(plan)
@@ -129,8 +130,10 @@ class Worker:
             raise UserError(self.failed[plan.key])
         self._reset()
         clean = plan.data.train
-        resumed = self.folder.checkpoint(plan.key).exists()
-        harness = self._harness(plan, plan.key, f"{plan.attack.label}, seed {plan.seed}")
+        # What is made anew for each cell, maybe for two at once, keeps no state.
+        state = self.folder.checkpoint(plan.key) if plan.kept else None
+        resumed = bool(state and state.exists())
+        harness = self._harness(plan, state, f"{plan.attack.label}, seed {plan.seed}")
         try:
             poison = plan.attack.plugin.generate(clean, harness)
             spent = harness.times.read()
@@ -153,7 +156,7 @@ class Worker:
             "environment": self._environment,
         }
 
-    def _harness(self, plan: PoisonPlan, key: str, label: str) -> Harness:
+    def _harness(self, plan: PoisonPlan, state: Path | None, label: str) -> Harness:
         # fp32 is the reference: no TF32 in it.
         torch.backends.cuda.matmul.allow_tf32 = plan.precision != "fp32"
         torch.backends.cudnn.allow_tf32 = plan.precision != "fp32"
@@ -165,7 +168,7 @@ class Worker:
             learner=plan.surrogate.plugin,
             training=plan.training,
             weights=self.folder.network(plan.clean_network_key),
-            checkpoint=Checkpoint(self.folder.checkpoint(key)),
+            checkpoint=Checkpoint(state),
             progress=_Labelled(label, self.progress),
         )
 

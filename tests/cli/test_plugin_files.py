@@ -96,7 +96,7 @@ NO = "raise ValueError('no')"
             "Attack",
             f"def image_passes(self, images): {NO}\n    def generate(self, images, harness): ...",
             run_tiny("--methods", "mine", "--dry-run"),
-            "`image_passes` fails: ValueError: no (",
+            "attack 'mine' fails: ValueError: no (",
         ),
         (
             "Dataset",
