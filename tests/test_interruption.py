@@ -1,6 +1,5 @@
 """A run that is killed or interrupted goes on where it was, with the same result."""
 
-import _thread
 import dataclasses
 import json
 import os
@@ -10,14 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from unlearnable_bench import Radius, make_plan, run
+from unlearnable_bench import files, make_plan, run
 from unlearnable_bench.store import ResultsFolder
 
 # The state is written after every step instead of every minute, so that a kill
@@ -128,21 +128,28 @@ def test_an_interrupt_ends_with_one_line_and_damages_nothing(data: str, tmp_path
 @pytest.mark.parametrize("held", ["cells", "poisons"])
 @pytest.mark.parametrize("pack", [1, 2])
 def test_ctrl_c_ends_the_waiting_for_another_process(
-    data: str, tmp_path: Path, pack: int, held: str
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: int, held: str
 ) -> None:
-    plan = make_plan(methods=["sem"], dataset=data, rho_a=[Radius("1/255")], clean=False)
+    settings = {"sem.steps": "1", "small-cnn.width": "4"}
+    plan = make_plan(methods=["sem"], dataset=data, settings=settings, clean=False)
     keys = {cell.key if held == "cells" else cell.poison.key for cell in plan.cells}
     plan = dataclasses.replace(plan, cells=plan.cells * 2)  # two, so that they are packed
     folder = ResultsFolder(tmp_path / "out", create=True)
     with ExitStack() as locks:
         for key in keys:
             assert locks.enter_context(folder.claim(key, wait=False))
-        # Were the first unheard, the second would let the run end all the same.
-        timers = threading.Timer(1, _thread.interrupt_main), threading.Timer(30, locks.close)
-        for timer in timers:
-            timer.start()
+        # Were the Ctrl-C unheard, this would let the run end all the same.
+        release = threading.Timer(30, locks.close)
+        interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+
+        def pause(_seconds: float) -> None:
+            with suppress(RuntimeError):  # interrupted already
+                interrupt.start()
+            interrupt.finished.wait(0.1)
+
+        monkeypatch.setattr(files, "time", SimpleNamespace(sleep=pause))
+        release.start()
         with pytest.raises(KeyboardInterrupt):
             run(plan, folder.path, device="cpu", pack=pack)
-        assert timers[1].is_alive()
-        for timer in timers:
-            timer.cancel()
+        assert release.is_alive()
+        release.cancel()
