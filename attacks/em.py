@@ -203,7 +203,7 @@ class EM(Attack):
         optimizer = sgd(model, lr=self.lr)
         random = harness.random("generation")
         noise = torch.zeros(pixels.shape, dtype=harness.dtype, device=harness.device)
-        harness.keep(noise=noise, model=model, optimizer=optimizer, random=random)
+        harness.keep(noise=noise, model=model, optimizer=optimizer)
 
         def view_and_noise(index: Tensor) -> tuple[Tensor, Tensor]:
             view = random_transform(harness.unit(pixels[index]), harness.transform, random)

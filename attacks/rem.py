@@ -54,7 +54,7 @@ class REM(Attack):
         optimizer = sgd(model, lr=self.lr)
         random = harness.random("generation")
         noise = torch.zeros_like(pixels, dtype=torch.int16)  # units of 1/255
-        harness.keep(noise=noise, model=model, optimizer=optimizer, random=random)
+        harness.keep(noise=noise, model=model, optimizer=optimizer)
 
         def noise_phase(index: Tensor) -> Tensor:
             x, y = harness.unit(pixels[index]), labels[index].repeat(self.samples)

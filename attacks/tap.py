@@ -45,7 +45,7 @@ class TAP(Attack):
         delta, y = torch.zeros_like(x), torch.zeros(size, dtype=torch.int64, device=harness.device)
         noise = torch.zeros(pixels.shape, dtype=harness.dtype, device=harness.device)
         best, losses = noise.clone(), torch.full((self.restarts,), 0.0, dtype=torch.float64)
-        harness.keep(noise=noise, best=best, losses=losses, random=random)
+        harness.keep(noise=noise, best=best, losses=losses)
 
         def step(index: Tensor) -> None:
             moved = x + delta

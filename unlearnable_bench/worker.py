@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from unlearnable_bench.contract import Learner
 from unlearnable_bench.environment import describe, peak_memory
 from unlearnable_bench.errors import UserError, in_words
 from unlearnable_bench.harness import Harness, Network, Random, accuracy, train
@@ -54,7 +57,7 @@ class Worker:
         """Train and test one cell, making its poison where there is none."""
         clean, test = cell.poison.data.train, cell.poison.data.test
         pixels, about = self._poison(cell.poison)
-        self._reset()
+        self._reset(cell.poison.seed)
         checkpoint = self.folder.checkpoint(cell.key)
         resumed = checkpoint.exists()
         poisoned, unpoisoned = cell.protection.apply(clean, pixels, cell.poison.seed)
@@ -128,12 +131,14 @@ class Worker:
     def _generate(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         if plan.key in self.failed:
             raise UserError(self.failed[plan.key])
-        self._reset()
+        self._reset(plan.seed)
         clean = plan.data.train
         # What is made anew for each cell, maybe for two at once, keeps no state.
         state = self.folder.checkpoint(plan.key) if plan.kept else None
         resumed = bool(state and state.exists())
         harness = self._harness(plan, state, f"{plan.attack.label}, seed {plan.seed}")
+        if not plan.attack.plugin.trains_surrogate:
+            harness.learner = _NoSurrogate()
         try:
             poison = plan.attack.plugin.generate(clean, harness)
             spent = harness.times.read()
@@ -172,15 +177,28 @@ class Worker:
             progress=_Labelled(label, self.progress),
         )
 
-    def _reset(self) -> None:
+    def _reset(self, seed: int) -> None:
         """Give the last cell's memory back and start counting anew."""
         with EXCLUSIVE:
             gc.collect()
-            torch.manual_seed(0)  # for a plugin that draws from torch's own generator
+            # For a plugin that draws from these instead of `harness.random`.
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            random.seed(seed)
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(self.device)
+
+
+class _NoSurrogate(Learner):
+    """Stands where an attack says that it needs none, which is then in no key."""
+
+    def build(self, classes: int, size: int) -> nn.Module:
+        raise UserError(
+            "the attack says `trains_surrogate = False` and asks for a network: the surrogate "
+            "would be missing in the key of its results; say True"
+        )
 
 
 @dataclass(frozen=True)
@@ -209,6 +227,8 @@ def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet
     share = cell.defense.plugin.validation_share()
     if not share:
         return poisoned, None
+    if not 0 < share < 1:
+        raise UserError(f"the defense's `validation_share` is {share:g}, no share of the images")
     order = Random(cell.poison.seed, "validation images").permutation(len(clean)).numpy()
     held = max(1, round(share * len(clean)))
     return poisoned.subset(np.sort(order[held:])), clean.subset(order[:held])
@@ -225,13 +245,23 @@ def _protected_accuracy(cell: Cell, model: Network, harness: Harness) -> float |
 
 def _check(name: str, clean: Pixels, poison: Poison) -> None:
     """Refuse a poison that is not what its method promises."""
+    if not isinstance(poison, Poison):
+        raise UserError(f"attack {name!r} returned {type(poison).__name__} instead of a Poison")
     images = poison.images
+    if not isinstance(images, np.ndarray):
+        kind = type(images).__name__
+        raise UserError(f"attack {name!r} returned images as {kind} instead of a numpy array")
     if images.dtype != np.uint8 or images.shape != clean.shape:
         got = f"{images.dtype} {list(images.shape)}"
         raise UserError(f"attack {name!r} returned {got} instead of uint8 {list(clean.shape)}")
     excess = poison.budget.excess(clean, images)
     if excess:
         raise UserError(f"attack {name!r} breaks its promised budget: {excess}")
+    if poison.budget.radius and np.array_equal(images, clean):
+        raise UserError(
+            f"attack {name!r} changed no image within a radius of {poison.budget.radius}: "
+            "`add_noise` takes noise in units of 1/255, and rounds to 8 bits"
+        )
 
 
 def _as_written(radius: Radius | float) -> str | float:

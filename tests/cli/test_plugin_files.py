@@ -8,6 +8,7 @@ import pytest
 from commands import ATTACKS, Command, run_tiny
 
 from unlearnable_bench import api, registry
+from unlearnable_bench.store import ResultsFolder
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -64,6 +65,12 @@ def test_an_unfinished_plugin_is_named(refused: Callable[..., str], workplace: P
         (TOO_LOUD.replace("255 - images.images", "images.images[:7]"), "returned uint8 [7, 16, "),
         (TOO_LOUD.replace("255 - images.images", "images.images / 255"), "returned float64"),
         (TOO_LOUD.replace("return", "raise ValueError('two\\nlines') #"), "ValueError: two lines"),
+        (TOO_LOUD.replace("255 - images.images", "images.images"), "changed no image within"),
+        (TOO_LOUD.replace("return", "return images.images #"), "returned ndarray instead of"),
+        (
+            "trains_surrogate = False" + TOO_LOUD.replace("return", "harness.network(images) #"),
+            "`trains_surrogate = False` and",
+        ),
     ],
 )
 def test_a_failing_attack_costs_no_other_cell(
@@ -145,7 +152,7 @@ def test_a_file_that_changes_during_the_run_is_not_taken(ubench: Command, workpl
 def test_results_of_two_versions_of_a_file_are_not_averaged(
     ubench: Command, refused: Callable[..., str], workplace: Path
 ) -> None:
-    body = TOO_LOUD.replace("255 - images.images", "images.images")
+    body = TOO_LOUD.replace("255 - images.images", "images.images").replace("8/255", "0")
     text = PLUGIN.format(name="Mine", base="Attack", body=body)
     for seed, comment in enumerate(("", "# edited")):
         registry.attacks._from_files.clear()  # as in another process
@@ -175,7 +182,7 @@ def test_no_attack_changes_what_other_cells_see(
     body = f"""
     def generate(self, images, harness):
         {spoil}
-        return Poison(images.images, Budget("linf", Radius("8/255")))
+        return Poison(images.images, Budget("linf", Radius("0")))
 """
     (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Attack", body=body))
     methods = ("--no-clean", "--methods", "mine,clean")
@@ -187,6 +194,59 @@ def test_no_attack_changes_what_other_cells_see(
     alone = api.load_records(workplace / "alone").set_index("attack").loc["clean"]
     assert found["train_accuracy"] == alone["train_accuracy"]
     assert found["test_accuracy"] == alone["test_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("def prepare(self, images, h): return images.images", "returned ndarray instead of an Im"),
+        ("def prepare(self, images, h): return images.replaced(images.images / 255)", "float64 ["),
+        (
+            "def prepare(self, images, h): return images.replaced(images.images[:, 4:, 4:])",
+            "returned uint8 [120, 12, 12, 3], 120 labels instead of uint8 [N, 16, 16, 3] and N",
+        ),
+        ("def prepare(self, images, h): return images.subset([])", "0 labels instead of"),
+        ("def validation_share(self): return 2", "`validation_share` is 2, no share"),
+    ],
+)
+def test_a_defense_that_returns_something_else_is_refused(
+    ubench: Command, workplace: Path, body: str, reason: str
+) -> None:
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Defense", body=body))
+    result = ubench(*run_tiny("--methods", "clean", "--defenses", "none,mine", "--plugin=mine.py"))
+    assert result.code == 2
+    assert reason in result.err
+    assert list(api.load_records(workplace / "out")["defense"]) == ["none"]
+
+
+def test_a_defense_may_leave_images_out(ubench: Command, workplace: Path) -> None:
+    body = "def prepare(self, images, h): return images.subset([*range(0, 120, 2)])"
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Defense", body=body))
+    result = ubench(*run_tiny("--methods", "clean", "--defenses", "mine", "--plugin=mine.py"))
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize("draw", ["torch.rand(shape).numpy()", "numpy.random.random(shape)"])
+def test_what_draws_from_other_generators_depends_on_the_seed(
+    ubench: Command, workplace: Path, draw: str
+) -> None:
+    body = f"""
+    def generate(self, images, harness):
+        import numpy, torch
+        shape = images.images.shape
+        levels = (2 * {draw}).astype(numpy.uint8)
+        return Poison(numpy.clip(images.images, 1, 254) + levels, Budget("linf", Radius("2/255")))
+"""
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Attack", body=body))
+    made = []
+    for out in ("out", "again"):
+        registry.attacks._from_files.clear()
+        command = run_tiny("--no-clean", "--methods", "mine", "--seeds", "0,1", "--plugin=mine.py")
+        assert ubench(*command, "--out", out).code == 0
+        folder = ResultsFolder(workplace / out)
+        made.append({record.seed: record.poison["sha256"] for record in folder.records()})
+    assert made[0] == made[1]
+    assert made[0][0] != made[0][1]
 
 
 def test_a_failing_defense_is_reported_and_costs_no_other_cell(

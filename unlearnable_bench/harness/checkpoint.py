@@ -41,9 +41,13 @@ class Checkpoint:
         """Name everything that the loops change; restores it where the file holds it.
 
         Raises:
-            UserError: an optimizer that will have state has none yet, which could not be restored,
-                or something that is neither tensor, network, optimizer nor random stream.
+            UserError: called before; an optimizer that will have state has none yet, which could
+                not be restored; something that is no tensor, network, optimizer or stream.
         """
+        if self._state:
+            raise UserError(
+                "`keep` is called a second time: name all that loops change in one call"
+            )
         self._times = times
         self._state = {
             f"{name}/{key}": tensor
@@ -80,7 +84,11 @@ class Checkpoint:
             )
         self._begun.add(label)
         for step in range(self._done.get(label, 0), total):
-            yield step
+            try:
+                yield step
+            except GeneratorExit:
+                self._done[label] = total  # left by `break`: it does not begin again
+                raise
             self._done[label] = step + 1
             if time.monotonic() >= self._due:
                 self.write()

@@ -65,6 +65,7 @@ class Harness:
     def __post_init__(self) -> None:
         self._watch: _Watch | None = None
         self._step = 0
+        self._streams: list[Random] = []
 
     @property
     def dtype(self) -> torch.dtype:
@@ -76,8 +77,12 @@ class Harness:
         return pixels.to(self.dtype) / 255
 
     def random(self, stream: str) -> Random:
-        """Return the seeded random stream of that name, from its beginning."""
-        return Random(self.seed, stream, self.device)
+        """Return the seeded random stream of that name, from its beginning.
+
+        One that is asked for before `keep` is kept by itself: a resumed run goes on drawing.
+        """
+        self._streams.append(Random(self.seed, stream, self.device))
+        return self._streams[-1]
 
     def tensors(self, images: ImageSet) -> tuple[Tensor, Tensor]:
         """Return copies on the device: uint8 images [N, 3, H, W] and int64 labels [N]."""
@@ -98,8 +103,13 @@ class Harness:
         with EXCLUSIVE, torch.random.fork_rng(devices=[]):
             torch.manual_seed((start[0] << 20) + start[1])
             network = self.learner.build(images.classes, size)
+        if not isinstance(network, nn.Module):
+            raise UserError(
+                f"the learner's `build` returned {type(network).__name__}, no nn.Module"
+            )
         network = network.to(self.device, self.dtype)
-        seed_dropout(network, lambda name: self.random(f"{stream}/{name}"))
+        # Their places are kept with the weights.
+        seed_dropout(network, lambda name: Random(self.seed, f"{stream}/{name}", self.device))
         model = Network(network, size, bf16=self.precision == "bf16", plain=self.plain)
         model.halves = self.alone and not self.plain
         if self.device.type == "cuda":
@@ -116,10 +126,17 @@ class Harness:
         return Captured(step, self.device, self.times)
 
     def keep(self, **state: Stateful) -> None:
-        """Name all that the loops change (tensors, networks, optimizers, random streams).
+        """Name all that the loops change (tensors, networks, optimizers).
 
-        Call it once, before the first loop. A resumed run continues from the state kept.
+        Call it once, before the first loop. A resumed run continues from the state kept, and
+        random streams from where they were.
+
+        Raises:
+            UserError: called before, or something that could not be restored.
         """
+        named = {id(item) for item in state.values()}
+        streams = (stream for stream in self._streams if id(stream) not in named)
+        state |= {f"stream {number}": stream for number, stream in enumerate(streams)}
         self.checkpoint.keep(self.times, **state)
 
     def loop(self, label: str, total: int) -> Iterator[int]:

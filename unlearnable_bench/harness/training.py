@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -102,10 +103,12 @@ def train(
             counts instead of the last one.
 
     Raises:
-        UserError: the weights became infinite or NaN.
+        UserError: the weights became infinite or NaN, or `prepare` returns something else than
+            images of the same kind.
     """
     with harness.times.on("preparation"):
         prepared = defense.prepare(poisoned, harness)
+    _check(prepared, poisoned)
     images, labels = harness.tensors(prepared)
     test_images, test_labels = harness.tensors(test)
     # Already a view's size, unless the test images are training images too.
@@ -128,7 +131,7 @@ def train(
     total = training.total(len(prepared))
     epochs = -(-total // batches.per_epoch)
     accuracies = torch.full((epochs,), float("nan"), dtype=torch.float64)
-    state: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "random": random}
+    state: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     state["accuracies"] = accuracies
     early = _EarlyStopping(model, harness, validation) if validation else None
     harness.keep(**state, **(early.state() if early else {}))
@@ -161,6 +164,19 @@ def train(
     with harness.times.on("evaluation"):
         train_accuracy = accuracy(model, central_view(images, harness.transform), labels)
     return Outcome(model, tuple(accuracies.tolist()), chosen, train_accuracy)
+
+
+def _check(prepared: ImageSet, given: ImageSet) -> None:
+    """Refuse what is no training set of the same kind; some images may be left out."""
+    if not isinstance(prepared, ImageSet):
+        kind = type(prepared).__name__
+        raise UserError(f"the defense's `prepare` returned {kind} instead of an ImageSet")
+    size, labels = given.images.shape[1:], prepared.labels
+    fits = prepared.images.dtype == np.uint8 and prepared.images.shape == (len(labels), *size)
+    if not fits or not len(labels) or prepared.classes != given.classes:
+        got = f"{prepared.images.dtype} {list(prepared.images.shape)}, {len(labels)} labels"
+        wanted = f"uint8 [N, {', '.join(map(str, size))}] and N labels of {given.classes} classes"
+        raise UserError(f"the defense's `prepare` returned {got} instead of {wanted}")
 
 
 class _EarlyStopping:
