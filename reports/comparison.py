@@ -6,9 +6,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.reports.table import GROUP, aggregate
+from unlearnable_bench.reports.table import GROUP, aggregate, differences
 
 _CELL = [name for name in GROUP if name != "preset"]
+# What a cell is about: results of the same name that differ in it answer other questions.
+_ABOUT = ("poison.data", "poison.transform", "protection")
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
@@ -20,10 +22,12 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a cell: what it is, then its mean test accuracy over seeds, in percent, as
-        `first` and `second`; in the order of the first.
+        `first` and `second`, and in what its settings differ, as `differing`; in the order of
+        the first.
 
     Raises:
-        UserError: they have no cell in common, or one has none, or a cell under two presets.
+        UserError: they have no cell in common, or one has none, or a cell under two presets;
+            cells of one name are of other data, or of other protected images.
     """
     sides = ("first", "second")
     # Together, so that equal radii are spelled alike; the preset only tells the two apart.
@@ -34,7 +38,18 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     if both.empty:
         raise UserError("these results have no cell in common")
     order = results.drop_duplicates(_CELL)[_CELL]
-    return order.merge(both.reset_index(), on=_CELL)
+    found = order.merge(both.reset_index(), on=_CELL)
+    pairs = results.pivot_table("setting", _CELL, "preset", aggfunc="first")
+    found["differing"] = [
+        sorted(differences(*pairs.loc[tuple(row), list(sides)]) - {"labels"})
+        for row in found[_CELL].to_numpy()
+    ]
+    for row in found.to_dict("records"):
+        other = [name for name in row["differing"] if name.startswith(_ABOUT)]
+        if other:
+            cell = f"{row['attack']}, rho_a {row['rho_a']} on {row['dataset']}"
+            raise UserError(f"{cell} is not the same in both: {', '.join(other)} differ")
+    return found
 
 
 def rank_correlation(both: pd.DataFrame) -> float:

@@ -14,22 +14,26 @@ from unlearnable_bench.radius import Radius
 GROUP = ["dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"]
 SECONDS = ["generation_seconds", "preparation_seconds", "training_seconds"]
 CONTROLS = ("clean", "remainder", "random")
+_UNTOLD = (Radius("0"), Radius("8/255"))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Mean and standard deviation over seeds, in percent; `best` marks the column's lowest."""
+    """Mean and standard deviation over seeds, in percent.
+
+    `best` marks the column's lowest, `fewer` what has fewer seeds than others of the table.
+    """
 
     mean: float
     std: float
     seeds: int
     best: bool
+    fewer: bool
 
     def text(self, plus_minus: str) -> str:
-        """Return `16.2`, or `16.2 +- 0.3` where there are several seeds."""
-        if self.seeds == 1:
-            return f"{self.mean:.1f}"
-        return f"{self.mean:.1f}{plus_minus}{self.std:.1f}"
+        """Return `16.2`, or `16.2 +- 0.3` of several seeds, and ` (n=2)` where others have more."""
+        spread = f"{plus_minus}{self.std:.1f}" if self.seeds > 1 else ""
+        return f"{self.mean:.1f}{spread}" + (f" (n={self.seeds})" if self.fewer else "")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Table:
 
 
 def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per group with test_accuracy_mean, test_accuracy_std and seeds.
+    """Return one row per group with setting, test_accuracy_mean, test_accuracy_std and seeds.
 
     The standard deviation is the sample's (n - 1), 0 for a single seed. Where only some
     classes are protected, protected_accuracy_mean and _std are of their test images. Seconds
@@ -71,6 +75,7 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     for key, group in frame.groupby(GROUP, sort=False):
         row: dict[str, Any] = dict(zip(GROUP, key, strict=True))
         _refuse_mixture(row, group["setting"])
+        row["setting"] = group["setting"].iloc[0]
         for kind in ("test_accuracy", "protected_accuracy"):
             values = group[kind].astype(float)
             if not values.isna().all():
@@ -83,14 +88,20 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_mixture(row: dict[str, Any], settings: "pd.Series[str]") -> None:
-    first, *others = (_leaves(json.loads(text)) for text in settings.unique())
-    differing = {name for other in others for name, _ in first.items() ^ other.items()}
+    first, *others = settings.unique()
+    differing = {name for other in others for name in differences(first, other)}
     if differing:
         cell = f"{row['attack']}, {row['defense']}, rho_a {row['rho_a']} on {row['dataset']}"
         raise UserError(
             f"cells called {cell} differ in more than the seed ({', '.join(sorted(differing))}): "
             "report one run by --plan KEY, or compare folders with one each"
         )
+
+
+def differences(first: str, second: str) -> set[str]:
+    """Return in what two settings differ, such as `poison.attack.version`."""
+    one, other = (_leaves(json.loads(text)) for text in (first, second))
+    return {name for name, _ in one.items() ^ other.items()}
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, str]:
@@ -152,12 +163,21 @@ def _table(axis: str, part: pd.DataFrame, kind: str) -> Table:
     results: list[dict[str, Any]] = part.to_dict("records")  # type: ignore[assignment]
     for row in sorted(results, key=lambda row: row["attack"] not in CONTROLS):
         attack, mean = row["attack"], row[f"{kind}_mean"]
-        name = f"{attack} ({row['rho_u']})" if several[attack] else attack
+        name = f"{attack}{_radius(row['rho_u'], told=several[attack])}"
         best = attack not in CONTROLS and mean == lowest[row[axis]]
-        entry = Entry(mean, row[f"{kind}_std"], row["seeds"], best)
+        fewer = row["seeds"] < part["seeds"].max()
+        entry = Entry(mean, row[f"{kind}_std"], row["seeds"], best, fewer)
         rows.setdefault(name, [None] * len(values))[values.index(row[axis])] = entry
     columns = [f"{100 * v:g} %" for v in values] if axis == "protect" else values
     return Table(_title(axis, results[0], kind), axis, columns, rows)
+
+
+def _radius(rho_u: str, *, told: bool) -> str:
+    """Return the noise's radius for a row's name: where it is not the usual one, or others are."""
+    norm, _, number = rho_u.partition(" ")
+    if norm == "l2":
+        return f" (l2 {float(number):.3g})"
+    return f" ({rho_u})" if told or Radius(rho_u) not in _UNTOLD else ""
 
 
 def _title(axis: str, row: dict[str, Any], kind: str) -> str:

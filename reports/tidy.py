@@ -14,7 +14,7 @@ class CSV(Report):
 
     def render(self, frame: pd.DataFrame) -> str:
         """Return the text."""
-        return str(aggregate(frame).to_csv(index=False))
+        return str(_rows(frame).to_csv(index=False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +23,8 @@ class JSON(Report):
 
     def render(self, frame: pd.DataFrame) -> str:
         """Return the text."""
-        return str(aggregate(frame).to_json(orient="records", indent=1)) + "\n"
+        return str(_rows(frame).to_json(orient="records", indent=1)) + "\n"
+
+
+def _rows(frame: pd.DataFrame) -> pd.DataFrame:
+    return aggregate(frame).drop(columns="setting")

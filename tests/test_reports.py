@@ -67,7 +67,7 @@ def seeds(attack: str, accuracies: list[float], **more: Any) -> list[dict[str, A
 def test_the_spread_is_the_sample_standard_deviation_over_seeds() -> None:
     values = [10.0, 12.5, 17.0]
     results = aggregate(frame(*seeds("sem", values), cell("rem", 3.0)))
-    assert list(results.columns) == COLUMNS
+    assert list(results.columns.drop("setting")) == COLUMNS
     sem, rem = results.to_dict("records")
     assert sem["test_accuracy_mean"] == pytest.approx(statistics.mean(values))
     assert sem["test_accuracy_std"] == pytest.approx(statistics.stdev(values))
@@ -84,13 +84,13 @@ def test_seconds_are_means_on_the_devices_named() -> None:
     assert [row[kind] for kind in COLUMNS[-4:]] == [305.0, 0.0, 20.25, "CPU + NVIDIA H200"]
 
 
-def test_seeds_stand_in_a_table_only_where_there_are_several() -> None:
+def test_the_spread_stands_in_a_table_only_where_there_are_several_seeds() -> None:
     (table,) = tables(frame(*seeds("sem", [10.0, 12.0]), cell("rem", 3.04)))
     sem, rem = table.rows["sem"][0], table.rows["rem"][0]
     assert sem is not None
     assert rem is not None
     assert sem.text(" ± ") == "11.0 ± 1.4"
-    assert rem.text(" ± ") == "3.0"
+    assert rem.text(" ± ") == "3.0 (n=1)"
 
 
 def test_radii_are_columns_in_ascending_order_and_missing_cells_stay_empty() -> None:
@@ -142,6 +142,25 @@ def test_several_radii_of_the_noise_are_several_rows() -> None:
         frame(cell("sem", 10), cell("sem", 20, rho_u="16/255"), cell("rem", 30), cell("clean", 90))
     )
     assert list(table.rows) == ["clean", "sem (8/255)", "sem (16/255)", "rem"]
+
+
+def test_a_radius_is_told_unless_it_is_the_usual_one() -> None:
+    (table,) = tables(
+        frame(
+            cell("clean", 90, rho_u="0"),
+            cell("sem", 10),
+            cell("em", 10, rho_u="16/510"),
+            cell("rem", 20, rho_u="16/255"),
+            cell("sc", 30, rho_u="l2 1.3041013273932526"),
+        )
+    )
+    assert list(table.rows) == ["clean", "sem", "em", "rem (16/255)", "sc (l2 1.3)"]
+
+
+def test_fewer_seeds_than_others_are_told() -> None:
+    (table,) = tables(frame(*seeds("sem", [10.0, 12.0, 14.0]), *seeds("rem", [3.0, 5.0])))
+    texts = [entries[0].text(" +- ") for entries in table.rows.values() if entries[0]]
+    assert texts == ["12.0 +- 2.0", "4.0 +- 1.4 (n=2)"]
 
 
 def test_equal_radii_written_differently_are_one_row_and_one_column() -> None:
@@ -265,9 +284,9 @@ def test_markdown_is_a_table_of_pipes() -> None:
         "",
         "| method | rho_a 0 | rho_a 4/255 |",
         "|---|---|---|",
-        "| clean | 90.0 |  |",
-        "| sem | **11.0 ± 1.4** | **30.0** |",
-        "| my\\|own | 20.0 |  |",
+        "| clean | 90.0 (n=1) |  |",
+        "| sem | **11.0 ± 1.4** | **30.0 (n=1)** |",
+        "| my\\|own | 20.0 (n=1) |  |",
     ]
 
 
@@ -284,10 +303,10 @@ def test_latex_is_a_table_with_rules_bold_best_and_escaped_labels() -> None:
     rules = [line for line in lines if line.endswith("rule")]
     assert rules == [r"\toprule", r"\midrule", r"\bottomrule"]
     assert r"Method & $0$ & $4/255$ \\" in lines
-    assert r"clean & 90.0 & -- \\" in lines
+    assert r"clean & 90.0 (n=1) & -- \\" in lines
     assert r"sem[lr=1\%\_\#] & \textbf{11.0 $\pm$ 1.4} & -- \\" in lines
     special = r"a\&b\{c\}\textasciitilde{}\textasciicircum{}\textbackslash{}"
-    assert rf"{special} & -- & \textbf{{30.0}} \\" in lines
+    assert rf"{special} & -- & \textbf{{30.0 (n=1)}} \\" in lines
     assert r"npz:my\_data, small-cnn, smoke preset" in text
     for name in ("table", "tabular"):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 1
@@ -339,6 +358,19 @@ def test_the_rank_correlation_is_spearmans() -> None:
     assert rank_correlation(compare(*frames)) == pytest.approx(0.9)
     alike = frame(*(cell(name, 10.0) for name in names))
     assert math.isnan(rank_correlation(compare(frames[0], alike)))
+
+
+def test_cells_of_one_name_are_the_same_or_not_compared() -> None:
+    def setting(epochs: int, **poison: str) -> str:
+        return json.dumps({"poison": poison, "training": {"epochs": epochs}, "labels": [epochs]})
+
+    def results(text: str) -> pd.DataFrame:
+        return frame(cell("sem", 1.0, setting=text))
+
+    both = compare(results(setting(1, data="x")), results(setting(2, data="x")))
+    assert both["differing"].tolist() == [["training.epochs"]]
+    with pytest.raises(UserError, match=r"sem, rho_a 0 on shapes is not .*: poison.data differ"):
+        compare(results(setting(1, data="x")), results(setting(1, data="y")))
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -170,7 +170,11 @@ def report_command(
         if plan not in plans:
             raise unknown("plan", plan, plans)
         keys = plans[plan]["cells"]
-    text = api.render(api.load_records(folder, keys), form, **_settings(settings))
+    frame = api.load_records(folder, keys)
+    if keys and len(frame) < len(keys):
+        missing = f"{len(keys) - len(frame)} of the plan's {len(keys)} cells"
+        typer.echo(f"ubench: {missing} are not finished: run its command again", err=True)
+    text = api.render(frame, form, **_settings(settings))
     if output:
         output.write_text(text, encoding="utf-8")
     else:

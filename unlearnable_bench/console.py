@@ -96,7 +96,7 @@ def run(
 def comparison(first: Path, second: Path) -> None:
     """Print the cells that two results folders have in common, and their rank correlation."""
     both = compare(api.load_records(first), api.load_records(second))
-    kinds = both.columns.drop(["attack", "first", "second"])
+    kinds = both.columns.drop(["attack", "first", "second", "differing"])
     # What a method has several of tells its cells apart; the rest is the same, or goes with it.
     telling = kinds[both.groupby("attack")[list(kinds)].nunique().max() > 1]
     grid = Grid("method", *telling)
@@ -113,6 +113,9 @@ def comparison(first: Path, second: Path) -> None:
         "no ranks" if math.isnan(correlation) else f"Spearman's rank correlation {correlation:.3f}"
     )
     out.print(f"clean test accuracy in percent; {ranks} over {len(both)} cells")
+    differing = sorted({name for names in both["differing"] for name in names})
+    if differing:
+        out.print(f"settings differ in {', '.join(differing)}", markup=False, soft_wrap=True)
 
 
 def bench(device: torch.device, *, as_json: bool) -> bool:

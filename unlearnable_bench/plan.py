@@ -363,7 +363,7 @@ def _with_path(
 
 
 def _attack_label(attack: Chosen[Attack], surrogate: Chosen[Learner], preset: Preset) -> str:
-    """Return the row's name; rho_u is left out, since tables have a column for it."""
+    """Return the row's name; of rho_u tables and records tell by themselves."""
     passed = {k: v for k, v in attack.passed.items() if k != "rho_u"}
     if attack.plugin.trains_surrogate and surrogate.label != preset.surrogate:
         passed["surrogate"] = surrogate.label

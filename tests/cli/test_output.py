@@ -141,3 +141,13 @@ def test_the_installed_command_fails_and_helps_alike(workplace: Path) -> None:
     done = call("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert contents(workplace) == before
+
+
+def test_a_report_of_an_unfinished_plan_says_so(ubench: Command, workplace: Path) -> None:
+    (plan,) = (path.stem for path in (workplace / "results" / "plans").iterdir())
+    whole = ubench("report", "results", "--plan", plan)
+    assert (whole.code, whole.err) == (0, "")
+    min((workplace / "results" / "cells").iterdir()).unlink()
+    result = ubench("report", "results", "--plan", plan)
+    assert result.code == 0
+    assert result.err.startswith("ubench: 1 of the plan's 2 cells are not finished")
