@@ -246,7 +246,7 @@ def test_the_digest_tells_all_data_apart() -> None:
         data(train=image_set().replaced(pixels)),
         data(train=image_set(labels=[1, 1, 0, 1])),
         data(test=image_set(4)),
-        data(names=3),
+        dataclasses.replace(data(), class_names=("a", "c")),
     ]
     assert len({variant.sha256 for variant in variants}) == len(variants)
     assert data().sha256 == variants[0].sha256

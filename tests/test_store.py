@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> ResultsFolder:
 def poison_with_facts() -> tuple[Any, dict[str, Any]]:
     images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     digest = hashlib.sha256(images.tobytes()).hexdigest()
-    return images, {"sha256": digest, "notes": {"rounds": 3.5}}
+    return images, {"key": "a", "sha256": digest, "notes": {"rounds": 3.5}}
 
 
 def test_a_record_reads_back_as_it_was_written(folder: ResultsFolder) -> None:
@@ -142,6 +142,24 @@ def test_what_a_killed_process_left_is_removed(folder: ResultsFolder) -> None:
     (left / ".tmpXb31").write_bytes(b"half")  # where safetensors writes first
     folder.write_poison("a", *poison_with_facts())
     assert [path.name for path in (folder.path / "poisons").iterdir()] == ["a.safetensors"]
+
+
+def test_a_file_under_another_name_is_refused(folder: ResultsFolder) -> None:
+    folder.write_poison("a", *poison_with_facts())
+    (folder.path / "poisons" / "a.safetensors").rename(folder.path / "poisons" / "b.safetensors")
+    with pytest.raises(UserError, match=r"b\.safetensors is damaged \(says it is a\)"):
+        folder.poison("b")
+    changed = dataclasses.replace(RECORD, identity=RECORD.identity | {"rho_a": "1/255"})
+    write_text(folder.path / "cells" / f"{RECORD.key}.json", changed.to_json())
+    with pytest.raises(UserError, match=rf"says it is {RECORD.key}, and is "):
+        folder.record(RECORD.key)
+
+
+def test_no_record_is_written_that_could_not_be_read(folder: ResultsFolder) -> None:
+    for change in ({"seed": 0.5}, {"test_accuracy": 250.0}, {"rho_u": "0.03"}):
+        with pytest.raises(ValueError, match=next(iter(change)).partition("_")[2] or "."):
+            folder.write_record(dataclasses.replace(RECORD, **change))
+    assert not (folder.path / "cells").exists()
 
 
 def test_what_others_may_read_of_a_folder_they_may_read_all_of(folder: ResultsFolder) -> None:
@@ -268,7 +286,7 @@ def test_an_address_depends_on_every_field_at_every_depth() -> None:
 
 
 def test_what_has_no_exact_text_cannot_be_part_of_an_address() -> None:
-    with pytest.raises(TypeError, match="cannot be part of a key"):
+    with pytest.raises(UserError, match="of type PosixPath cannot be part of a key; options"):
         canonical({"path": Path("x")})
 
 

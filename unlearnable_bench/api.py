@@ -87,7 +87,11 @@ def render(frame: pd.DataFrame, report: str, /, **settings: str) -> str:
     if frame.empty:
         raise UserError("there is no finished cell to report; run `ubench run` first")
     with blaming(f"report format {report!r}"):
-        return chosen.plugin.render(frame)
+        text = chosen.plugin.render(frame)
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        raise UserError(f"report format {report!r} renders {kind} instead of text")
+    return text
 
 
 def _row(record: Record) -> dict[str, object]:

@@ -13,7 +13,7 @@ class UserError(Exception):
     """
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """Say in one line what went wrong, and for what nobody foresaw, where."""
     if isinstance(error, UserError):
         return str(error)
@@ -31,7 +31,7 @@ def blaming(whom: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{whom} fails: {in_words(error)}") from error
 
 

@@ -147,7 +147,7 @@ class _Workers:
             try:
                 record = self._mine.worker.compute(cell)
                 self._folder.write_record(record)
-            except Exception as error:  # one broken cell must not cost the others
+            except (Exception, SystemExit) as error:  # one broken cell must not cost the others
                 self.failures.append(Failure(cell, reason(error)))
                 return True
             self._folder.checkpoint(cell.key).unlink(missing_ok=True)

@@ -120,6 +120,9 @@ class Data:
     digest: str | None = None
 
     def __post_init__(self) -> None:
+        for text in (self.name, *self.class_names):
+            if not isinstance(text, str):
+                raise UserError(f"names of data and classes must be text, {text!r} is none")
         if len(self.class_names) < 2:
             raise UserError(f"{self.name}: needs two classes or more, has {len(self.class_names)}")
         for split in ("train", "test"):
@@ -140,6 +143,9 @@ class Data:
             raise UserError(f"{where} images must be uint8, are {part.images.dtype}")
         if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
             raise UserError(f"{where} images must be square [N, H, W, 3], are {list(shape)}")
+        if part.classes != len(self.class_names):
+            names = len(self.class_names)
+            raise UserError(f"{where} has {part.classes} classes and {names} class names")
         if len(part) == 0:
             raise UserError(f"{where} has no images")
         if part.labels.dtype != np.int64 or part.labels.shape != shape[:1]:

@@ -301,6 +301,8 @@ def load_data(name: str, sections: "_Sections | None" = None) -> Data:
     chosen = registry.datasets.choose(kind, passed)
     with blaming(f"data set {kind!r}"):
         data = chosen.plugin.load()
+    if not isinstance(data, Data):
+        raise UserError(f"data set {kind!r} loads {type(data).__name__} instead of Data")
     changed = {name: value for name, value in chosen.passed.items() if name != "path"}
     return replace(data, name=replace(chosen, name=data.name, passed=changed).label)
 

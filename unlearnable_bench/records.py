@@ -125,15 +125,7 @@ class Record:
             missing = keys - raw[name].keys()
             if missing:
                 raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
-        _check("identity.poison", raw["identity"]["poison"], dict[str, Any])
-        norm, _, number = raw["rho_u"].partition(" ")
-        if norm == "l2":
-            float(number)
-        for name in ("rho_a",) if norm == "l2" else ("rho_a", "rho_u"):
-            try:
-                Radius(raw[name])
-            except UserError as error:
-                raise ValueError(f"{name}: {error}") from None
+        _check_meaning(raw)
         return cls(**raw)
 
 
@@ -144,6 +136,24 @@ _INSIDE = {
     "seconds": {"training", "warmup", "evaluation"},
     "environment": {"device"},
 }
+
+
+def _check_meaning(raw: dict[str, Any]) -> None:
+    _check("identity.poison", raw["identity"]["poison"], dict[str, Any])
+    _check("environment.device", raw["environment"]["device"], str)
+    if raw["identity"]["poison"].get("seed") != raw["seed"]:
+        raise ValueError("seed is not that of its identity")
+    shares = raw["test_accuracy"], raw["peak_accuracy"], raw["train_accuracy"]
+    if not all(0 <= share <= 100 for share in (*shares, *raw["epoch_accuracy"])):
+        raise ValueError("an accuracy lies outside 0 to 100")
+    norm, _, number = raw["rho_u"].partition(" ")
+    if norm == "l2":
+        float(number)
+    for name in ("rho_a",) if norm == "l2" else ("rho_a", "rho_u"):
+        try:
+            Radius(raw[name])
+        except UserError as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 def _check(name: str, value: Any, hint: Any) -> None:

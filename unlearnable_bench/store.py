@@ -46,7 +46,10 @@ def canonical(value: Any) -> str:
 def _exact(value: Any) -> str:
     if isinstance(value, Radius):
         return str(Fraction(value.value))
-    raise TypeError(f"{value!r} cannot be part of a key")
+    raise UserError(
+        f"{value!r} of type {type(value).__name__} cannot be part of a key; options, seeds and the "
+        "like are int, float, bool, str or Radius"
+    )
 
 
 def _json_files(folder: Path) -> list[Path]:
@@ -73,14 +76,16 @@ class ResultsFolder:
                 raise UserError(f"{path} is a file, not a results folder; choose another --out")
             if not create:
                 raise UserError(f"{path} is no results folder; `ubench run --out {path}` makes one")
-            foreign = path.exists() and any(p.suffix != ".tmp" for p in path.iterdir())
+            foreign = path.exists() and any(
+                p.suffix != ".tmp" and p.name != ".DS_Store" for p in path.iterdir()
+            )
             # Another run may have made the folder meanwhile.
             if foreign and not marker.is_file():
                 raise UserError(
                     f"{path} is neither empty nor a results folder; choose another --out"
                 )
             write_text(marker, _MARKER_TEXT)
-        elif marker.read_text(encoding="utf-8") != _MARKER_TEXT:
+        elif marker.read_bytes() != _MARKER_TEXT.encode():
             raise UserError(f"{marker} is of another version of ubench; choose another --out")
 
     def record(self, key: str) -> Record | None:
@@ -92,8 +97,8 @@ class ResultsFolder:
         path = self.path / "cells" / f"{key}.json"
         try:
             record = Record.from_json(path.read_text(encoding="utf-8"))
-            if record.key != key:
-                raise ValueError(f"says it is {record.key}")
+            if not record.key == key == key_of(record.identity):
+                raise ValueError(f"says it is {record.key}, and is {key_of(record.identity)}")
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -110,10 +115,15 @@ class ResultsFolder:
                 yield record
 
     def write_record(self, record: Record) -> None:
-        """Write a finished cell; keeps what is there already."""
-        path = self.path / "cells" / f"{record.key}.json"
+        """Write a finished cell; keeps what is there already.
+
+        Raises:
+            ValueError: a record that could not be read again; says why.
+        """
+        path, text = self.path / "cells" / f"{record.key}.json", record.to_json()
+        Record.from_json(text)
         if not path.exists():
-            write_text(path, record.to_json())
+            write_text(path, text)
 
     def poison(self, key: str) -> tuple[Pixels, dict[str, Any]] | None:
         """Return a poison's images and what is known of it, or None where there is none.
@@ -128,6 +138,8 @@ class ResultsFolder:
             with safe_open(path, "np") as file:
                 images = file.get_tensor("images")
                 about = json.loads(file.metadata()["about"])
+            if about["key"] != key:
+                raise ValueError(f"says it is {about['key']}")
             if hashlib.sha256(images.data).hexdigest() != about["sha256"]:
                 raise ValueError("its pixels do not match their SHA-256")
         except OSError as error:

@@ -102,7 +102,7 @@ class Worker:
         if not plan.kept or self.folder.has_poison(plan.key):
             return
         # What goes wrong is told with each cell that needs it.
-        with self.folder.claim(plan.key, wait=False) as mine, suppress(Exception):
+        with self.folder.claim(plan.key, wait=False) as mine, suppress(Exception, SystemExit):
             if mine:
                 self._stored(plan)
 
@@ -145,7 +145,7 @@ class Worker:
             _check(plan.attack.name, clean.images, poison)
             if plan.attack.plugin.fingerprint() != plan.identity["attack"].get("fingerprint"):
                 raise UserError("what it reads changed meanwhile; run the command again")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Not the error: its traceback would keep all that the method had on the device.
             self.failed[plan.key] = reason(error)
             raise
@@ -212,7 +212,7 @@ class _Labelled:
         return self.inner.track(f"{self.label}: {label}", total, steps)
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Say in one line what went wrong, and where, or what to do about it."""
     if isinstance(error, torch.OutOfMemoryError):
         return (

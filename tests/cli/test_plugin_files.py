@@ -107,6 +107,12 @@ NO = "raise ValueError('no')"
         ),
         (
             "Dataset",
+            "def load(self): raise SystemExit(0)",
+            ("run", "--methods", "sem", "--dataset", "mine"),
+            "data set 'mine' fails: SystemExit: 0 (",
+        ),
+        (
+            "Dataset",
             f"def load(self): {NO}",
             ("run", "--methods", "sem", "--dataset", "mine"),
             "data set 'mine' fails: ValueError: no (",
@@ -131,6 +137,46 @@ def test_a_plugin_that_fails_before_any_cell_is_named(
     message = refused(*arguments, "--plugin", "mine.py")
     assert words in message
     assert "mine.py:" in message
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "arguments", "words"),
+    [
+        (
+            "Dataset",
+            "def load(self): return None",
+            ("run", "--methods", "sem", "--dataset", "mine"),
+            "data set 'mine' loads NoneType instead of Data",
+        ),
+        (
+            "Report",
+            "def render(self, frame): return frame",
+            ("report", "results", "--format", "mine"),
+            "report format 'mine' renders DataFrame instead of text",
+        ),
+    ],
+)
+def test_a_plugin_that_returns_something_else_is_named(
+    refused: Callable[..., str],
+    workplace: Path,
+    base: str,
+    body: str,
+    arguments: tuple[object, ...],
+    words: str,
+) -> None:
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base=base, body=body))
+    assert words in refused(*arguments, "--plugin", "mine.py")
+
+
+def test_a_plugin_that_ends_the_process_costs_no_other_cell(
+    ubench: Command, workplace: Path
+) -> None:
+    body = TOO_LOUD.replace("return", "raise SystemExit(0) #")
+    (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Attack", body=body))
+    result = ubench(*run_tiny("--methods", "mine,random", "--plugin", "mine.py"))
+    assert result.code == 2
+    assert "mine, rho_a 0, seed 0: SystemExit: 0 (" in result.err
+    assert set(api.load_records(workplace / "out")["attack"]) == {"clean", "random"}
 
 
 def test_a_file_that_changes_during_the_run_is_not_taken(ubench: Command, workplace: Path) -> None:
