@@ -23,6 +23,7 @@ class MyNoise(Attack):
     def generate(self, images, harness): ...
 class MyDefense(Defense):
     '''Defense of mine.'''
+    def prepare(self, images, harness): return images
 """
 
 
@@ -367,3 +368,25 @@ def test_the_cost_of_a_plan_counts_each_poison_once(data: str) -> None:
 def test_the_cost_of_an_attack_that_does_not_say_is_unknown(data: str, tmp_path: Path) -> None:
     load_plugin_file(_file(tmp_path / "mine.py", ATTACK))
     assert plan(data, methods=["my-noise"]).image_passes() is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"methods": "sem"}, r"methods=\.\.\.\) takes a list of str, got 'sem'"),
+        ({"seeds": [0.5]}, r"seeds=\.\.\.\) takes int, got 0.5 of type float"),
+        ({"seeds": [True]}, r"takes int, got True of type bool"),
+        ({"rho_a": ["4/255"]}, r"rho_a=\.\.\.\) takes Radius, got '4/255' of type str"),
+        ({"protect": 0.5}, r"protect=\.\.\.\) takes a list of int or float, got 0.5"),
+    ],
+)
+def test_what_is_no_list_of_the_right_kind_is_refused(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make_plan(**{"methods": ["sem"], **asked})
+
+
+def test_a_notebook_shows_no_pixels(data: str) -> None:
+    plan = make_plan(methods=["sem"], dataset=data)
+    for shown in (plan, plan.data, plan.data.train, plan.cells[0]):
+        assert len(repr(shown)) < 100
+    assert repr(plan) == f"<Plan {plan.key}: 2 cells on npz:tiny>"

@@ -76,8 +76,10 @@ def run_command(
         list[str],
         typer.Option(
             "--set",
-            metavar="ATTACK.OPTION=VALUE",
-            help="An option, as sem.steps=2000; may be repeated.",
+            metavar="NAME.OPTION=VALUE",
+            help="An option, as sem.steps=2000; may be repeated. NAME: an attack, defense, learner "
+            "or data set (`ubench list KIND --verbose`), training, or adversarial (training at "
+            "rho_a above 0).",
         ),
     ] = [],  # noqa: B006 - typer copies it
     clean: Annotated[bool, typer.Option(help="Run the clean control too.")] = True,

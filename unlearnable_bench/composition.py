@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unlearnable_bench.images import ImageSet
     from unlearnable_bench.radius import Radius
 
+_HOOKS = ("prepare", "augment", "perturb", "loss", "validation_share")
 # What one learner has one of: two defenses that bring their own cannot be combined.
 _SINGLE = {
     "perturb": "inner maximisation",
@@ -33,9 +34,14 @@ def compose(name: str, settings: Callable[[str], Mapping[str, str]]) -> Chosen[D
         settings: the user's options of a defense by its name.
 
     Raises:
-        UserError: an unknown defense or option, or two that exclude each other.
+        UserError: an unknown defense or option, one that does nothing, or two that exclude each
+            other.
     """
     parts = tuple(registry.defenses.choose(n, settings(n)) for n in name.split("+"))
+    for part in parts:
+        # A misspelt hook would be ordinary training under the defense's name.
+        if part.name != "none" and not any(_overrides(part.plugin, hook) for hook in _HOOKS):
+            raise UserError(f"defense {part.name!r} has none of the hooks {', '.join(_HOOKS)}")
     if len(parts) == 1:
         return parts[0]
     for hook, meaning in _SINGLE.items():

@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """Labelled images, read-only: they serve every cell of a run; change a copy.
 
@@ -38,6 +38,9 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"<ImageSet: {len(self)} images of {self.size} px, {self.classes} classes>"
 
     @property
     def size(self) -> int:
@@ -100,7 +103,7 @@ def centre(size: int, view: int) -> slice:
     return slice(start, start + view)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """A data set: training images, test images, and what training may do to them.
 
@@ -135,6 +138,9 @@ class Data:
             raise UserError(
                 f"{self.name}: views of train images and test images differ in size ({sizes})"
             )
+
+    def __repr__(self) -> str:
+        return f"<Data {self.name}: {len(self.train)} training, {len(self.test)} test images>"
 
     def _check(self, split: str, part: ImageSet) -> None:
         where = f"{self.name}: {split}"

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.radius import Radius
+
+_UNIONS = (types.UnionType, typing.Union)
 
 
 def option(
@@ -54,6 +57,7 @@ class Configurable:
         for field in dataclasses.fields(cls):
             if "summary" not in field.metadata:
                 raise UserError(f"{cls.__name__}.{field.name} must be declared with option(...)")
+            _refuse_type(f"{cls.__name__}.{field.name}", hints[field.name], field.default)
         return [
             OptionInfo(
                 f.name,
@@ -76,7 +80,7 @@ class Configurable:
             UserError: an unknown option, or a value outside its meaning.
         """
         hints = typing.get_type_hints(cls)
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = [info.name for info in cls.options()]
         values = {}
         for name, value in settings.items():
             if name not in names:
@@ -97,11 +101,37 @@ class Configurable:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
+def _refuse_type(name: str, hint: Any, default: Any) -> None:
+    """Refuse what cannot be set as text, and a default of another type than is announced."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in _UNIONS else (hint,)
+    kinds = [part for part in parts if part is not type(None)]
+    literal = typing.get_origin(kinds[0]) is Literal
+    allowed = (
+        all(isinstance(v, str) for v in typing.get_args(kinds[0]))
+        if literal
+        else (kinds[0] in (int, float, bool, str, Radius))
+    )
+    if len(kinds) > 1 or not allowed:
+        raise UserError(
+            f"{name} is of type {_spell(hint)}: an option is int, float, bool, str, Radius, "
+            "a Literal of texts, or one of these | None"
+        )
+    optional = default is None and len(parts) > 1
+    fitting = (int, float) if kinds[0] is float else kinds[0]
+    if default is dataclasses.MISSING or optional:
+        return
+    fits = default in typing.get_args(kinds[0]) if literal else isinstance(default, fitting)
+    if not fits or (isinstance(default, bool) and kinds[0] is not bool):
+        raise UserError(f"{name} is of type {_spell(hint)}, its default is {default!r}")
+
+
 def _check_limits(field: dataclasses.Field[Any], value: Any) -> None:
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if value is None or not isinstance(value, int | float):
         return
-    if not math.isfinite(value) or (low is not None and value < low):
+    if not math.isfinite(value):
+        raise UserError(f"{field.name} must be a finite number, got {value}")
+    if low is not None and value < low:
         raise UserError(f"{field.name} must be at least {low}, got {value}")
     if high is not None and value > high:
         raise UserError(f"{field.name} must be at most {high}, got {value}")
@@ -111,14 +141,14 @@ def _spell(hint: Any) -> str:
     """Name a type as a user would: `int`, `radius`, `official|misaligned`."""
     if typing.get_origin(hint) is Literal:
         return "|".join(map(str, typing.get_args(hint)))
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+    if typing.get_origin(hint) in _UNIONS:
         return "|".join("none" if a is type(None) else _spell(a) for a in typing.get_args(hint))
     return str(hint.__name__).lower() if isinstance(hint, type) else str(hint)
 
 
 def _parse(value: Any, hint: Any) -> Any:
     """Turn text (or a TOML value) into the option's type; ValueError where it does not fit."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+    if typing.get_origin(hint) in _UNIONS:
         inner = [a for a in typing.get_args(hint) if a is not type(None)]
         return None if value is None or value == "none" else _parse(value, inner[0])
     if typing.get_origin(hint) is Literal:

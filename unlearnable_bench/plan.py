@@ -1,6 +1,6 @@
 """The grid: which cells a command asks for, what determines each, and its label in tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, cast, get_args
@@ -84,7 +84,7 @@ class PoisonPlan:
         return key_of(self.identity)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cell:
     """One number of a table before the mean over seeds: a learner trained on a poison.
 
@@ -108,13 +108,17 @@ class Cell:
     preset_label: str
     protection: Protection = EVERYTHING
 
+    def __repr__(self) -> str:
+        return f"<Cell {self.name}>"
+
     @property
     def name(self) -> str:
         """What progress and messages call the cell."""
         defense = "" if self.defense.name == "none" else f", {self.defense.label}"
         share = self.protection.share
         protect = "" if share == 1 else f", {100 * share:g} % protected"
-        return f"{self.attack_label}{defense}{protect}, rho_a {self.rho_a}, seed {self.poison.seed}"
+        place = f"rho_a {self.rho_a}, seed {self.poison.seed}"
+        return f"{self.attack_label}, {self.learner.label}{defense}{protect}, {place}"
 
     @property
     def images(self) -> int:
@@ -145,13 +149,16 @@ class Cell:
         return key_of(self.identity)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The cells that a command asks for, in the order in which they are run."""
 
     data: Data
     preset_label: str
     cells: tuple[Cell, ...]
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.key}: {len(self.cells)} cells on {self.data.name}>"
 
     @cached_property
     def key(self) -> str:
@@ -210,6 +217,11 @@ def make_plan(
     Raises:
         UserError: anything unknown or out of its meaning, or data that cannot be read.
     """
+    _refuse_types(
+        methods=(methods, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
+        defenses=(defenses, str), learners=(learners, str), protect=(protect, (int, float)),
+        protect_classes=(protect_classes, str), settings=(settings, str),
+    )  # fmt: skip
     base = load_preset(preset)
     sections = _sections(settings)
     precision = precision or base.precision
@@ -235,7 +247,8 @@ def make_plan(
             attack.plugin.check(data.train)
     protections = _protections(data, protect, protect_classes)
     if protect_classes:
-        preset_label += f"[protect_classes={','.join(protect_classes)}]"
+        named = [name for name in data.class_names if name in protect_classes]
+        preset_label += f"[protect_classes={','.join(named)}]"
 
     def cell(
         attack: Chosen[Attack],
@@ -262,6 +275,18 @@ def make_plan(
         for radius in _unique(rho_a)
     )
     return Plan(data, preset_label, cells)
+
+
+def _refuse_types(**given: tuple[Any, Any]) -> None:
+    """Refuse what a notebook passes that is no list of the right kind."""
+    for name, (values, kind) in given.items():
+        kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise UserError(f"make_plan({name}=...) takes a list of {kinds}, got {values!r}")
+        for value in values:
+            if not isinstance(value, kind) or isinstance(value, bool):
+                got = f"{value!r} of type {type(value).__name__}"
+                raise UserError(f"make_plan({name}=...) takes {kinds}, got {got}")
 
 
 def _protections(

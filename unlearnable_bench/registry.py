@@ -6,14 +6,17 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from unlearnable_bench.contract import Attack, Dataset, Defense, Learner, Plugin, Report
-from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.errors import UserError, in_words, unknown
+
+# Rows of tables and sections of --set that are no plugins.
+_RESERVED = ("remainder", "training", "adversarial")
 
 T = TypeVar("T", bound=Plugin)
 
@@ -110,9 +113,17 @@ class Registry(Generic[T]):
         """
         added = []
         for cls in classes:
-            if not (issubclass(cls, self.base) and not inspect.isabstract(cls)):
+            if not issubclass(cls, self.base):
                 continue
+            if inspect.isabstract(cls):
+                lacking = ", ".join(sorted(cls.__abstractmethods__))
+                raise UserError(f"--plugin {path}: {cls.__name__} lacks the method {lacking}")
+            if any(isinstance(value, Field) for value in vars(cls).values()):
+                how = "@dataclass(frozen=True, kw_only=True)"
+                raise UserError(f"--plugin {path}: write {how} above {cls.__name__}")
             name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+            if name in _RESERVED:
+                raise UserError(f"{path}: {name!r} has a meaning of its own; rename the class")
             if name in self.names():
                 raise UserError(
                     f"{path}: {self.kind} {name!r} is registered already; rename the class"
@@ -179,8 +190,7 @@ def load_plugin_file(path: Path) -> list[str]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever a stranger's import raises
-        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
-        raise UserError(f"--plugin {path} fails on import: {reason}") from error
+        raise UserError(f"--plugin {path} fails on import: {in_words(error)}") from error
     finally:
         sys.dont_write_bytecode = writes_bytecode
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -56,7 +56,7 @@ def test_list_verbose_names_options_with_type_default_and_meaning(ubench: Comman
 
 def test_progress_names_cells_by_their_whole_label(ubench: Command) -> None:
     out = ubench(*run_tiny("--methods", "sem", "--set", "sem.steps=3")).out
-    assert "done: sem[steps=3], rho_a 0, seed 0: " in out
+    assert "done: sem[steps=3], small-cnn, rho_a 0, seed 0: " in out
 
 
 def test_a_table_is_whole_where_no_terminal_is(

@@ -80,7 +80,7 @@ def test_a_failing_attack_costs_no_other_cell(
     result = ubench(*run_tiny("--methods", "mine", "--plugin", "mine.py"))
     assert result.code == 2
     assert result.err.count("\n") == 1
-    assert result.err.startswith("ubench: mine, rho_a 0, seed 0: ")
+    assert result.err.startswith("ubench: mine, small-cnn, rho_a 0, seed 0: ")
     assert reason in result.err
     assert list(api.load_records(workplace / "out")["attack"]) == ["clean"]
     assert "1 cells computed" in result.out
@@ -175,7 +175,7 @@ def test_a_plugin_that_ends_the_process_costs_no_other_cell(
     (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Attack", body=body))
     result = ubench(*run_tiny("--methods", "mine,random", "--plugin", "mine.py"))
     assert result.code == 2
-    assert "mine, rho_a 0, seed 0: SystemExit: 0 (" in result.err
+    assert "mine, small-cnn, rho_a 0, seed 0: SystemExit: 0 (" in result.err
     assert set(api.load_records(workplace / "out")["attack"]) == {"clean", "random"}
 
 
@@ -302,7 +302,7 @@ def test_a_failing_defense_is_reported_and_costs_no_other_cell(
     (workplace / "mine.py").write_text(PLUGIN.format(name="Mine", base="Defense", body=body))
     result = ubench(*run_tiny("--methods", "clean", "--defenses", "none,mine", "--plugin=mine.py"))
     assert result.code == 2
-    assert "clean, mine, rho_a 0, seed 0: RuntimeError: no" in result.err
+    assert "clean, small-cnn, mine, rho_a 0, seed 0: RuntimeError: no" in result.err
     assert list(api.load_records(workplace / "out")["defense"]) == ["none"]
 
 
@@ -347,3 +347,39 @@ def test_a_name_that_two_packages_claim_is_refused(
     message = refused(*run_tiny("--methods", "sem"))
     assert "other_package:SEM" in message
     assert "unlearnable-bench" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "class Mine(Attack):\n    def generat(self, images, harness): ...",
+            "Mine lacks the method gen",
+        ),
+        (
+            "class Mine(Defense):\n    steps: int = option(3, 'steps')",
+            "write @dataclass(frozen=True",
+        ),
+        (
+            "class Mine(Defense):\n    def prepair(self, x, h): ...",
+            "'mine' has none of the hooks pre",
+        ),
+        ("class Training(Defense): ...", "'training' has a meaning of its own"),
+        (
+            "{frozen}\nclass Mine(Defense):\n    size: list = option(3, '')",
+            "Mine.size is of type list",
+        ),
+        ("{frozen}\nclass Mine(Defense):\n    size: int = option(2.5, '')", "its default is 2.5"),
+        ("{frozen}\nclass Mine(Defense):\n    size: int = 3", "Mine.size must be declared with"),
+        ("1 +\n1 / 0", "SyntaxError"),
+        ("\n\n1 / 0", "mine.py:9)"),
+    ],
+)
+def test_what_is_wrong_with_a_class_is_said(
+    refused: Callable[..., str], workplace: Path, text: str, words: str
+) -> None:
+    head = PLUGIN.partition("@dataclass")[0]
+    frozen = "@dataclass(frozen=True, kw_only=True)"
+    (workplace / "mine.py").write_text(head + text.format(frozen=frozen))
+    command = run_tiny("--methods", "clean", "--defenses", "mine", "--plugin", "mine.py")
+    assert words in refused(*command)
