@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -87,7 +88,7 @@ def render(frame: pd.DataFrame, report: str, /, **settings: str) -> str:
     if frame.empty:
         raise UserError("there is no finished cell to report; run `ubench run` first")
     with blaming(f"report format {report!r}"):
-        text = chosen.plugin.render(frame)
+        text: Any = chosen.plugin.render(frame)
     if not isinstance(text, str):
         kind = type(text).__name__
         raise UserError(f"report format {report!r} renders {kind} instead of text")

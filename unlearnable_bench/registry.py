@@ -116,7 +116,7 @@ class Registry(Generic[T]):
             if not issubclass(cls, self.base):
                 continue
             if inspect.isabstract(cls):
-                lacking = ", ".join(sorted(cls.__abstractmethods__))
+                lacking = ", ".join(sorted(vars(cls)["__abstractmethods__"]))
                 raise UserError(f"--plugin {path}: {cls.__name__} lacks the method {lacking}")
             if any(isinstance(value, Field) for value in vars(cls).values()):
                 how = "@dataclass(frozen=True, kw_only=True)"

@@ -243,11 +243,11 @@ def _protected_accuracy(cell: Cell, model: Network, harness: Harness) -> float |
     return accuracy(model, *harness.tensors(test.subset(of_these)))
 
 
-def _check(name: str, clean: Pixels, poison: Poison) -> None:
+def _check(name: str, clean: Pixels, poison: Any) -> None:
     """Refuse a poison that is not what its method promises."""
     if not isinstance(poison, Poison):
         raise UserError(f"attack {name!r} returned {type(poison).__name__} instead of a Poison")
-    images = poison.images
+    images: Any = poison.images
     if not isinstance(images, np.ndarray):
         kind = type(images).__name__
         raise UserError(f"attack {name!r} returned images as {kind} instead of a numpy array")

@@ -46,7 +46,7 @@ class Random:
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 [*shape], uniform in [low, high)."""
         if torch.compiler.is_dynamo_compiling():
-            values = low + (high - low) * _drawn_once(self._key, self.draws, shape)
+            values: Tensor = low + (high - low) * _drawn_once(self._key, self.draws, shape)
         else:
             values = _uniform(self._key, self.draws, shape, low, high)
         self.draws += 1

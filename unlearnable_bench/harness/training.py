@@ -1,7 +1,7 @@
 """Training a learner on (poisoned) images under a defense, and testing it on clean ones."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -166,7 +166,7 @@ def train(
     return Outcome(model, tuple(accuracies.tolist()), chosen, train_accuracy)
 
 
-def _check(prepared: ImageSet, given: ImageSet) -> None:
+def _check(prepared: Any, given: ImageSet) -> None:
     """Refuse what is no training set of the same kind; some images may be left out."""
     if not isinstance(prepared, ImageSet):
         kind = type(prepared).__name__
