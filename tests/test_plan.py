@@ -390,3 +390,8 @@ def test_a_notebook_shows_no_pixels(data: str) -> None:
     for shown in (plan, plan.data, plan.data.train, plan.cells[0]):
         assert len(repr(shown)) < 100
     assert repr(plan) == f"<Plan {plan.key}: 2 cells on npz:tiny>"
+
+
+def test_a_radius_given_twice_is_refused(data: str) -> None:
+    with pytest.raises(UserError, match=r"--rho-u and --set sem\.rho_u both set"):
+        plan(data, rho_u=[Radius("4/255")], settings={"sem.rho_u": "8/255"})

@@ -370,6 +370,8 @@ def _attacks(
     preset = base.attacks.get(kind, {})
     has_radius = "rho_u" in {option.name for option in registry.attacks.get(kind).options()}
     if has_radius and rho_u:
+        if "rho_u" in passed:
+            raise UserError(f"--rho-u and --set {kind}.rho_u both set the noise's radius: give one")
         return [
             registry.attacks.choose(kind, passed | {"rho_u": str(radius)}, preset)
             for radius in _unique(rho_u)

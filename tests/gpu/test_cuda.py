@@ -31,6 +31,7 @@ from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.convolutions import convolve_relu
 from unlearnable_bench.learners.resnet18 import ResNet18
 from unlearnable_bench.learners.small_cnn import SmallCNN
+from unlearnable_bench.learners.vgg16_bn import VGG16BN
 from unlearnable_bench.plan import make_plan
 
 pytestmark = [
@@ -317,6 +318,20 @@ def test_packed_cells_have_the_results_of_cells_alone(tmp_path: Path) -> None:
     alone, *packed = (_accuracies(tmp_path / str(pack)) for pack in (1, 4, 6))
     for accuracies in packed:
         assert accuracies == alone
+
+
+def test_a_compiled_network_with_dropout_has_the_gradient_of_the_cpu() -> None:
+    x, images = torch.rand(16, 3, 32, 32, dtype=torch.float64), image_set(size=32)
+    found = []
+    for device in ("cpu", CUDA):
+        maker = harness("fp64", device)
+        maker.learner = VGG16BN()
+        model = maker.network(images).train()
+        at = x.to(device)
+        (model(at).square().sum() + model(1 - at).square().sum()).backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append(torch.cat([gradient.flatten().cpu() for gradient in gradients]))
+    assert (found[0] - found[1]).norm() < 1e-7 * found[0].norm()
 
 
 def test_dropout_is_compiled_and_drawn_alike_beside_others(tmp_path: Path) -> None:
