@@ -1,7 +1,8 @@
 """What a captured step says and does that needs no GPU; the rest is in tests/gpu."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from helpers import make_harness
 from torch import Tensor
 
 from unlearnable_bench import UserError
+from unlearnable_bench.harness import capture
 from unlearnable_bench.harness.capture import EXCLUSIVE, fused
 
 
@@ -94,3 +96,39 @@ def test_what_is_compiled_is_compiled_and_called_under_the_lock(
         x = torch.zeros(size).as_subclass(OnCard)
         assert function(x)
         assert not function(x)  # compiled for this before: nobody waits for who compiles now
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected", "words"),
+    [
+        (RuntimeError("operation not permitted"), UserError, "cannot be captured: .*not permitted"),
+        (torch.OutOfMemoryError("full"), torch.OutOfMemoryError, "full"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+        (ValueError("of the step"), ValueError, "of the step"),
+    ],
+)
+def test_what_breaks_a_recording_is_told_as_what_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+    broken: BaseException,
+    expected: type[BaseException],
+    words: str | None,
+) -> None:
+    @contextmanager
+    def recording(*_: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError("the recording was not joined")
+
+    streams: list[object] = []
+    monkeypatch.setattr(capture, "_recording", recording)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "around")
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+
+    def step() -> None:
+        raise broken
+
+    with pytest.raises(expected, match=words):
+        make_harness().capture(step)._record()
+    assert streams == ["around"]

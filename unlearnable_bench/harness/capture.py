@@ -5,7 +5,7 @@ import itertools
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -228,14 +228,23 @@ class Captured:
 
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
+        around = torch.cuda.current_stream(self._device)
+        broke: BaseException | None = None
         try:
             with _recording(graph, self._device), one_step():
-                self._outputs = self._step(*self._inputs)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as last:
-            error = _first(last)
-            _forget_broken_recording(self._device)
+                try:
+                    self._outputs = self._step(*self._inputs)
+                except BaseException as error:
+                    broke = error
+                    raise
+        except BaseException as last:
+            # To end a broken recording raises once more, and leaves this thread on its stream.
+            torch.cuda.set_stream(around)
+            with suppress(RuntimeError):
+                _forget_broken_recording(self._device)
+            error = broke or last
+            if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, RuntimeError):
+                raise error from None
             line = _line(traceback.extract_tb(error.__traceback__))
             raise UserError(f"{line} cannot be captured: {_reason(error)}") from error
         self._graph = graph
@@ -301,13 +310,6 @@ def _versions(inputs: tuple[Tensor, ...]) -> list[int]:
 
 def _kind(x: Tensor) -> str:
     return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return what broke the recording: ending a broken recording raises once more."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
 
 
 def _line(frames: traceback.StackSummary) -> str:
