@@ -229,20 +229,20 @@ class Captured:
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
         around = torch.cuda.current_stream(self._device)
-        broke: BaseException | None = None
+        raised: list[BaseException] = []
         try:
             with _recording(graph, self._device), one_step():
                 try:
                     self._outputs = self._step(*self._inputs)
-                except BaseException as error:
-                    broke = error
+                except BaseException as first:
+                    raised.append(first)
                     raise
         except BaseException as last:
             # To end a broken recording raises once more, and leaves this thread on its stream.
             torch.cuda.set_stream(around)
             with suppress(RuntimeError):
                 _forget_broken_recording(self._device)
-            error = broke or last
+            error = [*raised, last][0]
             if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, RuntimeError):
                 raise error from None
             line = _line(traceback.extract_tb(error.__traceback__))
