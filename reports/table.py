@@ -159,14 +159,14 @@ def _table(axis: str, part: pd.DataFrame, kind: str) -> Table:
     methods = part[~part["attack"].isin(CONTROLS)]
     # The best method is the lowest; where there are only controls, none is.
     lowest = methods.groupby(axis)[f"{kind}_mean"].min().to_dict()
+    most = part["seeds"].max()
     rows: dict[str, list[Entry | None]] = {}
     results: list[dict[str, Any]] = part.to_dict("records")  # type: ignore[assignment]
     for row in sorted(results, key=lambda row: row["attack"] not in CONTROLS):
         attack, mean = row["attack"], row[f"{kind}_mean"]
         name = f"{attack}{_radius(row['rho_u'], told=several[attack])}"
         best = attack not in CONTROLS and mean == lowest[row[axis]]
-        fewer = row["seeds"] < part["seeds"].max()
-        entry = Entry(mean, row[f"{kind}_std"], row["seeds"], best, fewer)
+        entry = Entry(mean, row[f"{kind}_std"], row["seeds"], best, row["seeds"] < most)
         rows.setdefault(name, [None] * len(values))[values.index(row[axis])] = entry
     columns = [f"{100 * v:g} %" for v in values] if axis == "protect" else values
     return Table(_title(axis, results[0], kind), axis, columns, rows)
