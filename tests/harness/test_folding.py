@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -199,7 +200,8 @@ def test_it_follows_every_update_and_adds_no_weights(learner: Learner) -> None:
     assert len(list(model.parameters())) == len(list(model.network.parameters()))
 
 
-def test_it_follows_an_update_within_a_step() -> None:
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in a thread of autograd's"])
+def test_it_follows_an_update_within_a_step(*, elsewhere: bool) -> None:
     images, harness = random_images(6, size=16), make_harness(learner=Tiny())
     model = harness.network(images)
     optimizer = sgd(model, lr=0.5)  # fused, which counts no versions
@@ -208,7 +210,11 @@ def test_it_follows_an_update_within_a_step() -> None:
         loss = functional.cross_entropy(model(x), y)
         gradients = [input_gradient(model, x, y)]
         loss.backward()
-        optimizer.step()
+        if elsewhere:  # as a hook of a gradient is, on a GPU
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(optimizer.step).result()
+        else:
+            optimizer.step()
         return [*gradients, input_gradient(model, x, y)]
 
     pixels, y = harness.tensors(images)

@@ -1,6 +1,5 @@
 """The network that a harness hands out: precision, layout, modes and compilation."""
 
-import threading
 from typing import Any
 
 import torch
@@ -76,22 +75,20 @@ class Network(nn.Module):
             self._known = None  # compiled code changes statistics without counting versions
             return self._as_built[0]
         versions = tuple(t._version for t in self.state_dict(keep_vars=True).values())  # noqa: SLF001
-        known = (current_step(), getattr(_updates, "count", 0), versions)
+        known = (current_step(), versions)
         if known[0] is None or known != self._known:
             self._folded[0].refresh()
             self._known = known
         return self._in_eval[0]
 
 
-_updates = threading.local()
-
-
-def _count_update(*_: object) -> None:
-    _updates.count = getattr(_updates, "count", 0) + 1
+def _count_versions(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    for group in optimizer.param_groups:
+        torch.autograd.graph.increment_version(group["params"])
 
 
 # torch's fused optimizers change weights without counting versions.
-register_optimizer_step_post_hook(_count_update)
+register_optimizer_step_post_hook(_count_versions)
 
 
 class _InPrecision(nn.Module):
