@@ -262,6 +262,9 @@ def test_a_step_that_waits_for_the_device_is_refused_with_its_line() -> None:
     with pytest.raises(UserError, match=r"test_cuda.py:\d+: `return total.sum\(\).item\(\)`"):
         captured(torch.ones(1, device=CUDA))
     torch.rand(1, device=CUDA)  # which a recording that has not ended would refuse
+    total.new_empty(1 << 28)
+    torch.cuda.empty_cache()  # which would leave everything with whoever records
+    assert torch.cuda.memory_reserved() < 1 << 30
 
 
 def test_a_captured_step_refuses_another_shape() -> None:

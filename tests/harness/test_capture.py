@@ -121,8 +121,11 @@ def test_what_breaks_a_recording_is_told_as_what_it_is(
             raise RuntimeError("the recording was not joined")
 
     streams: list[object] = []
+    forgotten: list[object] = []
     monkeypatch.setattr(capture, "_recording", recording)
+    monkeypatch.setattr(capture, "_forget_broken_recording", lambda *x: forgotten.append(x))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "around")
     monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
 
@@ -132,3 +135,4 @@ def test_what_breaks_a_recording_is_told_as_what_it_is(
     with pytest.raises(expected, match=words):
         make_harness().capture(step)._record()
     assert streams == ["around"]
+    assert forgotten == [("pool", torch.device("cpu"))]

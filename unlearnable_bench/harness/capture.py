@@ -227,11 +227,11 @@ class Captured:
         return outputs
 
     def _record(self) -> None:
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         around = torch.cuda.current_stream(self._device)
         raised: list[BaseException] = []
         try:
-            with _recording(graph, self._device), one_step():
+            with _recording(graph, pool, self._device), one_step():
                 try:
                     self._outputs = self._step(*self._inputs)
                 except BaseException as first:
@@ -241,7 +241,7 @@ class Captured:
             # To end a broken recording raises once more, and leaves this thread on its stream.
             torch.cuda.set_stream(around)
             with suppress(RuntimeError):
-                _forget_broken_recording(self._device)
+                _forget_broken_recording(pool, self._device)
             error = [*raised, last][0]
             if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, RuntimeError):
                 raise error from None
@@ -283,17 +283,23 @@ def _beside(stream: torch.cuda.Stream) -> torch.cuda.Stream:
     return torch.cuda.Stream(stream.device)
 
 
-def _recording(graph: torch.cuda.CUDAGraph, device: torch.device) -> torch.cuda.graph:
-    return torch.cuda.graph(graph, stream=_stream(device), capture_error_mode=_error_mode())
+def _recording(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device) -> torch.cuda.graph:
+    return torch.cuda.graph(graph, pool, _stream(device), capture_error_mode=_error_mode())
 
 
-def _forget_broken_recording(device: torch.device) -> None:
-    """Record something that does not break.
+def _forget_broken_recording(pool: Any, device: torch.device) -> None:
+    """Leave torch as if a recording that broke had never begun.
 
-    A recording that breaks leaves torch's own generator as if it went on: the next to draw
-    from it, another cell or the compiler, would fail.
+    torch 2.11 goes on filling its memory pool, and frees none of any pool until the process
+    ends; later ones refuse what is tried here (pytorch/pytorch#180395). And torch's own
+    generator is left recording until one ends that does not break: the next to draw from it,
+    another cell or the compiler, would fail.
     """
-    with _recording(torch.cuda.CUDAGraph(), device):
+    number = _stream(device).device.index
+    with suppress(RuntimeError):
+        torch._C._cuda_endAllocateToPool(number, pool)  # noqa: SLF001
+        torch._C._cuda_releasePool(number, pool)  # noqa: SLF001
+    with _recording(torch.cuda.CUDAGraph(), None, device):
         torch.zeros(1, device=device)
 
 
