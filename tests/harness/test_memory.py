@@ -36,6 +36,7 @@ def test_every_learner_can_be_counted_and_grows_with_the_image(name: str) -> Non
     learner = learners.choose(name).plugin
     counted = [activations(learner.build(10, size), size) for size in (32, 64)]
     assert 0 < counted[0] < counted[1]
+    assert activations(learner.build(10, 32).double(), 32) == counted[0]
 
 
 def test_the_limit_follows_memory_and_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ def activations(network: nn.Module, size: int) -> int:
     Counted on a copy without data, in eval mode with frozen parameters.
     """
     ghost = copy.deepcopy(network).to("meta").eval().requires_grad_(requires_grad=False)
-    x = torch.empty(1, 3, size, size, device="meta", requires_grad=True)
+    weights = next(ghost.parameters(), torch.empty(0))
+    x = torch.empty(1, 3, size, size, device="meta", dtype=weights.dtype, requires_grad=True)
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
