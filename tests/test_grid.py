@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from unlearnable_bench import api, registry
+from unlearnable_bench.grid import make_plan
 from unlearnable_bench.harness import Network, capture
-from unlearnable_bench.plan import make_plan
 from unlearnable_bench.radius import Radius
 
 TINY = {

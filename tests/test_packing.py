@@ -17,10 +17,11 @@ from helpers import random_images
 
 from unlearnable_bench import api, executor, worker
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.grid import make_plan
 from unlearnable_bench.harness import Harness
 from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.images import ImageSet
-from unlearnable_bench.plan import Plan, make_plan
+from unlearnable_bench.plan import Plan
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.store import ResultsFolder
 

@@ -9,7 +9,8 @@ import pytest
 
 from unlearnable_bench import registry
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.plan import Cell, Plan, make_plan
+from unlearnable_bench.grid import make_plan
+from unlearnable_bench.plan import Cell, Plan
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.registry import load_plugin_file
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unlearnable_bench import UserError, api
-from unlearnable_bench.plan import Plan, make_plan
+from unlearnable_bench.grid import make_plan
+from unlearnable_bench.plan import Plan
 from unlearnable_bench.protection import EVERYTHING, Protection
 from unlearnable_bench.store import ResultsFolder
 

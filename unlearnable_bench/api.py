@@ -11,8 +11,9 @@ from unlearnable_bench import registry
 from unlearnable_bench.environment import pick_device
 from unlearnable_bench.errors import UserError, blaming
 from unlearnable_bench.executor import Summary, execute
+from unlearnable_bench.grid import make_plan
 from unlearnable_bench.harness.progress import Progress
-from unlearnable_bench.plan import Cell, Plan, make_plan
+from unlearnable_bench.plan import Cell, Plan
 from unlearnable_bench.records import Record
 from unlearnable_bench.store import ResultsFolder
 

@@ -135,11 +135,9 @@ class Registry(Generic[T]):
     def _load(self, point: EntryPoint) -> type[T]:
         try:
             cls = point.load()
-        except Exception as error:  # whatever a stranger's import raises
-            reason = f"{type(error).__name__}: {error}".replace("\n", " ")
-            raise UserError(
-                f"{self.kind} {point.name!r} of {_package(point)} fails on import: {reason}"
-            ) from error
+        except (Exception, SystemExit) as error:  # whatever a stranger's import raises
+            owner = f"{self.kind} {point.name!r} of {_package(point)}"
+            raise UserError(f"{owner} fails on import: {in_words(error)}") from error
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise UserError(
                 f"{self.kind} {point.name!r} of {_package(point)} is no subclass of "

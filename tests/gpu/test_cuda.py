@@ -18,6 +18,7 @@ from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Attack
 from unlearnable_bench.defenses.none import NoDefense
+from unlearnable_bench.grid import make_plan
 from unlearnable_bench.harness import (
     Harness,
     Random,
@@ -32,7 +33,6 @@ from unlearnable_bench.harness.convolutions import convolve_relu
 from unlearnable_bench.learners.resnet18 import ResNet18
 from unlearnable_bench.learners.small_cnn import SmallCNN
 from unlearnable_bench.learners.vgg16_bn import VGG16BN
-from unlearnable_bench.plan import make_plan
 
 pytestmark = [
     pytest.mark.gpu,
