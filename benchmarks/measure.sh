@@ -27,9 +27,8 @@ cells() { # FOLDER, then options of `ubench run`
 
 fast() {
   local defenses=none,grayscale,jpeg,cutout,cutmix,mixup,ueraser-lite,orthogonal-projection
-  cells cifar10-fast --preset fast --methods random,sc,em,tap,ntga,sem --rho-a 0,4/255
+  cells cifar10-fast --preset fast --methods random,sc,em,tap,ntga,rem,sem --rho-a 0,4/255
   cells cifar10-fast --preset fast --methods em,sem --no-clean --defenses "$defenses"
-  cells cifar10-fast --preset fast --methods rem --set rem.steps=500 --no-clean --rho-a 0,4/255
 }
 
 paper() {
