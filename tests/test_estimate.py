@@ -51,7 +51,7 @@ def test_passes_are_multiplied_by_the_fastest_of_a_few_batches(
         return x
 
     monkeypatch.setattr(console, "input_gradient", gradient)
-    text = console._estimate(plan(data, epochs, precision), CPU, compiled=True)
+    text = console._estimate(plan(data, epochs, precision), CPU, dry_run=False)
     assert text.startswith(f"about {told} for the whole plan (")
     dtype = {"fp32": torch.float32, "fp64": torch.float64}[precision]
     for logits, x, y in seen:
@@ -69,5 +69,10 @@ def test_bf16_is_estimated_in_bf16(data: str, monkeypatch: pytest.MonkeyPatch) -
         return x
 
     monkeypatch.setattr(console, "input_gradient", gradient)
-    console._estimate(plan(data, 1, "bf16"), CPU, compiled=True)
+    console._estimate(plan(data, 1, "bf16"), CPU, dry_run=False)
     assert set(seen) == {torch.bfloat16}
+
+
+def test_on_a_gpu_only_a_dry_run_takes_the_time_to_estimate(data: str) -> None:
+    text = console._estimate(plan(data, 1), torch.device("cuda:0"), dry_run=False)
+    assert text == "32 image passes for the whole plan; --dry-run times them"

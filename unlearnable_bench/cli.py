@@ -101,7 +101,9 @@ def run_command(
         ),
     ] = None,
     plugins: PluginFiles = [],  # noqa: B006
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and about how long it takes.")
+    ] = False,
 ) -> None:
     """Generate noise, train learners on it, and print what came of it.
 

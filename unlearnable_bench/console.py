@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -71,7 +70,7 @@ def run(
     out = Console(highlight=False)
     known = ResultsFolder(folder).path if (folder / "ubench.json").exists() else None
     done = sum(bool(ResultsFolder(known).record(c.key)) for c in plan.cells) if known else 0
-    _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, compiled=dry_run)
+    _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
         return False
     summary = _run_with_bars(out, plan, folder, device, pack)
@@ -269,7 +268,7 @@ def _show_plan(
     done: int,
     *,
     chosen_preset: bool,
-    compiled: bool,
+    dry_run: bool,
 ) -> None:
     data, cell = plan.data, plan.cells[0]
     why = "" if chosen_preset else f" (default on {device.type}; --preset chooses another)"
@@ -289,7 +288,7 @@ def _show_plan(
         "results": f"{folder} ({done} of {count} cells there already)",
         "estimate": "nothing to compute"
         if done == count
-        else _estimate(plan, device, compiled=compiled),
+        else _estimate(plan, device, dry_run=dry_run),
     }
     for name, text in lines.items():
         out.print(f"{name:9} {text}", markup=False, soft_wrap=True)
@@ -303,16 +302,18 @@ def _other_axes(plan: Plan) -> str:
     return text if [*shares] == ["100 %"] else f"{text} x protected {', '.join(shares)}"
 
 
-def _estimate(plan: Plan, device: torch.device, *, compiled: bool) -> str:
+def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
     """Time the first learner's input gradient, in the plan's precision, and multiply.
 
-    Not `compiled`, on a GPU, it is an upper bound, several times too high; to compile takes
-    longer than many a plan.
+    On a GPU in a dry run alone: to compile takes longer than many a plan, and what is not
+    compiled takes ten times as long as the run's.
     """
     passes = plan.image_passes()
     if passes is None:
         return "unknown (an attack does not say what it costs)"
     cell, on_gpu = plan.cells[0], device.type == "cuda"
+    if on_gpu and not dry_run:
+        return f"{passes:.2g} image passes for the whole plan; --dry-run times them"
     count, size = 256 if on_gpu else 64, plan.data.test.size
     learner, precision = cell.learner.plugin, cell.poison.precision
     # As in the run.
@@ -325,20 +326,16 @@ def _estimate(plan: Plan, device: torch.device, *, compiled: bool) -> str:
     gradient: Callable[..., Any] = partial(input_gradient, model)
     warm = 1
     seconds = []
-    # On a CPU nothing is compiled, and asking for it would load the compiler.
-    eager = on_gpu and not compiled
-    if on_gpu and compiled:
+    if on_gpu:
         step = harness.capture(gradient)
         gradient, warm = step, step.WARM_CALLS + 1
-    with torch.compiler.set_stance("force_eager") if eager else nullcontext():
-        for _ in range(warm + 3):
-            started = time.perf_counter()
-            gradient(x, y).sum().item()
-            seconds.append(time.perf_counter() - started)
+    for _ in range(warm + 3):
+        started = time.perf_counter()
+        gradient(x, y).sum().item()
+        seconds.append(time.perf_counter() - started)
     total = passes / count * min(seconds[warm:])
     text = f"{total / 60:.0f} min" if total > 90 else f"{total:.0f} s"
-    bound = "at most about" if eager else "about"
-    return f"{bound} {text} for the whole plan ({passes:.2g} image passes)"
+    return f"about {text} for the whole plan ({passes:.2g} image passes)"
 
 
 class _Tracker:
