@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from unlearnable_bench.harness.layers import is_batch_norm, is_plain
+from unlearnable_bench.harness.layers import any_weight, is_batch_norm, is_plain
 
 # Convolutions of 3 channels are slow on tensor cores; of 8, the others 0, they are not.
 _FEWEST_CHANNELS = 8
@@ -43,7 +43,7 @@ class Folded(nn.Module):
         self._norms = [norm for _, norm in pairs]
         self._sizes = [norm.num_features for norm in self._norms]
         # The channels of all layers are folded at once: small kernels cost by their number.
-        self._ones = next(network.parameters(), torch.empty(0)).new_ones(sum(self._sizes))
+        self._ones = any_weight(network).new_ones(sum(self._sizes))
         self._zeros = torch.zeros_like(self._ones)
         self._epsilon = torch.zeros_like(self._ones)
         for norm, part in zip(self._norms, self._epsilon.split(self._sizes), strict=True):
@@ -117,7 +117,7 @@ def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2
     """Return each convolution whose output nothing but one BatchNorm reads, and that BatchNorm."""
     seen = _Reads()
     spies = {m: _Spy(copy.copy(m), m, seen) for m in network.modules() if _may_fold(m)}
-    weights = next(network.parameters(), torch.empty(0))
+    weights = any_weight(network)
     image = torch.zeros(1, 3, size, size, dtype=weights.dtype, device=weights.device)
     try:
         with seen, torch.no_grad():

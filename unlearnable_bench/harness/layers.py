@@ -7,6 +7,7 @@ longer than their launches.
 from collections.abc import Callable
 from typing import TypeGuard, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,6 +30,11 @@ def is_plain(layer: nn.Module, *types: type[Layer]) -> TypeGuard[Layer]:
 def is_batch_norm(layer: nn.Module) -> bool:
     """Tell whether this is a BatchNorm of images and nothing more."""
     return is_plain(layer, nn.BatchNorm2d, _BatchNorm2d)
+
+
+def any_weight(network: nn.Module) -> Tensor:
+    """Return one of a network's weights, for its type and device; empty where there is none."""
+    return next(network.parameters(), torch.empty(0))
 
 
 def spare(network: nn.Module) -> None:

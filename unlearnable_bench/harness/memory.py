@@ -5,6 +5,8 @@ import copy
 import torch
 from torch import nn
 
+from unlearnable_bench.harness.layers import any_weight
+
 # Left for weights, data, noise, and the memory pools of further captured steps.
 _SHARE = 0.25
 
@@ -32,8 +34,8 @@ def activations(network: nn.Module, size: int) -> int:
     Counted on a copy without data, in eval mode with frozen parameters.
     """
     ghost = copy.deepcopy(network).to("meta").eval().requires_grad_(requires_grad=False)
-    weights = next(ghost.parameters(), torch.empty(0))
-    x = torch.empty(1, 3, size, size, device="meta", dtype=weights.dtype, requires_grad=True)
+    dtype = any_weight(ghost).dtype
+    x = torch.empty(1, 3, size, size, device="meta", dtype=dtype, requires_grad=True)
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

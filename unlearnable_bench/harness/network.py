@@ -9,7 +9,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from unlearnable_bench.harness.capture import compile_network, current_step
 from unlearnable_bench.harness.folding import Folded
-from unlearnable_bench.harness.layers import is_plain, spare
+from unlearnable_bench.harness.layers import any_weight, is_plain, spare
 
 
 class Network(nn.Module):
@@ -36,7 +36,7 @@ class Network(nn.Module):
         if not plain:
             spare(network)
         self.network = network
-        weights = next(network.parameters(), torch.empty(0))
+        weights = any_weight(network)
         dtype = torch.bfloat16 if bf16 else weights.dtype
         folded = None if plain else Folded(network, size, dtype)
         # In tuples they are no submodules: their weights are those of the network.
