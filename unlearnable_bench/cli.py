@@ -102,7 +102,8 @@ def run_command(
     ] = None,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and about how long it takes.")
+        bool,
+        typer.Option("--dry-run", help="Show the plan and about how long it takes; run nothing."),
     ] = False,
 ) -> None:
     """Generate noise, train learners on it, and print what came of it.
