@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,9 +141,10 @@ def test_ctrl_c_ends_the_waiting_for_another_process(
         # Were the Ctrl-C unheard, this would let the run end all the same.
         release = threading.Timer(30, locks.close)
         interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        first = threading.Lock()  # never released: both threads wait, one starts the timer
 
         def pause(_seconds: float) -> None:
-            with suppress(RuntimeError):  # interrupted already
+            if first.acquire(blocking=False):
                 interrupt.start()
             interrupt.finished.wait(0.1)
 
