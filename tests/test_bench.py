@@ -150,7 +150,7 @@ def job(drive: Callable[[Harness, int], None]) -> Any:
     return bench.Job("sleep", SmallCNN(), 1, 1, drive)
 
 
-@pytest.mark.parametrize("cells", [[(0.1, 0.01), (0.0, 0.05)], [(0.1, 0.05), (0.0, 0.01)]])
+@pytest.mark.parametrize("cells", [[(0.2, 0.01), (0.0, 0.05)], [(0.2, 0.05), (0.0, 0.01)]])
 def test_packed_cells_start_together_and_the_last_one_counts(
     cells: list[tuple[float, float]],
 ) -> None:
@@ -161,12 +161,13 @@ def test_packed_cells_start_together_and_the_last_one_counts(
         warm, timed = next(lazy)
         for step in harness.loop("steps", steps):
             last = step + 1 == steps
-            time.sleep(0.2 if last else timed if step >= bench.WARM_STEPS else warm)
+            time.sleep(0.6 if last else timed if step >= bench.WARM_STEPS else warm)
         for _ in harness.loop("more", 20):
             pass
 
     timing = bench.time_job(job(drive), CPU, repeats=4, cells=2)
-    assert 4 * 0.05 * 1e3 <= timing.milliseconds * 4 * 2 < 1.5 * 4 * 0.05 * 1e3
+    took = timing.milliseconds * 4 * 2
+    assert 4 * 50 <= took < 4 * 50 + 400  # room for a loaded machine; warm-up and end are more
 
 
 def test_a_packed_cell_that_fails_ends_the_others() -> None:
