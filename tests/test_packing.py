@@ -203,6 +203,6 @@ def test_an_interruption_ends_every_thread_and_loses_nothing(data: str, tmp_path
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "interrupted; what is finished is kept" in errors
