@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from unlearnable_bench import Report, option
-from unlearnable_bench.reports.table import Entry, Table, tables
+from unlearnable_bench.results.table import Entry, Table, tables
 
 _OVER = {
     "rho_a": "at each rho_a",

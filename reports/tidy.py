@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from unlearnable_bench import Report
-from unlearnable_bench.reports.table import aggregate
+from unlearnable_bench.results.table import aggregate
 
 
 @dataclass(frozen=True, kw_only=True)

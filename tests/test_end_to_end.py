@@ -9,17 +9,17 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from unlearnable_bench import api
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.records import Record
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.store import ResultsFolder
 
 MAIN = "from unlearnable_bench.cli import main; main()"
 COLUMNS = [
@@ -131,7 +131,7 @@ def test_records_are_json_with_the_documented_fields(first: tuple[Path, list[str
     out, _, _ = first
     for path in out.glob("cells/*.json"):
         raw = json.loads(path.read_text(encoding="utf-8"))
-        assert raw.keys() == {field.name for field in fields(Record)}
+        assert raw.keys() == {field.name for field in msgspec.structs.fields(Record)}
         assert raw["key"] == path.stem
         assert raw["dataset"] == "npz:tiny_set"
         assert 0 <= raw["test_accuracy"] <= raw["peak_accuracy"] <= 100

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench.results.store import ResultsFolder
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MAIN = "from unlearnable_bench.cli import main; main()"

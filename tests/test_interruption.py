@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unlearnable_bench import files, make_plan, run
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench import make_plan, run
+from unlearnable_bench.results import files
+from unlearnable_bench.results.store import ResultsFolder
 
 # The state is written after every step instead of every minute, so that a kill
 # falls into the writing too, and the next run has something to go on from.

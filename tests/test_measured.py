@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from unlearnable_bench import api, console
 from unlearnable_bench.cli import app
-from unlearnable_bench.reports.comparison import compare, rank_correlation
+from unlearnable_bench.results.comparison import compare, rank_correlation
 
 ROOT = Path(__file__).parent.parent
 MEASURED = api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-fast")

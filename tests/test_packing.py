@@ -23,7 +23,7 @@ from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.images import ImageSet
 from unlearnable_bench.plan import Plan
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench.results.store import ResultsFolder
 
 SHORT = {
     "training.epochs": "2",

@@ -13,7 +13,7 @@ from unlearnable_bench import UserError, api
 from unlearnable_bench.grid import make_plan
 from unlearnable_bench.plan import Plan
 from unlearnable_bench.protection import EVERYTHING, Protection
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench.results.store import ResultsFolder
 
 IMAGES = random_images(count=40, classes=4)
 POISON = 255 - IMAGES.images

@@ -12,9 +12,9 @@ import pytest
 
 from unlearnable_bench import api
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.reports.comparison import compare, rank_correlation
 from unlearnable_bench.reports.latex import escape
-from unlearnable_bench.reports.table import aggregate, tables
+from unlearnable_bench.results.comparison import compare, rank_correlation
+from unlearnable_bench.results.table import aggregate, tables
 
 COLUMNS = [
     "dataset",

@@ -1,6 +1,6 @@
 """What a notebook imports: plan, run, load, report."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,11 @@ from unlearnable_bench.executor import Summary, execute
 from unlearnable_bench.grid import make_plan
 from unlearnable_bench.harness.progress import Progress
 from unlearnable_bench.plan import Cell, Plan
-from unlearnable_bench.records import Record
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench.results.frame import load_records
+from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.store import ResultsFolder
 
 __all__ = ["load_records", "make_plan", "render", "run"]
-
-_COLUMNS = (
-    "dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset", "seed",
-    "test_accuracy", "protected_accuracy", "peak_accuracy", "train_accuracy",
-)  # fmt: skip
 
 
 def run(
@@ -54,26 +50,6 @@ def run(
     return execute(plan, folder, where, progress, on_cell, pack)
 
 
-def load_records(out: Path | str, keys: Collection[str] | None = None) -> pd.DataFrame:
-    """Return the finished cells of a results folder, one row each.
-
-    The column `setting` is all that determines a cell but its seed, as JSON.
-
-    Args:
-        out: the results folder.
-        keys: of the cells wanted, in that order; None: all, in the order in which they were made.
-
-    Raises:
-        UserError: no results folder, or a damaged record.
-    """
-    folder = ResultsFolder(Path(out))
-    found = folder.records() if keys is None else map(folder.record, keys)
-    records = [record for record in found if record is not None]
-    if keys is None:
-        records.sort(key=lambda record: (record.created, record.seed))
-    return pd.DataFrame(map(_row, records))
-
-
 def render(frame: pd.DataFrame, report: str, /, **settings: str) -> str:
     """Return a report of the cells in a frame.
 
@@ -94,16 +70,3 @@ def render(frame: pd.DataFrame, report: str, /, **settings: str) -> str:
         kind = type(text).__name__
         raise UserError(f"report format {report!r} renders {kind} instead of text")
     return text
-
-
-def _row(record: Record) -> dict[str, object]:
-    row = {name: getattr(record, name) for name in _COLUMNS}
-    return {
-        "key": record.key,
-        **row,
-        "setting": record.setting,
-        "generation_seconds": record.poison["seconds"],
-        "preparation_seconds": record.seconds.get("preparation", float("nan")),
-        "training_seconds": record.seconds["training"],
-        "device": record.environment["device"],
-    }

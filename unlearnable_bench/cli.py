@@ -166,7 +166,7 @@ def report_command(
     Example: ubench report results/shapes-smoke --format latex
     """
     from unlearnable_bench import api  # noqa: PLC0415
-    from unlearnable_bench.store import ResultsFolder  # noqa: PLC0415
+    from unlearnable_bench.results.store import ResultsFolder  # noqa: PLC0415
 
     _load(plugins)
     keys = None

@@ -35,10 +35,10 @@ from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.options import OptionInfo
 from unlearnable_bench.plan import Cell, Plan
 from unlearnable_bench.presets import load_preset, preset_names
-from unlearnable_bench.records import Record
-from unlearnable_bench.reports.comparison import compare, rank_correlation
-from unlearnable_bench.reports.table import Entry, tables
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench.results.comparison import compare, rank_correlation
+from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.results.table import Entry, tables
 
 Row = TypeVar("Row")
 

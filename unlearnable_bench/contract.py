@@ -10,18 +10,21 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor, nn
-from torch.nn import functional
-
-from unlearnable_bench.harness import input_gradient, pgd
 from unlearnable_bench.options import Configurable
 
+# Neither torch nor pandas is imported here: `ubench report` must not wait for the one,
+# nor `ubench run` for the other.
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
 
     from unlearnable_bench.harness import Harness, Random
     from unlearnable_bench.images import Data, ImageSet, Poison
     from unlearnable_bench.radius import Radius
+    from unlearnable_bench.results.table import Table
 
 
 class Plugin(Configurable):
@@ -94,8 +97,8 @@ class Defense(Plugin):
         return images
 
     def augment(
-        self, model: nn.Module, x: Tensor, y: Tensor, random: "Random"
-    ) -> tuple[Tensor, Tensor]:
+        self, model: "nn.Module", x: "Tensor", y: "Tensor", random: "Random"
+    ) -> tuple["Tensor", "Tensor"]:
         """Change a batch after crop and flip (cutout, mixup).
 
         Args:
@@ -108,13 +111,13 @@ class Defense(Plugin):
 
     def perturb(
         self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
+        model: "nn.Module",
+        x: "Tensor",
+        y: "Tensor",
         rho_a: "Radius",
         steps: int,
         random: "Random",
-    ) -> Tensor:
+    ) -> "Tensor":
         """Maximise the loss inside the L-infinity ball: PGD from a uniform random start.
 
         Madry et al. 2018, with the step of the REM and SEM code, rho_a / 5 for 10
@@ -128,10 +131,12 @@ class Defense(Plugin):
             steps: number of ascent steps.
             random: where draws come from.
         """
+        from unlearnable_bench.harness import input_gradient, pgd  # noqa: PLC0415
+
         radius, step = float(rho_a), rho_a.step(steps)
         return pgd(x, lambda at: input_gradient(model, at, y), radius, step, steps, random)
 
-    def loss(self, model: nn.Module, x: Tensor, perturbed: Tensor, y: Tensor) -> Tensor:
+    def loss(self, model: "nn.Module", x: "Tensor", perturbed: "Tensor", y: "Tensor") -> "Tensor":
         """Return the training loss, a scalar: mean cross-entropy on the perturbed batch.
 
         Args:
@@ -140,6 +145,8 @@ class Defense(Plugin):
             perturbed: what `perturb` made of it; `x` itself where rho_a is 0.
             y: float [B, C], targets whose rows sum to 1.
         """
+        from torch.nn import functional  # noqa: PLC0415
+
         return functional.cross_entropy(model(perturbed), y)
 
 
@@ -148,7 +155,7 @@ class Learner(Plugin, ABC):
     """An architecture. The module takes images in [0, 1] and owns its normalisation."""
 
     @abstractmethod
-    def build(self, classes: int, size: int) -> nn.Module:
+    def build(self, classes: int, size: int) -> "nn.Module":
         """Return a freshly initialised module: float [B, 3, size, size] -> logits [B, classes]."""
 
 
@@ -163,12 +170,26 @@ class Dataset(Plugin, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Plugin, ABC):
-    """A text made from results alone."""
+    """A table, a figure, a page or any other text or file made from records alone.
+
+    Attributes:
+        suffix: ending of the file that `ubench report --all` writes; for text and bytes
+            (tables and figures have the ending of their format).
+    """
+
+    suffix: ClassVar[str] = ".txt"
 
     @abstractmethod
-    def render(self, frame: "pd.DataFrame") -> str:
+    def render(self, frame: "pd.DataFrame") -> "Sequence[Table] | Figure | str | bytes":
         """Return the report.
 
         Args:
-            frame: one row per finished cell, as `load_records` returns it.
+            frame: one row per cell, as `load_records` returns it.
+
+        Returns:
+            Tables, which every table format prints; a matplotlib figure, which is saved as PDF
+            or PNG; text; or the bytes of a file.
+
+        Raises:
+            UserError: these records do not hold what the report shows; says what is missing.
         """

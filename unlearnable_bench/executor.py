@@ -16,8 +16,8 @@ import torch
 from unlearnable_bench.harness.capture import own_stream
 from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
 from unlearnable_bench.plan import Cell, Plan
-from unlearnable_bench.records import Record
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.worker import Worker, reason
 
 # One small network leaves part of a GPU idle; measured, more than two gain nothing.

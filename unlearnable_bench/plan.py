@@ -8,11 +8,11 @@ from unlearnable_bench.contract import Attack, Defense, Learner
 from unlearnable_bench.errors import blaming
 from unlearnable_bench.harness import Training
 from unlearnable_bench.harness.core import Precision
+from unlearnable_bench.identity import key_of
 from unlearnable_bench.images import Data
 from unlearnable_bench.protection import EVERYTHING, Protection
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.registry import Chosen
-from unlearnable_bench.store import key_of
 
 # Raised when the harness or the training loop changes what the same settings mean.
 PROTOCOL = 1

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from unlearnable_bench.contract import Defense
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import locked, replacing
 from unlearnable_bench.harness import Harness, Network, Random, Training, train
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.images import ImageSet
 from unlearnable_bench.radius import Radius
+from unlearnable_bench.results.files import locked, replacing
 
 
 def clean_network(images: ImageSet, harness: Harness) -> Network:

@@ -22,11 +22,12 @@ from unlearnable_bench.harness import Harness, Network, Random, accuracy, train
 from unlearnable_bench.harness.capture import EXCLUSIVE
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Progress, Stoppable
+from unlearnable_bench.identity import canonical
 from unlearnable_bench.images import ImageSet, Pixels, Poison
 from unlearnable_bench.plan import Cell, PoisonPlan
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.records import FORMAT, Record
-from unlearnable_bench.store import ResultsFolder, canonical
+from unlearnable_bench.results.records import FORMAT, Record
+from unlearnable_bench.results.store import ResultsFolder
 
 
 @dataclass

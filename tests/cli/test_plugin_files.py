@@ -8,7 +8,7 @@ import pytest
 from commands import ATTACKS, Command, run_tiny
 
 from unlearnable_bench import api, registry
-from unlearnable_bench.store import ResultsFolder
+from unlearnable_bench.results.store import ResultsFolder
 
 PLUGIN = """
 from dataclasses import dataclass

@@ -333,7 +333,7 @@ def test_nothing_depends_on_a_value_on_the_host(
     # The harness's own gradient and way to hold a model still are no concern of a defense.
     for module in (fgsm, pgd_l2, trades):
         monkeypatch.setattr(module, "input_gradient", slope)
-    monkeypatch.setattr("unlearnable_bench.contract.input_gradient", slope)
+    monkeypatch.setattr("unlearnable_bench.harness.input_gradient", slope)
     monkeypatch.setattr(trades, "frozen", lambda _: nullcontext())
 
     def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.reports.table import GROUP, aggregate, differences
+from unlearnable_bench.results.table import GROUP, aggregate, differences
 
 _CELL = [name for name in GROUP if name != "preset"]
 # What a cell is about: results of the same name that differ in it answer other questions.

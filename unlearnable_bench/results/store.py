@@ -7,15 +7,17 @@ there; no result is ever overwritten; two folders merge by copying one over the 
     cells/KEY.json           one record for each finished cell
     poisons/KEY.safetensors  images uint8 [N, H, W, 3], and what is known of them
     networks/KEY.safetensors weights of surrogates trained on clean images
-    plans/KEY.json           the keys of the cells that one command asked for
+    plans/KEY.json           the keys and labels of the cells that one command asked for
+    failures/KEY.json        why a cell could not be finished; goes when it is
     work/KEY...              locks and checkpoints of what is under way
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from fractions import Fraction
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +26,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import locked, replacing, write_text
+from unlearnable_bench.identity import key_of
 from unlearnable_bench.images import Pixels
-from unlearnable_bench.radius import Radius
-from unlearnable_bench.records import FORMAT, Record
+from unlearnable_bench.results.files import locked, replacing, write_text
+from unlearnable_bench.results.records import FORMAT, Record
 
 _MARKER = "ubench.json"
 _MARKER_TEXT = json.dumps({"kind": "unlearnable-bench results", "format": FORMAT}) + "\n"
 
 
-def key_of(identity: dict[str, Any]) -> str:
-    """Return the address of what an identity describes: 32 hexadecimal digits."""
-    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:32]
-
-
-def canonical(value: Any) -> str:
-    """Return JSON in which equal radii are equal, however they were written."""
-    return json.dumps(value, sort_keys=True, default=_exact, separators=(",", ":"))
-
-
-def _exact(value: Any) -> str:
-    if isinstance(value, Radius):
-        return str(Fraction(value.value))
-    raise UserError(
-        f"{value!r} of type {type(value).__name__} cannot be part of a key; options, seeds and the "
-        "like are int, float, bool, str or Radius"
-    )
-
-
 def _json_files(folder: Path) -> list[Path]:
     # Not `._KEY.json`: macOS leaves such files where it copies to a foreign disk.
-    return sorted(folder.glob("[!.]*.json"))
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - a tenth of the time
+    return [folder / n for n in sorted(names) if n.endswith(".json") and not n.startswith(".")]
 
 
 class ResultsFolder:
@@ -96,7 +80,7 @@ class ResultsFolder:
         """
         path = self.path / "cells" / f"{key}.json"
         try:
-            record = Record.from_json(path.read_text(encoding="utf-8"))
+            record = Record.from_json(path.read_bytes())
             if not record.key == key == key_of(record.identity):
                 raise ValueError(f"says it is {record.key}, and is {key_of(record.identity)}")
         except FileNotFoundError:
@@ -121,9 +105,34 @@ class ResultsFolder:
             ValueError: a record that could not be read again; says why.
         """
         path, text = self.path / "cells" / f"{record.key}.json", record.to_json()
-        Record.from_json(text)
+        Record.from_json(text.encode())
         if not path.exists():
             write_text(path, text)
+
+    def write_failure(self, key: str, labels: dict[str, Any], reason: str, trace: str) -> None:
+        """Write why a cell could not be finished, in place of why it could not be before.
+
+        Args:
+            key: of the cell.
+            labels: what it is shown as, as in plans.
+            reason: one line.
+            trace: the traceback, whole.
+        """
+        failure = {"key": key, "labels": labels, "reason": reason, "traceback": trace}
+        failure["created"] = datetime.now(UTC).isoformat(timespec="microseconds")
+        write_text(self._failure_path(key), json.dumps(failure, indent=1) + "\n")
+
+    def clear_failure(self, key: str) -> None:
+        """Forget why a cell could not be finished: it is."""
+        self._failure_path(key).unlink(missing_ok=True)
+
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """Return every failure by the key of its cell.
+
+        Raises:
+            UserError: a failure's file is damaged.
+        """
+        return self._objects("failures", ("reason", "created"))
 
     def poison(self, key: str) -> tuple[Pixels, dict[str, Any]] | None:
         """Return a poison's images and what is known of it, or None where there is none.
@@ -172,16 +181,21 @@ class ResultsFolder:
         Raises:
             UserError: a plan's file is damaged.
         """
-        plans = {}
-        for path in _json_files(self.path / "plans"):
+        return self._objects("plans", ("cells",))
+
+    def _objects(self, name: str, needed: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Return what small JSON files hold, by their names."""
+        found = {}
+        for path in _json_files(self.path / name):
             try:
-                plans[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-                plans[path.stem]["cells"]
+                found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+                for key in needed:
+                    found[path.stem][key]
             except OSError as error:
                 raise _unreadable(path, error) from error
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(f"{path} is damaged ({error}); remove it") from error
-        return plans
+        return found
 
     def checkpoint(self, key: str) -> Path:
         """Return where the work on a cell or poison keeps its state."""
@@ -196,6 +210,9 @@ class ResultsFolder:
     ) -> AbstractContextManager[bool]:
         """Hold the only right to work on a cell or a poison, as `locked` does."""
         return locked(self.path / "work" / f"{key}.lock", wait=wait, tick=tick)
+
+    def _failure_path(self, key: str) -> Path:
+        return self.path / "failures" / f"{key}.json"
 
     def _poison_path(self, key: str) -> Path:
         return self.path / "poisons" / f"{key}.safetensors"

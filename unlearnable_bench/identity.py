@@ -1,0 +1,31 @@
+"""The address of a result: the hash of all that determines it."""
+
+import hashlib
+import json
+from fractions import Fraction
+from typing import Any
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.radius import Radius
+
+
+def key_of(identity: dict[str, Any]) -> str:
+    """Return the address of what an identity describes: 32 hexadecimal digits."""
+    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:32]
+
+
+def canonical(value: Any) -> str:
+    """Return JSON in which equal radii are equal, however they were written."""
+    return _ENCODER.encode(value)
+
+
+def _exact(value: Any) -> str:
+    if isinstance(value, Radius):
+        return str(Fraction(value.value))
+    raise UserError(
+        f"{value!r} of type {type(value).__name__} cannot be part of a key; options, seeds and the "
+        "like are int, float, bool, str or Radius"
+    )
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=_exact, separators=(",", ":"))

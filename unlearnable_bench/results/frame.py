@@ -1,0 +1,212 @@
+"""The cells of results folders as one tidy DataFrame: all that a report is made from."""
+
+import gc
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.radius import Radius
+from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.store import ResultsFolder
+
+LABELS = ("dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset", "seed")
+_VALUES = (
+    "test_accuracy", "protected_accuracy", "peak_accuracy", "train_accuracy", "epoch_accuracy",
+    "classes", "resumed", "packed", "peak_memory", "created",
+)  # fmt: skip
+QUALITY = ("linf", "l2", "psnr", "ssim")
+
+
+def load_records(
+    out: Path | str | Sequence[Path | str],
+    keys: Collection[str] | None = None,
+    *,
+    unfinished: bool = False,
+) -> pd.DataFrame:
+    """Return the cells of one or more results folders, one row each.
+
+    Columns:
+        key: address of the record, `cells/KEY.json`.
+        folder: the results folder, as it was given.
+        status: `done`; with `unfinished` also `failed` and `missing`, whose numbers are NaN.
+        reason: why a cell failed, in one line; else empty.
+        dataset, attack, learner, defense, preset: labels, with what the user changed in brackets.
+        rho_a, rho_u: radii as text: `4/255`; of another norm than L-infinity `l2 1.3`.
+        protect: share of the images that carry the poison, 0 to 1.
+        seed: of noise and training.
+        test_accuracy, protected_accuracy, peak_accuracy, train_accuracy: in percent.
+        epoch_accuracy: list of clean test accuracies in percent, one an epoch.
+        classes: number of classes, or None in records of before 0.2.
+        setting: all that determines the cell but its seed, as JSON.
+        poison: key of the poison.
+        generation_seconds, preparation_seconds, training_seconds: without compilation.
+        warmup_seconds, evaluation_seconds: of the cell, apart from the above.
+        generation_resumed, resumed: whether noise and training were interrupted.
+        linf, l2, psnr, ssim: measured on the poison (levels of 1/255, L2 in units of the pixel
+            range, dB, 0 to 1); NaN in records of before 0.2.
+        device, generation_device: name of the CPU or GPU.
+        environment, generation_environment: versions, driver and git revision, as JSON objects.
+        packed: cells that shared the device; peak_memory: bytes; created: UTC, ISO 8601.
+
+    Args:
+        out: the results folder, or several; of a cell that several hold, the first one's counts.
+        keys: of the cells wanted, in that order; None: all, in the order in which plans name
+            them, then in the order in which they were made.
+        unfinished: add rows for cells that a plan asks for and that failed or are missing.
+
+    Raises:
+        UserError: no results folder, or a damaged record.
+    """
+    paths = [out] if isinstance(out, Path | str) else list(out)
+    rows: dict[str, dict[str, Any]] = {}
+    with _no_collection():
+        for path in paths:
+            for row in _rows(Path(path), keys, unfinished=unfinished):
+                if row["status"] == "done" or row["key"] not in rows:
+                    _add(rows, row)
+    ordered = rows.values() if keys is None else (rows[key] for key in keys if key in rows)
+    return pd.DataFrame(list(ordered))
+
+
+def _add(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
+    known = rows.get(row["key"])
+    if known is None or known["status"] != "done":
+        rows[row["key"]] = row
+
+
+def _rows(
+    path: Path, keys: Collection[str] | None, *, unfinished: bool
+) -> Iterator[dict[str, Any]]:
+    folder = ResultsFolder(path)
+    found = folder.records() if keys is None else map(folder.record, keys)
+    records = {record.key: _row(record, path) for record in found if record is not None}
+    plans = folder.plans() if keys is None or unfinished else {}
+    order = _plan_order(plans, records)
+    if unfinished:
+        failures = folder.failures()
+        for key, labels in order.items():
+            if key not in records and labels and (keys is None or key in keys):
+                records[key] = _unfinished(key, labels, failures.get(key), path)
+    made = sorted(records.values(), key=lambda row: (row["created"], row["seed"]))
+    position = {key: k for k, key in enumerate(order)}
+    yield from sorted(made, key=lambda row: position.get(row["key"], len(position)))
+
+
+def _plan_order(
+    plans: dict[str, dict[str, Any]], records: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any] | None]:
+    """Return the keys of the cells that plans name, older plans first, with their labels."""
+
+    def made(plan: dict[str, Any]) -> str:
+        if "created" in plan:
+            return str(plan["created"])
+        cells = [records[key]["created"] for key in plan["cells"] if key in records]
+        return str(min(cells, default="9"))
+
+    order: dict[str, dict[str, Any] | None] = {}
+    for plan in sorted(plans.values(), key=made):
+        labels = plan.get("labels") or [None] * len(plan["cells"])
+        for key, label in zip(plan["cells"], labels, strict=True):
+            order[key] = order.get(key) or label
+    return order
+
+
+def _row(record: Record, path: Path) -> dict[str, Any]:
+    poison, environment = record.poison, record.environment
+    quality = poison.get("quality", {})
+    made_in = poison.get("environment", environment)
+    row = {"key": record.key, "folder": str(path), "status": "done", "reason": ""}
+    row |= {name: getattr(record, name) for name in (*LABELS, *_VALUES)}
+    return row | {
+        "setting": record.setting,
+        "poison": poison["key"],
+        "generation_seconds": poison["seconds"],
+        "preparation_seconds": record.seconds.get("preparation", float("nan")),
+        "training_seconds": record.seconds["training"],
+        "warmup_seconds": record.seconds["warmup"],
+        "evaluation_seconds": record.seconds["evaluation"],
+        "generation_resumed": poison.get("resumed", False),
+        "device": environment["device"],
+        "generation_device": made_in.get("device", environment["device"]),
+        "environment": environment,
+        "generation_environment": made_in,
+        **{name: quality.get(name, float("nan")) for name in QUALITY},
+    }
+
+
+def _unfinished(
+    key: str, labels: dict[str, Any], failure: dict[str, Any] | None, path: Path
+) -> dict[str, Any]:
+    """Return the row of a cell that has no record; what is not known is left to pandas (NaN)."""
+    return {
+        "key": key,
+        "folder": str(path),
+        "status": "failed" if failure else "missing",
+        "reason": failure["reason"] if failure else "",
+        **{name: labels.get(name) for name in LABELS},
+        "created": failure["created"] if failure else "",
+        "setting": "",
+    }
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Hold the garbage collector back: it looks at each of some million new objects in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def select(frame: pd.DataFrame, **wanted: Sequence[str]) -> pd.DataFrame:
+    """Return the rows whose columns have one of the wanted values, in the order wanted.
+
+    A label is meant with and without its brackets: `sem` finds `sem[steps=500]` too, and
+    `sem[steps=500]` that alone. Radii are compared by value.
+
+    Args:
+        frame: from `load_records`.
+        wanted: column to values; a column without values is not looked at.
+
+    Raises:
+        UserError: a value that no record has; names those there are.
+    """
+    for column, values in wanted.items():
+        if not values or frame.empty:
+            continue
+        found = [str(value) for value in frame[column]]
+        places = {text: _places(column, text, list(values)) for text in set(found)}
+        for number, value in enumerate(values):
+            if all(number not in place for place in places.values()):
+                raise unknown(column.replace("_", "-"), value, set(found))
+        first = pd.Series([min(places[text], default=-1) for text in found], index=frame.index)
+        frame = frame[first >= 0]
+        if column != "seed":
+            frame = frame.loc[first[first >= 0].sort_values(kind="stable").index]
+    return frame
+
+
+def _places(column: str, text: str, values: list[str]) -> list[int]:
+    """Return which of the wanted values a text is."""
+    return [k for k, value in enumerate(values) if _means(column, value, text)]
+
+
+def _means(column: str, value: str, text: str) -> bool:
+    if value == text or (column in _LABELLED and value == text.partition("[")[0]):
+        return True
+    if column not in ("rho_a", "rho_u"):
+        return False
+    try:
+        return Radius(value) == Radius(text)
+    except UserError:
+        return False
+
+
+_LABELLED = ("dataset", "attack", "learner", "defense", "preset")

@@ -1,0 +1,174 @@
+"""The schema of a record: one finished cell, as it stands in `cells/KEY.json`."""
+
+import json
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.identity import canonical
+from unlearnable_bench.radius import Radius
+
+FORMAT = 1
+
+
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that is known of one finished cell."""
+
+    format: int
+    """Version of this schema."""
+
+    key: str
+    """SHA-256 (first 32 digits) of `identity`; also the file's name."""
+
+    identity: dict[str, Any]
+    """All that determines the result: data, attack, learner, defense, schedule, seed, versions."""
+
+    dataset: str
+    """Name of the data set."""
+
+    attack: str
+    """Label of the attack: its name, and in brackets what the user changed."""
+
+    learner: str
+    """Label of the learner."""
+
+    defense: str
+    """Label of the defense."""
+
+    rho_a: str
+    """Radius of adversarial training, as the user wrote it."""
+
+    rho_u: str
+    """Radius of the noise that the poison promises (L-infinity), or `l2 NUMBER`."""
+
+    protect: float
+    """Share of the training images (of the protected classes) that are poisoned."""
+
+    preset: str
+    """Label of the preset: its name, and in brackets what the user changed."""
+
+    seed: int
+    """Seed of the noise and of the training."""
+
+    test_accuracy: Percent
+    """Accuracy in percent on clean test images after the last step, or the chosen epoch."""
+
+    protected_accuracy: Percent | None = None
+    """The same on the test images of the protected classes; null where all are protected."""
+
+    peak_accuracy: Percent
+    """Highest of `epoch_accuracy`: what an early-stopping trainer could reach."""
+
+    epoch_accuracy: list[Percent]
+    """Clean test accuracy in percent after each epoch."""
+
+    train_accuracy: Percent
+    """Accuracy in percent on the poisoned training images, after the last step."""
+
+    poison: dict[str, Any]
+    """Of the poison: `key`, `sha256`, `budget`, `notes`, `seconds`, `warmup_seconds`, `resumed`;
+    from 0.2 on `quality`, the measured `linf`, `l2`, `psnr` and `ssim` (`results/samples.py`)."""
+
+    seconds: dict[str, float]
+    """`preparation` (of the images by the defense; in `training` before it was a part of its own),
+    `training`, `warmup` (compilation and capture) and `evaluation`, apart."""
+
+    resumed: bool
+    """Whether training was interrupted: `seconds` then add up what counted of each part."""
+
+    peak_memory: int
+    """Highest memory in bytes: of the GPU's allocator, or of the process on a CPU."""
+
+    classes: int | None = None
+    """Number of classes of the data set; null in records of before 0.2."""
+
+    packed: int = 1
+    """Cells that shared the device: where more than one, `seconds` and `peak_memory` are shared."""
+
+    environment: dict[str, Any]
+    """Package versions, device, driver, git revision of the code."""
+
+    created: str
+    """When the cell was finished, UTC, ISO 8601."""
+
+    @property
+    def setting(self) -> str:
+        """All that determines the result but the seed, as JSON: equal for replicates."""
+        poison = self.identity["poison"] | {"seed": None}
+        return canonical(self.identity | {"poison": poison})
+
+    def to_json(self) -> str:
+        """Return the file's text.
+
+        Raises:
+            ValueError: a number that is not finite.
+        """
+        return (
+            json.dumps(msgspec.structs.asdict(self), indent=1, sort_keys=True, allow_nan=False)
+            + "\n"
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Record":
+        """Read a record, with all its checks.
+
+        Raises:
+            ValueError: not JSON, or not of this schema; says how.
+        """
+        try:
+            record = _DECODER.decode(text)
+        except msgspec.ValidationError as error:
+            version = msgspec.json.decode(text)
+            if isinstance(version, dict) and version.get("format") != FORMAT:
+                found = version.get("format")
+                raise ValueError(f"has format {found!r}, this version reads {FORMAT}") from None
+            raise ValueError(str(error)) from None
+        if record.format != FORMAT:
+            raise ValueError(f"has format {record.format!r}, this version reads {FORMAT}")
+        _check_meaning(record)
+        return record
+
+
+_DECODER = msgspec.json.Decoder(Record)
+
+# What reports read inside the fields that are objects.
+_INSIDE = {
+    "identity": {"poison"},
+    "poison": {"key", "sha256", "budget", "seconds"},
+    "seconds": {"training", "warmup", "evaluation"},
+    "environment": {"device"},
+}
+
+
+def _check_meaning(record: Record) -> None:
+    for name, keys in _INSIDE.items():
+        if not keys <= getattr(record, name).keys():
+            missing = keys - getattr(record, name).keys()
+            raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
+    poison, device = record.identity["poison"], record.environment["device"]
+    if not (isinstance(poison, dict) and isinstance(device, str)):
+        raise ValueError("identity.poison or environment.device is of another type")
+    if poison.get("seed") != record.seed:
+        raise ValueError("seed is not that of its identity")
+    norm, _, number = record.rho_u.partition(" ")
+    if norm == "l2":
+        float(number)
+    for name in ("rho_a",) if norm == "l2" else ("rho_a", "rho_u"):
+        reason = _wrong_radius(getattr(record, name))
+        if reason:
+            raise ValueError(f"{name}: {reason}")
+
+
+@cache
+def _wrong_radius(text: str) -> str | None:
+    """Say why a text is no radius, or return None; a folder has a handful of them."""
+    try:
+        Radius(text)
+    except UserError as error:
+        return str(error)
+    return None
