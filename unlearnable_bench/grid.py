@@ -2,20 +2,24 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast, get_args
+from itertools import product
+from typing import Any, TypeVar, cast, get_args
 
 from unlearnable_bench import registry
 from unlearnable_bench.composition import compose
-from unlearnable_bench.contract import Attack, Defense, Learner
+from unlearnable_bench.contract import Attack, Defense, Learner, Plugin
 from unlearnable_bench.errors import UserError, blaming, unknown
 from unlearnable_bench.harness import Training
 from unlearnable_bench.harness.core import Precision
 from unlearnable_bench.images import Data
+from unlearnable_bench.options import Configurable, Setting, as_texts
 from unlearnable_bench.plan import Cell, Plan, PoisonPlan
 from unlearnable_bench.presets import Preset, load_preset
 from unlearnable_bench.protection import Protection
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.registry import Chosen
+from unlearnable_bench.registry import Chosen, Registry
+
+T = TypeVar("T", bound=Plugin)
 
 
 def make_plan(
@@ -30,7 +34,7 @@ def make_plan(
     preset: str = "smoke",
     seeds: Sequence[int] = (0,),
     precision: str | None = None,
-    settings: Mapping[str, str] = {},
+    settings: Mapping[str, Setting] = {},
     clean: bool = True,
     protect: Sequence[float] = (1.0,),
     protect_classes: Sequence[str] = (),
@@ -48,8 +52,11 @@ def make_plan(
         preset: name of the preset.
         seeds: one replicate each, of noise and training.
         precision: `bf16`, `fp32` or `fp64`; None: the preset's.
-        settings: `sem.steps` to `2000`; the part before the dot is a plugin,
-            `training` or `adversarial` (training with rho_a above 0).
+        settings: `sem.steps` to `2000` or `"2000"`; the part before the dot is a plugin,
+            `training` or `adversarial` (training with rho_a above 0). A list, or a text with
+            commas, makes one variant of an attack, defense or learner of each value; several
+            make their product, the first changing slowest. A learner that makes the noise too
+            has the same options in both places.
         clean: add the clean control where it is missing; for a share of protected images, what
             the unprotected ones teach alone (the row `remainder`).
         protect: shares of the images that carry the poison, above 0, at most 1.
@@ -61,7 +68,7 @@ def make_plan(
     _refuse_types(
         methods=(methods, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
         defenses=(defenses, str), learners=(learners, str), protect=(protect, (int, float)),
-        protect_classes=(protect_classes, str), settings=(settings, str),
+        protect_classes=(protect_classes, str),
     )  # fmt: skip
     base = load_preset(preset)
     sections = _sections(settings)
@@ -69,17 +76,19 @@ def make_plan(
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
     names = list(dict.fromkeys([*(["clean"] if clean else []), *methods]))
-    if not names or not rho_a or not seeds or not defenses:
-        raise UserError("nothing to run: give at least one method, rho_a, defense and seed")
+    if not names or not rho_a or not seeds or not defenses or not protect:
+        raise UserError(
+            "nothing to run: give at least one method, rho_a, defense, seed and share to protect"
+        )
 
     attacks = [chosen for name in names for chosen in _attacks(name, base, sections, rho_u)]
-    chosen_defenses = [compose(name, sections.take) for name in _unique(defenses)]
+    chosen_defenses = [chosen for name in _unique(defenses) for chosen in _defenses(name, sections)]
     chosen_learners = [
-        registry.learners.choose(n, sections.take(n)) for n in _unique(learners or [base.learner])
+        chosen
+        for name in _unique(learners or [base.learner])
+        for chosen in _learners(name, sections)
     ]
-    maker = registry.learners.choose(
-        surrogate or base.surrogate, sections.take(surrogate or base.surrogate)
-    )
+    makers = _learners(surrogate or base.surrogate, sections)
     schedules, preset_label = _schedules(base, sections, precision)
     data = _data(dataset or base.dataset, sections)
     sections.refuse_rest()
@@ -93,6 +102,7 @@ def make_plan(
 
     def cell(
         attack: Chosen[Attack],
+        maker: Chosen[Learner],
         protection: Protection,
         seed: int,
         learner: Chosen[Learner],
@@ -106,16 +116,23 @@ def make_plan(
         schedule = schedules[bool(radius)]
         return Cell(poison, label, learner, defense, radius, schedule, preset_label, protection)
 
-    cells = tuple(
-        cell(attack, protection, seed, learner, defense, radius)
+    cells = (
+        cell(attack, maker, protection, seed, learner, defense, radius)
         for attack in attacks
+        for maker in makers
         for protection in protections[attack.name == "clean"]
         for seed in _unique(seeds)
         for learner in chosen_learners
         for defense in chosen_defenses
         for radius in _unique(rho_a)
+        # One section of settings serves both: they are never two variants of one learner.
+        if learner.name != maker.name or learner == maker
     )
-    return Plan(data, preset_label, cells)
+    # A method that needs no surrogate is the same with each of them.
+    distinct: dict[str, Cell] = {}
+    for one in cells:
+        distinct.setdefault(one.key, one)
+    return Plan(data, preset_label, tuple(distinct.values()))
 
 
 def _refuse_types(**given: tuple[Any, Any]) -> None:
@@ -157,8 +174,8 @@ def _protections(
 
 def _data(name: str, sections: "_Sections") -> Data:
     """Load a data set; what the user changed is part of its name: `shapes[contrast=80.0]`."""
-    kind, passed = _with_path(registry.datasets, name, sections)
-    chosen = registry.datasets.choose(kind, passed)
+    kind, variants = _with_path(registry.datasets, name, sections)
+    chosen = registry.datasets.choose(kind, _single(kind, variants))
     with blaming(f"data set {kind!r}"):
         data = chosen.plugin.load()
     if not isinstance(data, Data):
@@ -170,13 +187,16 @@ def _data(name: str, sections: "_Sections") -> Data:
 class _Sections:
     """The `--set` values by section; every section must be taken by something."""
 
-    def __init__(self, values: dict[str, dict[str, str]]) -> None:
+    def __init__(self, values: dict[str, dict[str, str | list[str]]]) -> None:
         self._values = values
         self._taken: set[str] = set()
 
-    def take(self, name: str) -> dict[str, str]:
+    def take(
+        self, name: str, owner: type[Configurable], usual: Mapping[str, str] = {}
+    ) -> list[dict[str, str]]:
+        """Return the settings of each variant of a section; they override the `usual` ones."""
         self._taken.add(name)
-        return self._values.get(name, {})
+        return owner.variants({**usual, **self._values.get(name, {})}, owner=name)
 
     def refuse_rest(self) -> None:
         for name, values in self._values.items():
@@ -185,44 +205,74 @@ class _Sections:
                 raise UserError(f"--set {name}.{next(iter(values))}: {wrong}")
 
 
-def _sections(settings: Mapping[str, str]) -> _Sections:
-    values: dict[str, dict[str, str]] = {}
+def _sections(settings: Mapping[str, Setting]) -> _Sections:
+    if not isinstance(settings, Mapping):
+        raise UserError(f"make_plan(settings=...) takes a dict of options, got {settings!r}")
+    values: dict[str, dict[str, str | list[str]]] = {}
     for key, value in settings.items():
-        section, dot, name = key.partition(".")
+        section, dot, name = str(key).partition(".")
         if not (dot and section and name):
             raise UserError(
                 f"--set {key}={value}: write SECTION.OPTION=VALUE, such as sem.steps=2000"
             )
-        values.setdefault(section, {})[name] = value
+        values.setdefault(section, {})[name] = as_texts(value, key)
     return _Sections(values)
+
+
+def _single(name: str, variants: list[dict[str, str]]) -> dict[str, str]:
+    """Return the settings of what a plan has one of; refuse several values of an option."""
+    first, last = variants[0], variants[-1]
+    for option in first:
+        if first[option] != last[option]:
+            raise UserError(
+                f"--set {name}.{option} takes one value a run, got {first[option]} and "
+                f"{last[option]}: run once with each; runs may share a results folder (--out)"
+            )
+    return first
+
+
+def _variants(kinds: Registry[T], name: str, sections: _Sections) -> list[dict[str, str]]:
+    return sections.take(name, kinds.get(name))
+
+
+def _learners(name: str, sections: _Sections) -> list[Chosen[Learner]]:
+    variants = _variants(registry.learners, name, sections)
+    return [registry.learners.choose(name, passed) for passed in variants]
+
+
+def _defenses(name: str, sections: _Sections) -> list[Chosen[Defense]]:
+    """Return every variant of a defense, or of several joined by `+`."""
+    parts = _unique(name.split("+"))
+    variants = product(*(_variants(registry.defenses, part, sections) for part in parts))
+    return [compose(name, dict(zip(parts, chosen, strict=True)).__getitem__) for chosen in variants]
 
 
 def _attacks(
     name: str, base: Preset, sections: _Sections, rho_u: Sequence[Radius]
 ) -> list[Chosen[Attack]]:
-    """Return an attack once for each radius of the noise, if it has that option."""
-    kind, passed = _with_path(registry.attacks, name, sections)
-    preset = base.attacks.get(kind, {})
+    """Return every variant of an attack: by radius of the noise, if it has one, and options."""
+    kind, variants = _with_path(registry.attacks, name, sections)
     has_radius = "rho_u" in {option.name for option in registry.attacks.get(kind).options()}
     if has_radius and rho_u:
-        if "rho_u" in passed:
+        if "rho_u" in variants[0]:
             raise UserError(f"--rho-u and --set {kind}.rho_u both set the noise's radius: give one")
-        return [
-            registry.attacks.choose(kind, passed | {"rho_u": str(radius)}, preset)
-            for radius in _unique(rho_u)
-        ]
-    return [registry.attacks.choose(kind, passed, preset)]
+        radii = [{"rho_u": str(radius)} for radius in _unique(rho_u)]
+        variants = [passed | radius for radius in radii for passed in variants]
+    preset = base.attacks.get(kind, {})
+    return [registry.attacks.choose(kind, passed, preset) for passed in variants]
 
 
 def _with_path(
-    kinds: registry.Registry[Any], name: str, sections: _Sections
-) -> tuple[str, dict[str, str]]:
-    """Split `npz:FILE` into the plugin's name and its settings, with `path` among them."""
+    kinds: Registry[Any], name: str, sections: _Sections
+) -> tuple[str, list[dict[str, str]]]:
+    """Split `npz:FILE` into the plugin's name and its variants, with `path` among the settings."""
     kind, colon, path = name.partition(":")
-    passed = ({"path": path} if colon else {}) | sections.take(kind)
-    if "path" in {o.name for o in kinds.get(kind).options()} and not passed.get("path"):
+    plugin = kinds.get(kind)
+    variants = sections.take(kind, plugin, {"path": path} if colon else {})
+    has_path = "path" in {option.name for option in plugin.options()}
+    if has_path and not all(passed.get("path") for passed in variants):
         raise UserError(f"the {kinds.kind} {kind} needs a path: {kind}:PATH")
-    return kind, passed
+    return kind, variants
 
 
 def _attack_label(attack: Chosen[Attack], surrogate: Chosen[Learner], preset: Preset) -> str:
@@ -237,7 +287,9 @@ def _schedules(
     base: Preset, sections: _Sections, precision: str
 ) -> tuple[dict[bool, Training], str]:
     """Return the schedules of standard and adversarial training, and the preset's label."""
-    training, adversarial = sections.take("training"), sections.take("adversarial")
+    training, adversarial = (
+        _single(name, sections.take(name, Training)) for name in ("training", "adversarial")
+    )
     usual = {
         False: Training.configured(base.training, owner="training"),
         True: Training.configured(base.training | base.adversarial, owner="training"),

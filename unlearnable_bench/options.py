@@ -1,16 +1,21 @@
 """Options: the typed, documented, validated fields of a plugin's dataclass."""
 
 import dataclasses
+import itertools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.radius import Radius
 
 _UNIONS = (types.UnionType, typing.Union)
+
+Scalar = str | int | float | bool | Radius | None
+# The value of an option, or several: each makes a variant.
+Setting = Scalar | Sequence[Scalar]
 
 
 def option(
@@ -79,26 +84,109 @@ class Configurable:
         Raises:
             UserError: an unknown option, or a value outside its meaning.
         """
-        hints = typing.get_type_hints(cls)
-        names = [info.name for info in cls.options()]
-        values = {}
-        for name, value in settings.items():
-            if name not in names:
-                raise unknown(f"option of {owner}", name, names)
-            try:
-                values[name] = _parse(value, hints[name])
-            except (UserError, ValueError) as error:
-                reason = str(error) if isinstance(error, UserError) else f"got {value!r}"
-                expected = _spell(hints[name])
-                raise UserError(f"{owner}.{name} takes {expected}: {reason}") from None
+        hints = cls._hints(settings, owner)
+        values = {
+            name: _checked(value, hints[name], f"{owner}.{name}")
+            for name, value in settings.items()
+        }
         try:
             return cls(**values)
         except UserError as error:
             raise UserError(f"{owner}.{error}") from None
 
+    @classmethod
+    def variants(
+        cls, settings: Mapping[str, str | Sequence[str]], *, owner: str
+    ) -> list[dict[str, str]]:
+        """Return the settings of every variant: the product of the options' values.
+
+        Args:
+            settings: option name to its values: a sequence, or a text with commas between them.
+                A comma in an option of type str is part of its text.
+            owner: whose options these are, for messages ("jpeg").
+
+        Returns:
+            One value for each option; the option written first changes slowest. Values that
+            mean the same count once.
+
+        Raises:
+            UserError: an unknown option, or a value of another type.
+        """
+        hints = cls._hints(settings, owner)
+        axes = []
+        for name, value in settings.items():
+            where, hint = f"{owner}.{name}", hints[name]
+            distinct: dict[Any, str] = {}
+            for text in _values(value, hint, where):
+                distinct.setdefault(_checked(text, hint, where), text)
+            axes.append([(name, text) for text in distinct.values()])
+        return [dict(chosen) for chosen in itertools.product(*axes)]
+
+    @classmethod
+    def _hints(cls, settings: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        """Return the types of the options; refuse a setting that is none of them."""
+        names = [info.name for info in cls.options()]
+        for name in settings:
+            if name not in names:
+                raise unknown(f"option of {owner}", name, names)
+        return typing.get_type_hints(cls)
+
     def used(self) -> dict[str, Any]:
         """Return every option with the value in force."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def as_texts(value: Any, where: str) -> str | list[str]:
+    """Write a setting of a notebook or a TOML file as the command line does.
+
+    Args:
+        value: text, number, true or false, radius, None, or a list of these.
+        where: what holds the value, for messages ("seeds").
+
+    Raises:
+        UserError: a value of another type.
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_as_text(item, where) for item in value]
+    return _as_text(value, where)
+
+
+def _as_text(value: Any, where: str) -> str:
+    if isinstance(value, bool) or value is None:
+        return "none" if value is None else str(value).lower()
+    if isinstance(value, str | int | float | Radius):
+        return str(value)
+    raise UserError(
+        f"{where} takes a text, a number, true, false, a radius, or a list of these, got {value!r} "
+        f"of type {type(value).__name__}"
+    )
+
+
+def _values(value: str | Sequence[str], hint: Any, where: str) -> list[str]:
+    """Return the values of an option; a text holds several unless the option is a text itself."""
+    if isinstance(value, str) and _inner(hint) is str:
+        return [value]
+    texts = [part.strip() for part in value.split(",")] if isinstance(value, str) else [*value]
+    if not texts or (len(texts) > 1 and "" in texts):
+        given = value if isinstance(value, str) else ",".join(texts)
+        raise UserError(f"{where} takes {_spell(hint)}, or several by comma: got {given!r}")
+    return texts
+
+
+def _inner(hint: Any) -> Any:
+    """Return the type without its `| None`."""
+    if typing.get_origin(hint) not in _UNIONS:
+        return hint
+    return next(a for a in typing.get_args(hint) if a is not type(None))
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    """Return a value in the option's type; an error names the option and what it takes."""
+    try:
+        return _parse(value, hint)
+    except (UserError, ValueError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"got {value!r}"
+        raise UserError(f"{where} takes {_spell(hint)}: {reason}") from None
 
 
 def _refuse_type(name: str, hint: Any, default: Any) -> None:
@@ -149,8 +237,7 @@ def _spell(hint: Any) -> str:
 def _parse(value: Any, hint: Any) -> Any:
     """Turn text (or a TOML value) into the option's type; ValueError where it does not fit."""
     if typing.get_origin(hint) in _UNIONS:
-        inner = [a for a in typing.get_args(hint) if a is not type(None)]
-        return None if value is None or value == "none" else _parse(value, inner[0])
+        return None if value is None or value == "none" else _parse(value, _inner(hint))
     if typing.get_origin(hint) is Literal:
         if value not in typing.get_args(hint):
             raise ValueError(value)

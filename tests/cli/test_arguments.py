@@ -81,6 +81,13 @@ def test_what_is_no_radius_is_refused(refused: Callable[..., str], flag: str, te
         ("steps=3", ("SECTION.OPTION=VALUE", "steps=3")),
         (".steps=3", ("SECTION.OPTION=VALUE", ".steps=3")),
         ("rem.steps=3", ("rem.steps", "'rem'", "em, ")),
+        ("sem.steps=5,x", ("sem.steps", "int", "'x'")),
+        ("sem.steps=5,,6", ("sem.steps", "several by comma", "'5,,6'")),
+        ("sem.steps=5,", ("sem.steps", "several by comma", "'5,'")),
+        ("sem.steps=5,0", ("sem.steps", "at least 1", "0")),
+        ("em.variant=official,zzz", ("em.variant", "official|misaligned", "'zzz'")),
+        ("training.lr=1,2", ("training.lr", "one value a run", "run once with each")),
+        ("npz.pad=1,2", ("npz.pad", "one value a run", "run once with each")),
     ],
 )
 def test_a_setting_outside_its_meaning_is_refused(
@@ -88,6 +95,13 @@ def test_a_setting_outside_its_meaning_is_refused(
 ) -> None:
     message = refused(*run_tiny("--methods", "sem,em", "--set", setting))
     assert all(part in message for part in parts), message
+
+
+def test_an_option_given_twice_is_refused_with_the_form_that_works(
+    refused: Callable[..., str],
+) -> None:
+    twice = ("--set", "sem.steps=5", "--set", "sem.steps=6")
+    assert "--set sem.steps=5,6" in refused(*run_tiny("--methods", "sem", *twice))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +112,9 @@ def test_a_setting_outside_its_meaning_is_refused(
         (("--methods", "sem", "--seeds", "x"), "--seeds 'x'"),
         (("--methods", "sem", "--seeds", "-1"), "--seeds '-1'"),
         (("--methods", "sem", "--seeds", ""), "--seeds ''"),
+        (("--methods", "sem", "--seeds", "4-1"), "such as 1-4"),
+        (("--methods", "sem", "--protect", ""), "--protect ''"),
+        (("--methods", "sem", "--rho-a", ""), "--rho-a: ''"),
         (("--methods", "sem", "--defenses", ","), "--defenses"),
         (("--methods", "sem", "--device", "tpu"), "'tpu'"),
         (("--methods", "sem", "--device", "meta"), "'meta'"),
