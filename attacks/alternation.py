@@ -19,6 +19,8 @@ def alternate(
     lr: float,
     step: Callable[[Tensor], None],
     extract: Callable[[Tensor, Tensor], None],
+    stop: int | None = None,
+    stopped: Callable[[], None] = lambda: None,
 ) -> None:
     """Run `step` on shuffled batches, then `extract` once for every image.
 
@@ -31,14 +33,18 @@ def alternate(
         lr: learning rate at the start.
         step: makes the noise of the images [B] and updates the surrogate on it.
         extract: makes the final noise of the images [B] where the second argument is true.
+        stop: number of updates after which noise is extracted; None: all `steps`. The learning
+            rate is that of `steps` all the same.
+        stopped: called between the two.
     """
     batches = ShuffledBatches(
         len(images), batch_size, harness.seed, "generation order", harness.device
     )
     captured = harness.capture(step)
-    for k in harness.loop("surrogate", steps):
+    for k in harness.loop("surrogate", steps if stop is None else stop):
         set_lr(optimizer, scheduled_lr("steps", lr, k, steps))
         captured(batches[k])
+    stopped()
     visits = list(sweep(len(images), batch_size, harness.device))
     captured = harness.capture(extract)
     for k in harness.loop("extraction", len(visits)):

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
+from unlearnable_bench import (
+    Attack,
+    Budget,
+    Harness,
+    ImageSet,
+    Poison,
+    Radius,
+    UserError,
+    add_noise,
+    option,
+)
 from unlearnable_bench.attacks.alternation import alternate
 from unlearnable_bench.harness import (
     Random,
@@ -46,6 +56,21 @@ class REM(Attack):
     noise_rho_a: Radius | None = option(
         None, "radius of that perturbation; none: rho_a, as for the surrogate"
     )
+    stop: int | None = option(
+        None,
+        "update after which the noise is extracted, at the learning rates of `steps`; none: the "
+        "last",
+        minimum=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # At `steps` it would be the noise without it, under another key.
+        if self.stop is not None and self.stop >= self.steps:
+            raise UserError(
+                f"stop must be below steps, {self.steps}, got {self.stop}; "
+                "none extracts the noise after the last update"
+            )
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate noise phase and generator phase, then extract all noise anew."""
@@ -55,6 +80,9 @@ class REM(Attack):
         random = harness.random("generation")
         noise = torch.zeros_like(pixels, dtype=torch.int16)  # units of 1/255
         harness.keep(noise=noise, model=model, optimizer=optimizer)
+        updates = self._updates
+        # Not the noise: each visit and the extraction make it anew.
+        harness.rejoin("surrogate", updates, model=model, optimizer=optimizer, random=random)
 
         def noise_phase(index: Tensor) -> Tensor:
             x, y = harness.unit(pixels[index]), labels[index].repeat(self.samples)
@@ -92,6 +120,10 @@ class REM(Attack):
             kept = fresh[:, None, None, None]
             noise[index] = torch.where(kept, noise_phase(index), noise[index])
 
+        def leave() -> None:
+            if self.stop is not None:
+                harness.leave("surrogate", updates, model=model, optimizer=optimizer, random=random)
+
         model.train()
         alternate(
             images,
@@ -102,8 +134,11 @@ class REM(Attack):
             lr=self.lr,
             step=step,
             extract=extract,
+            stop=self.stop,
+            stopped=leave,
         )
         refuse_divergence(model)
+        harness.keep_surrogate(model, updates)
         found = noise.permute(0, 2, 3, 1).cpu().numpy()
         return Poison(add_noise(images.images, found, self.rho_u), Budget("linf", self.rho_u))
 
@@ -131,7 +166,11 @@ class REM(Attack):
         noise = self.noise_steps * self.samples * (inner + 1)
         generator = self.attack_steps + 1 if self.rho_a else 1
         per_step = min(self.batch_size, images) * (noise + generator)
-        return float(self.steps * per_step + images * noise)
+        return float(self._updates * per_step + images * noise)
+
+    @property
+    def _updates(self) -> int:
+        return self.steps if self.stop is None else self.stop
 
     @property
     def _noise_radius(self) -> Radius:

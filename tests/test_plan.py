@@ -190,6 +190,55 @@ def test_an_option_that_is_none_is_no_part_of_the_key(data: str) -> None:
     assert other.key != only(data).key
 
 
+KEYS = {
+    "sem": ("ff5f74a8b326c3919029beddd81d93d9", "3068663d713dffd705e042f2b93ce9ed"),
+    "rem": ("8368e6309ef8d104b9fc468f996d2f0b", "ca6d46d4ce0e9a0341e7403db90ae6b1"),
+}
+
+
+@pytest.mark.parametrize("method", KEYS)
+def test_addresses_are_those_of_0_1(data: str, method: str) -> None:
+    """What was computed then is found now."""
+    cell = only(data, methods=[method], rho_a=[Radius("4/255")])
+    assert (cell.key, cell.poison.key) == KEYS[method]
+    assert cell.poison.clean_network_key == "2f42a803695416404c7adc58b63583bf"
+
+
+def test_a_trajectory_has_one_address_wherever_it_stops(data: str) -> None:
+    whole = only(data).poison
+    stopped = [only(data, settings={"sem.stop": stop}).poison for stop in ("3", "7")]
+    assert len({whole.key, *(poison.key for poison in stopped)}) == 3
+    assert {poison.trajectory_key for poison in (whole, *stopped)} == {whole.key}
+    other = only(data, settings={"sem.stop": "3", "sem.samples": "1"}).poison
+    assert other.trajectory_key == only(data, settings={"sem.samples": "1"}).poison.key
+    assert other.trajectory_key != whole.key
+
+
+def test_labels_name_the_cell_as_its_record_will(data: str) -> None:
+    settings = {"sem.steps": "5", "training.epochs": "3"}
+    cell = only(
+        data, settings=settings, rho_a=[Radius("8/510")], seeds=[4], rho_u=[Radius("6/255")]
+    )
+    assert cell.labels == {
+        "dataset": "npz:tiny",
+        "attack": "sem[steps=5]",
+        "learner": "small-cnn",
+        "defense": "none",
+        "rho_a": "8/510",
+        "rho_u": "6/255",
+        "protect": 1.0,
+        "preset": "smoke[training.epochs=3]",
+        "seed": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "rho_u"), [("clean", "0"), ("random", "8/255"), ("sc", ""), ("tap", "8/255")]
+)
+def test_labels_name_the_radius_asked_for(data: str, method: str, rho_u: str) -> None:
+    assert only(data, methods=[method]).labels["rho_u"] == rho_u
+
+
 def test_settings_override_presets_for_the_schedules_that_they_name(data: str) -> None:
     both = [Radius("0"), Radius("4/255")]
 

@@ -52,7 +52,7 @@ class Checkpoint:
         self._state = {
             f"{name}/{key}": tensor
             for name, item in state.items()
-            for key, tensor in _tensors(name, item).items()
+            for key, tensor in state_tensors(name, item).items()
         }
         if self._path is None or not self._path.exists():
             return
@@ -93,6 +93,18 @@ class Checkpoint:
             if time.monotonic() >= self._due:
                 self.write()
 
+    def done(self, label: str) -> int:
+        """Return how many steps of a loop are done."""
+        return self._done.get(label, 0)
+
+    def skip(self, label: str, steps: int) -> None:
+        """Let a loop begin after so many steps: the state is already what they lead to."""
+        self._done[label] = steps
+
+    def is_latest(self, label: str) -> bool:
+        """Tell whether no other loop has taken a step."""
+        return not any(done for other, done in self._done.items() if other != label)
+
     def write(self) -> None:
         """Write the state now, atomically."""
         if self._path is None or not self._state:
@@ -106,7 +118,12 @@ class Checkpoint:
         self._due = now + self._interval * max(now - started, 1)
 
 
-def _tensors(name: str, item: Stateful) -> dict[str, Tensor]:
+def state_tensors(name: str, item: Stateful) -> dict[str, Tensor]:
+    """Return the tensors that are an item's whole state; copying into them restores it.
+
+    Raises:
+        UserError: an optimizer that will have state has none yet; something of another kind.
+    """
     if isinstance(item, Tensor):
         return {"value": item}
     if isinstance(item, Random):

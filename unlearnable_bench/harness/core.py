@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness.capture import EXCLUSIVE, Captured, fused
-from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful
+from unlearnable_bench.harness.capture import EXCLUSIVE, Captured, fused, wait
+from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful, state_tensors
 from unlearnable_bench.harness.layers import seed_dropout
 from unlearnable_bench.harness.memory import images_at_once
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.timesheet import Timesheet
+from unlearnable_bench.harness.trajectory import Trajectory
+from unlearnable_bench.harness.weights import write_tensors
 from unlearnable_bench.images import ImageSet, ResizedCrop, Transform
 
 if TYPE_CHECKING:
@@ -39,10 +41,13 @@ class Harness:
         learner: the architecture of the surrogate (or of the learner in training).
         training: the schedule of standard training, for `clean_network`.
         weights: where `clean_network` keeps what it trained; None: nowhere.
+        surrogate: where `keep_surrogate` writes; None: nowhere.
+        trajectory: where `rejoin` and `leave` find and keep states; None: nowhere.
         checkpoint: where the state of loops is kept.
         progress: where loops are shown.
         times: what the time goes into: "work", and apart from it "warmup" (compilation and
-            capture), a defense's "preparation" of the images, "evaluation".
+            capture), a defense's "preparation" of the images, "evaluation", and "keeping" of
+            networks for later measurements.
         alone: whether it has the device to itself; else it leaves room for packed cells.
         plain: whether networks compute as their learner built them, in PyTorch's own layout,
             batches whole.
@@ -55,6 +60,8 @@ class Harness:
     learner: "Learner"
     training: "Training | None" = None
     weights: Path | None = None
+    surrogate: Path | None = None
+    trajectory: Trajectory | None = None
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     progress: Progress = field(default_factory=Silent)
     times: Timesheet = field(default_factory=Timesheet)
@@ -156,6 +163,53 @@ class Harness:
                 self._watch.look(label)
                 looked = time.monotonic()
 
+    def rejoin(self, label: str, updates: int, **state: Stateful) -> None:
+        """Begin a loop at the latest state that a run of the same updates left on disk.
+
+        Call it after `keep` and before the loop. The result is that of all updates made here.
+
+        Args:
+            label: of the loop.
+            updates: number of updates that this run makes: no later state is taken.
+            state: all that the loop's later steps depend on, and the random streams.
+        """
+        if self.trajectory is None:
+            return
+        found = self.trajectory.join(
+            _tensors_of(state), after=self.checkpoint.done(label), until=updates
+        )
+        if found:
+            step, seconds = found
+            self.checkpoint.skip(label, step)
+            self.times.add(seconds)
+
+    def leave(self, label: str, updates: int, **state: Stateful) -> None:
+        """Keep the state at the end of a loop for runs of the same updates that go further.
+
+        Args:
+            label: of the loop.
+            updates: number of updates made.
+            state: as for `rejoin`.
+        """
+        # After a step of a later loop, of a run that was resumed, it is another state.
+        if self.trajectory is not None and self.checkpoint.is_latest(label):
+            wait(self.device)  # it may be steps behind
+            with self.times.on("keeping"):
+                spent = {k: s for k, s in self.times.read().items() if k != "keeping"}
+                self.trajectory.leave(_tensors_of(state), updates, spent)
+
+    def keep_surrogate(self, model: nn.Module, updates: int) -> None:
+        """Keep the network that made the noise, for measurements of it.
+
+        Args:
+            model: the surrogate as it is at the end.
+            updates: number of updates that it has seen.
+        """
+        if self.surrogate is not None:
+            wait(self.device)  # it may be steps behind
+            with self.times.on("keeping"):
+                write_tensors(self.surrogate, model.state_dict(), step=updates)
+
     def watch(self, values: Tensor, index: Tensor) -> None:
         """Stop the loop, naming step and image, where values are NaN or infinite.
 
@@ -169,6 +223,14 @@ class Harness:
         if self._watch is None:
             self._watch = _Watch(self._step, self.device)
         _note(values, index, self._watch.step, self._watch.first)
+
+
+def _tensors_of(state: dict[str, Stateful]) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": tensor
+        for name, item in state.items()
+        for key, tensor in state_tensors(name, item).items()
+    }
 
 
 class _Watch:

@@ -6,7 +6,9 @@ there; no result is ever overwritten; two folders merge by copying one over the 
     ubench.json              says that this is a results folder
     cells/KEY.json           one record for each finished cell
     poisons/KEY.safetensors  images uint8 [N, H, W, 3], and what is known of them
-    networks/KEY.safetensors weights of surrogates trained on clean images
+    networks/KEY.safetensors weights of surrogates: trained on clean images, or of the poison KEY
+    strips/KEY.safetensors   some images of the poison KEY (`samples.py`)
+    noise/KEY.safetensors    a sample of its noise
     plans/KEY.json           the keys and labels of the cells that one command asked for
     failures/KEY.json        why a cell could not be finished; goes when it is
     work/KEY...              locks and checkpoints of what is under way
@@ -26,7 +28,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.identity import key_of
 from unlearnable_bench.images import Pixels
 from unlearnable_bench.results.files import locked, replacing, write_text
 from unlearnable_bench.results.records import FORMAT, Record
@@ -35,10 +36,10 @@ _MARKER = "ubench.json"
 _MARKER_TEXT = json.dumps({"kind": "unlearnable-bench results", "format": FORMAT}) + "\n"
 
 
-def _json_files(folder: Path) -> list[Path]:
+def _json_files(folder: Path) -> list[str]:
     # Not `._KEY.json`: macOS leaves such files where it copies to a foreign disk.
     names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - a tenth of the time
-    return [folder / n for n in sorted(names) if n.endswith(".json") and not n.startswith(".")]
+    return [name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
 
 
 class ResultsFolder:
@@ -78,23 +79,24 @@ class ResultsFolder:
         Raises:
             UserError: the record is damaged; it is left as it is.
         """
-        path = self.path / "cells" / f"{key}.json"
+        path = os.path.join(self.path, "cells", f"{key}.json")  # noqa: PTH118 - of thousands
         try:
-            record = Record.from_json(path.read_bytes())
-            if not record.key == key == key_of(record.identity):
-                raise ValueError(f"says it is {record.key}, and is {key_of(record.identity)}")
+            with open(path, "rb") as file:  # noqa: PTH123
+                record = Record.from_json(file.read())
+            if not record.key == key == record.address():
+                raise ValueError(f"says it is {record.key}, and is {record.address()}")
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(Path(path), error) from error
         except ValueError as error:
-            raise _damaged(path, error) from error
+            raise _damaged(Path(path), error) from error
         return record
 
     def records(self) -> Iterator[Record]:
         """Yield every record of the folder."""
-        for path in _json_files(self.path / "cells"):
-            record = self.record(path.stem)
+        for name in _json_files(self.path / "cells"):
+            record = self.record(name.removesuffix(".json"))
             if record is not None:
                 yield record
 
@@ -186,7 +188,7 @@ class ResultsFolder:
     def _objects(self, name: str, needed: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Return what small JSON files hold, by their names."""
         found = {}
-        for path in _json_files(self.path / name):
+        for path in (self.path / name / file for file in _json_files(self.path / name)):
             try:
                 found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
                 for key in needed:
@@ -202,7 +204,7 @@ class ResultsFolder:
         return self.path / "work" / f"{key}.safetensors"
 
     def network(self, key: str) -> Path:
-        """Return where a surrogate trained on clean images is kept."""
+        """Return where a surrogate is kept: one trained on clean images, or a poison's own."""
         return self.path / "networks" / f"{key}.safetensors"
 
     def claim(

@@ -1,0 +1,261 @@
+"""What reports show of a poison: its measured size, some images, and a sample of its noise.
+
+    strips/KEY.safetensors  clean and poisoned uint8 [16, H, W, 3], labels, numbers of the images
+    noise/KEY.safetensors   noise int8 or int16 [256, h, w, 3], levels of 1/255; labels, numbers
+
+KEY is that of the poison. Which images are chosen depends on the labels of the data set alone, so
+that every method and seed shows the same ones.
+"""
+
+import json
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.images import ImageSet, Labels, Pixels
+from unlearnable_bench.results.files import replacing
+
+_STRIP = 16  # images
+_NOISE = 256  # images
+_MEASURED = 1000  # images whose PSNR and SSIM are measured
+_CROP = 32  # pixels: height and width of the noise kept
+_CHUNK = 1 << 20  # values compared at once
+_WINDOW = 7  # pixels: side of SSIM's window, as scikit-image has it
+
+_writing = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """Some images of a poison.
+
+    Attributes:
+        clean: uint8 [n, H, W, 3].
+        poisoned: uint8 [n, H, W, 3].
+        labels: int64 [n].
+        names: the name of each image's class.
+        index: int64 [n], numbers of the images in the training set.
+    """
+
+    clean: Pixels
+    poisoned: Pixels
+    labels: Labels
+    names: tuple[str, ...]
+    index: Labels
+
+    @property
+    def noise(self) -> NDArray[np.int16]:
+        """Poisoned less clean, int16 [n, H, W, 3] in levels of 1/255."""
+        return self.poisoned.astype(np.int16) - self.clean.astype(np.int16)
+
+
+def measure_quality(clean: Pixels, poisoned: Pixels) -> dict[str, float]:
+    """Measure how far a poison is from the clean images.
+
+    Args:
+        clean: uint8 [N, H, W, 3].
+        poisoned: the same images with their noise.
+
+    Returns:
+        linf: the largest change of a value, in levels of 1/255; l2: the largest Euclidean norm of
+        an image's change, in units of the pixel range; ssim: mean structural similarity; psnr:
+        mean peak signal-to-noise ratio in dB of the images that changed, left out if none did;
+        images: how many images the two means are of. Images below 3 px have no `ssim`.
+    """
+    linf, l2 = _largest_change(clean, poisoned)
+    index = np.sort(_order(len(clean))[:_MEASURED])
+    quality = {"linf": linf, "l2": l2, "images": len(index)}
+    if not linf:
+        return quality | {"ssim": 1.0}
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # noqa: PLC0415
+
+    pairs = [(clean[k], poisoned[k]) for k in index]
+    ratios = [
+        peak_signal_noise_ratio(*pair, data_range=255)
+        for pair in pairs
+        if (pair[0] != pair[1]).any()
+    ]
+    if ratios:  # that of equal images is infinite
+        quality["psnr"] = float(np.mean(ratios))
+    side = clean.shape[1]
+    window = min(_WINDOW, side - (side % 2 == 0))
+    if window >= 3:
+        settings = {"win_size": window, "channel_axis": 2, "data_range": 255}
+        quality["ssim"] = float(np.mean([structural_similarity(*p, **settings) for p in pairs]))
+    return quality
+
+
+def _largest_change(clean: Pixels, poisoned: Pixels) -> tuple[float, float]:
+    """Return the largest change of a value in levels, and the largest L2 norm of an image's."""
+    highest, farthest, image = 0, -1.0, 0
+    for start in range(0, len(clean), size := max(1, _CHUNK // max(1, clean[0].size))):
+        part = slice(start, start + size)
+        change = (poisoned[part].astype(np.int16) - clean[part]).reshape(len(clean[part]), -1)
+        highest = max(highest, int(change.max()), -int(change.min()))
+        rough = change.astype(np.float32)
+        squares = np.einsum("ij,ij->i", rough, rough)
+        if squares.max() > farthest:
+            farthest, image = float(squares.max()), start + int(squares.argmax())
+    exact = poisoned[image].astype(np.int64) - clean[image]
+    return float(highest), math.sqrt(float((exact**2).sum())) / 255
+
+
+def write_samples(
+    folder: Path | str, key: str, clean: ImageSet, poisoned: Pixels, class_names: Sequence[str]
+) -> None:
+    """Write a poison's strip and sample of noise, each unless it is there.
+
+    Args:
+        folder: the results folder.
+        key: of the poison.
+        clean: the training set.
+        poisoned: uint8 [N, H, W, 3], the same images with their noise.
+        class_names: of the data set.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    with _writing:  # several cells may have the same poison in hand
+        if not _strip_path(folder, key).exists():
+            index = _spread(clean.labels)[:_STRIP]
+            names = [class_names[label] for label in clean.labels[index]]
+            _write(
+                _strip_path(folder, key),
+                {"clean": clean.images[index], "poisoned": poisoned[index]},
+                {"index": index, "labels": clean.labels[index]},
+                {"key": key, "names": names},
+            )
+        if not _noise_path(folder, key).exists():
+            index = _order(len(clean))[:_NOISE]
+            start = max(0, (clean.size - _CROP) // 2)
+            middle = slice(start, start + _CROP)
+            noise = poisoned[index, middle, middle].astype(np.int16)
+            noise -= clean.images[index, middle, middle]
+            small = noise.min() >= -128 and noise.max() <= 127
+            _write(
+                _noise_path(folder, key),
+                {"noise": noise.astype(np.int8) if small else noise},
+                {"index": index, "labels": clean.labels[index]},
+                {"key": key, "size": clean.size, "crop": noise.shape[1]},
+            )
+
+
+def read_strip(folder: Path | str, poison_key: str) -> Strip | None:
+    """Return some images of a poison, or None if the folder has none of them.
+
+    Raises:
+        UserError: the file is damaged; it is left as it is.
+    """
+    path = _strip_path(folder, poison_key)
+    found = _read(path, poison_key)
+    if found is None:
+        return None
+    arrays, metadata = found
+    try:
+        strip = Strip(
+            arrays["clean"],
+            arrays["poisoned"],
+            arrays["labels"],
+            tuple(map(str, metadata["names"])),
+            arrays["index"],
+        )
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+    count = len(strip.clean)
+    lengths = {len(strip.names), *strip.labels.shape, *strip.index.shape}
+    same = strip.clean.shape == strip.poisoned.shape and lengths == {count}
+    if not same or not _are_images(strip.clean, np.uint8) or strip.poisoned.dtype != np.uint8:
+        raise _damaged(path, "holds something else than images")
+    return strip
+
+
+def read_noise(folder: Path | str, poison_key: str) -> NDArray[np.int16] | None:
+    """Return a sample of a poison's noise, or None if the folder has none of it.
+
+    Returns:
+        int16 [n, h, w, 3], levels of 1/255: up to 256 images, of larger ones the central 32 px.
+
+    Raises:
+        UserError: the file is damaged; it is left as it is.
+    """
+    path = _noise_path(folder, poison_key)
+    found = _read(path, poison_key)
+    if found is None:
+        return None
+    noise = found[0].get("noise")
+    if noise is None or not _are_images(noise, np.int8, np.int16):
+        raise _damaged(path, "holds something else than noise")
+    return noise.astype(np.int16)
+
+
+def _are_images(array: NDArray[Any], *kinds: type[np.generic]) -> bool:
+    return array.dtype in kinds and array.ndim == 4 and array.shape[3] == 3 and len(array) > 0
+
+
+def _order(count: int) -> Labels:
+    """Return the numbers 0..count-1 in one fixed random order.
+
+    From PCG64's raw words, which numpy keeps the same from version to version.
+    """
+    return np.argsort(np.random.PCG64(0).random_raw(count), kind="stable")
+
+
+def _spread(labels: Labels) -> Labels:
+    """Return the images' numbers in random order: one of each class, then a second one, ..."""
+    order = _order(len(labels))
+    rounds, seen = np.empty(len(order), np.int64), {}
+    for place, label in enumerate(labels[order].tolist()):
+        rounds[place] = seen[label] = seen.get(label, -1) + 1
+    return order[np.argsort(rounds, kind="stable")]
+
+
+def _write(
+    path: Path,
+    pictures: dict[str, NDArray[Any]],
+    numbers: dict[str, Labels],
+    metadata: dict[str, Any],
+) -> None:
+    arrays = {name: np.ascontiguousarray(array) for name, array in (pictures | numbers).items()}
+    try:
+        with replacing(path) as temporary:
+            save_file(arrays, temporary, {"about": json.dumps(metadata)})
+    except SafetensorError as error:  # a full disk, in its words
+        raise OSError(str(error)) from error
+
+
+def _read(path: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata: dict[str, Any] = json.loads(file.metadata()["about"])
+        if metadata["key"] != key:
+            raise ValueError(f"says it is {metadata['key']}")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} cannot be read ({reason}); see its permissions") from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+    return arrays, metadata
+
+
+def _damaged(path: Path, reason: object) -> UserError:
+    return UserError(f"{path} is damaged ({reason}); remove it: reports then do without")
+
+
+def _strip_path(folder: Path | str, key: str) -> Path:
+    return Path(folder) / "strips" / f"{key}.safetensors"
+
+
+def _noise_path(folder: Path | str, key: str) -> Path:
+    return Path(folder) / "noise" / f"{key}.safetensors"
