@@ -1,25 +1,34 @@
 """Results for other programs: one row or object for each group of seeds."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
 from unlearnable_bench import Report
-from unlearnable_bench.results.table import aggregate
+from unlearnable_bench.reports._csv import harmless
+from unlearnable_bench.results.aggregate import aggregate
 
 
 @dataclass(frozen=True, kw_only=True)
 class CSV(Report):
     """Comma-separated values with a header, one row per setting, method and rho_a."""
 
+    suffix: ClassVar[str] = ".csv"
+
     def render(self, frame: pd.DataFrame) -> str:
-        """Return the text."""
-        return str(_rows(frame).to_csv(index=False))
+        """Return the text; a name that a spreadsheet would run gets an apostrophe in front."""
+        rows = _rows(frame)
+        for name in rows.select_dtypes(exclude="number"):
+            rows[name] = [harmless(text) if isinstance(text, str) else text for text in rows[name]]
+        return str(rows.to_csv(index=False))
 
 
 @dataclass(frozen=True, kw_only=True)
 class JSON(Report):
     """A list of objects, one per setting, method and rho_a."""
+
+    suffix: ClassVar[str] = ".json"
 
     def render(self, frame: pd.DataFrame) -> str:
         """Return the text."""
@@ -27,4 +36,5 @@ class JSON(Report):
 
 
 def _rows(frame: pd.DataFrame) -> pd.DataFrame:
-    return aggregate(frame).drop(columns="setting")
+    rows: pd.DataFrame = aggregate(frame).drop(columns="setting")
+    return rows

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unlearnable_bench.api import load_records, make_plan, render, run
+    from unlearnable_bench.api import make_plan, run
     from unlearnable_bench.contract import Attack, Dataset, Defense, Learner, Report
     from unlearnable_bench.errors import UserError
     from unlearnable_bench.harness import Harness, Random
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     )
     from unlearnable_bench.options import option
     from unlearnable_bench.radius import Radius
+    from unlearnable_bench.results.frame import load_records
+    from unlearnable_bench.results.rendering import render
+    from unlearnable_bench.results.table import Table
 
 # In a checkout attacks/, defenses/ and reports/ stand beside this folder; Python started
 # there finds this folder first, whatever is installed.
@@ -29,13 +32,16 @@ if (_CHECKOUT / "pyproject.toml").exists() and (_CHECKOUT / "attacks").is_dir():
 
 # Imported at first use: `ubench --help` must not wait for torch.
 _HOME = {
-    "api": ("load_records", "make_plan", "render", "run"),
+    "api": ("make_plan", "run"),
     "contract": ("Attack", "Dataset", "Defense", "Learner", "Report"),
     "errors": ("UserError",),
     "harness": ("Harness", "Random"),
     "images": ("Budget", "Data", "ImageSet", "Poison", "ResizedCrop", "Transform", "add_noise"),
     "options": ("option",),
     "radius": ("Radius",),
+    "results.frame": ("load_records",),
+    "results.rendering": ("render",),
+    "results.table": ("Table",),
 }
 
 __all__ = [
@@ -52,6 +58,7 @@ __all__ = [
     "Random",
     "Report",
     "ResizedCrop",
+    "Table",
     "Transform",
     "UserError",
     "add_noise",

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.results.table import GROUP, aggregate, differences
+from unlearnable_bench.results.aggregate import GROUP, aggregate, differences, one_spelling
 
 _CELL = [name for name in GROUP if name != "preset"]
 # What a cell is about: results of the same name that differ in it answer other questions.
@@ -30,9 +30,11 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
             cells of one name are of other data, or of other protected images.
     """
     sides = ("first", "second")
-    # Together, so that equal radii are spelled alike; the preset only tells the two apart.
     named = zip(sides, (_of_one_preset(first), _of_one_preset(second)), strict=True)
-    results = aggregate(pd.concat([frame.assign(preset=side) for side, frame in named]))
+    cells = pd.concat([frame.assign(preset=side) for side, frame in named])
+    cells = cells.assign(**{name: one_spelling(cells[name]) for name in ("rho_a", "rho_u")})
+    # Each for itself: a label that means another thing on the other side is refused below.
+    results = pd.concat([aggregate(cells[cells["preset"] == side]) for side in sides])
     means = results.pivot_table("test_accuracy_mean", _CELL, "preset")
     both = means.reindex(columns=sides).dropna()
     if both.empty:

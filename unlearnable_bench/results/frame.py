@@ -11,6 +11,7 @@ import pandas as pd
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.robustness import Robustness, read_robustness
 from unlearnable_bench.results.store import ResultsFolder
 
 LABELS = ("dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset", "seed")
@@ -19,6 +20,7 @@ _VALUES = (
     "classes", "resumed", "packed", "peak_memory", "created",
 )  # fmt: skip
 QUALITY = ("linf", "l2", "psnr", "ssim")
+ROBUSTNESS = ("surrogate_loss", "surrogate_accuracy", "noise_loss", "noise_accuracy")
 
 
 def load_records(
@@ -45,9 +47,13 @@ def load_records(
         poison: key of the poison.
         generation_seconds, preparation_seconds, training_seconds: without compilation.
         warmup_seconds, evaluation_seconds: of the cell, apart from the above.
+        generation_warmup_seconds: compilation and capture of the generation; NaN in old records.
         generation_resumed, resumed: whether noise and training were interrupted.
         linf, l2, psnr, ssim: measured on the poison (levels of 1/255, L2 in units of the pixel
             range, dB, 0 to 1); NaN in records of before 0.2.
+        surrogate_loss, surrogate_accuracy, noise_loss, noise_accuracy: robustness at rho_a of the
+            poison's surrogate and of its noise, as `ubench correlate` measures them
+            (`results/robustness.py`); NaN where it was not.
         device, generation_device: name of the CPU or GPU.
         environment, generation_environment: versions, driver and git revision, as JSON objects.
         packed: cells that shared the device; peak_memory: bytes; created: UTC, ISO 8601.
@@ -69,7 +75,9 @@ def load_records(
                 if row["status"] == "done" or row["key"] not in rows:
                     _add(rows, row)
     ordered = rows.values() if keys is None else (rows[key] for key in keys if key in rows)
-    return pd.DataFrame(list(ordered))
+    frame = pd.DataFrame(list(ordered))
+    # A long text that few cells differ in: compared by number, it costs no time.
+    return frame if frame.empty else frame.astype({"setting": "category"})
 
 
 def _add(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
@@ -93,7 +101,9 @@ def _rows(
                 records[key] = _unfinished(key, labels, failures.get(key), path)
     made = sorted(records.values(), key=lambda row: (row["created"], row["seed"]))
     position = {key: k for k, key in enumerate(order)}
-    yield from sorted(made, key=lambda row: position.get(row["key"], len(position)))
+    robustness = {(m.poison, Radius(m.rho_a)): m for m in read_robustness(path)}
+    for row in sorted(made, key=lambda row: position.get(row["key"], len(position))):
+        yield _with_robustness(row, robustness) if robustness else row
 
 
 def _plan_order(
@@ -125,6 +135,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "setting": record.setting,
         "poison": poison["key"],
         "generation_seconds": poison["seconds"],
+        "generation_warmup_seconds": poison.get("warmup_seconds", float("nan")),
         "preparation_seconds": record.seconds.get("preparation", float("nan")),
         "training_seconds": record.seconds["training"],
         "warmup_seconds": record.seconds["warmup"],
@@ -135,7 +146,18 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "environment": environment,
         "generation_environment": made_in,
         **{name: quality.get(name, float("nan")) for name in QUALITY},
+        **dict.fromkeys(ROBUSTNESS, float("nan")),
     }
+
+
+def _with_robustness(
+    row: dict[str, Any], found: dict[tuple[str, Radius], Robustness]
+) -> dict[str, Any]:
+    """Add what was measured at the cell's radius; to adversarial training without a defense."""
+    if row["status"] != "done" or row["defense"] != "none":
+        return row
+    measured = found.get((row["poison"], Radius(row["rho_a"])))
+    return row | {name: getattr(measured, name) for name in ROBUSTNESS} if measured else row
 
 
 def _unfinished(

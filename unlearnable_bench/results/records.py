@@ -1,13 +1,14 @@
 """The schema of a record: one finished cell, as it stands in `cells/KEY.json`."""
 
+import hashlib
 import json
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any
 
 import msgspec
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.identity import canonical
+from unlearnable_bench.identity import canonical, key_of
 from unlearnable_bench.radius import Radius
 
 FORMAT = 1
@@ -16,7 +17,7 @@ FORMAT = 1
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Everything that is known of one finished cell."""
 
     format: int
@@ -96,11 +97,21 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     created: str
     """When the cell was finished, UTC, ISO 8601."""
 
-    @property
+    @cached_property
     def setting(self) -> str:
         """All that determines the result but the seed, as JSON: equal for replicates."""
         poison = self.identity["poison"] | {"seed": None}
         return canonical(self.identity | {"poison": poison})
+
+    def address(self) -> str:
+        """Return the key that its identity has."""
+        # The same text as `setting`, with the seed: for thousands of records, written once.
+        text, seed = self.setting, json.dumps(self.seed)
+        if text.count('"seed":null') != 1:
+            return key_of(self.identity)
+        return hashlib.sha256(text.replace('"seed":null', f'"seed":{seed}').encode()).hexdigest()[
+            :32
+        ]
 
     def to_json(self) -> str:
         """Return the file's text.

@@ -1,0 +1,228 @@
+"""What the page shows, as data: every cell by columns, every table and every figure."""
+
+import base64
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from unlearnable_bench import registry
+from unlearnable_bench.contract import Report
+from unlearnable_bench.errors import UserError, blaming
+from unlearnable_bench.reports._sheet import arrange, marks_of, text_of
+from unlearnable_bench.results.aggregate import order_of
+from unlearnable_bench.results.command import recipe_of
+from unlearnable_bench.results.names import display, parse_aliases
+from unlearnable_bench.results.pivot import cells
+from unlearnable_bench.results.rendering import DEFAULT, TABLE_FORMATS, rendered, saved
+from unlearnable_bench.results.style import TableStyle
+from unlearnable_bench.results.table import MARKS, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LABELS = ("dataset", "attack", "learner", "defense", "preset")
+# Columns of the frame that the page shows; what a frame lacks, it does without.
+_COLUMNS = (
+    "attack", "dataset", "learner", "defense", "rho_a", "rho_u", "protect", "preset", "seed",
+    "test_accuracy", "protected_accuracy", "peak_accuracy", "train_accuracy", "epoch_accuracy",
+    "generation_seconds", "preparation_seconds", "training_seconds", "warmup_seconds",
+    "evaluation_seconds", "generation_resumed", "resumed", "packed", "peak_memory", "device",
+    "generation_device", "environment", "generation_environment", "linf", "l2", "psnr", "ssim",
+    "poison", "status", "reason", "created", "folder", "key", "setting", "classes",
+)  # fmt: skip
+# What a reader can filter by, in the order on the page.
+_FILTERS = {
+    "attack": "Method", "dataset": "Data set", "learner": "Learner", "defense": "Defense",
+    "rho_a": "rho_a", "preset": "Preset", "status": "Status",
+}  # fmt: skip
+_LARGEST_SVG = 1_500_000  # bytes; a larger figure is embedded as PNG
+
+
+def page_data(frame: pd.DataFrame, aliases: str = "") -> dict[str, Any]:
+    """Return all that the page needs, fit for JSON.
+
+    Args:
+        frame: from `load_records`.
+        aliases: names to print, LABEL=NAME by comma.
+
+    Raises:
+        UserError: aliases that cannot be read.
+    """
+    names = parse_aliases(aliases)
+    shown = cells(frame)
+    place = {key: number for number, key in enumerate(frame["key"])} if "key" in frame else {}
+    found: dict[str, Any] = {
+        "count": len(frame),
+        "columns": _columns(frame, shown),
+        "names": {
+            label: display(label, names)
+            for column in _LABELS
+            for label in dict.fromkeys(shown[column])
+        },
+        "filters": _filters(shown),
+        "marks": {mark: list(told) for mark, told in MARKS.items()},
+        "groups": [],
+        "figures": [],
+        "left_out": [],
+    }
+    for name, kind in _reports():
+        _add_report(found, name, kind, frame, aliases, place)
+    return found
+
+
+def _reports() -> Iterator[tuple[str, type[Report] | UserError]]:
+    """Yield reports of tables and figures; the main tables first, as a run prints them."""
+    names = registry.reports.names()
+    for name in [*DEFAULT, *(name for name in names if name not in DEFAULT)]:
+        try:
+            kind = registry.reports.get(name)
+        except UserError as error:
+            yield name, error
+            continue
+        # A suffix of its own says that it is text or a file: a CSV, this page.
+        if kind.suffix == Report.suffix and name not in TABLE_FORMATS:
+            yield name, kind
+
+
+def _add_report(
+    found: dict[str, Any],
+    name: str,
+    kind: type[Report] | UserError,
+    frame: pd.DataFrame,
+    aliases: str,
+    place: Mapping[str, int],
+) -> None:
+    """Add what a report renders, or why it renders nothing."""
+    try:
+        if isinstance(kind, UserError):
+            raise kind
+        options = {"aliases": aliases} if aliases and hasattr(kind, "aliases") else {}
+        content = rendered(registry.reports.choose(name, options).plugin, name, frame)
+        if isinstance(content, list):
+            tables = [_table(table, aliases, place) for table in content]
+            if tables:
+                found["groups"].append({"name": name, "about": kind.summary(), "tables": tables})
+        elif not isinstance(content, str | bytes):
+            figure = {"name": name, "about": kind.summary(), "image": _image(content)}
+            found["figures"].append(figure | _figure_data(kind, frame))
+    except UserError as error:
+        found["left_out"].append([name, " ".join(str(error).split())])
+
+
+def _columns(frame: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
+    """Return the columns by name, each packed; labels as the tables have them."""
+    columns = {
+        name: _packed(list((shown if name in (*_LABELS, "rho_a", "rho_u") else frame)[name]))
+        for name in _COLUMNS
+        if name in frame
+    }
+    wanted = ["setting", *_LABELS, "rho_a", "rho_u", "protect"]
+    if set(wanted) <= {*frame.columns}:
+        rows = zip(*(frame[name].tolist() for name in wanted), strict=True)
+        recipes = [recipe_of(dict(zip(wanted, row, strict=True))) for row in rows]
+        columns["command"] = _packed([recipe.command for recipe in recipes])
+        columns["command_notes"] = _packed([list(recipe.notes) for recipe in recipes])
+    return columns
+
+
+def _packed(values: Sequence[Any]) -> dict[str, Any]:
+    """Return a column as its distinct values and their places, where that is shorter."""
+    plain = [_plain(value) for value in values]
+    texts: list[Any] = [
+        json.dumps(value) if isinstance(value, dict | list) else value for value in plain
+    ]
+    # 1, 1.0 and True are equal, and so is their text.
+    places: dict[Any, int] = {}
+    index = [places.setdefault((type(text), text), len(places)) for text in texts]
+    if len(places) > len(texts) // 2:
+        return {"values": plain}
+    distinct = {number: value for number, value in zip(index, plain, strict=True)}
+    return {"values": [distinct[number] for number in range(len(places))], "index": index}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; what is not known is null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if hasattr(value, "item"):  # a number of numpy's
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return None if pd.isna(value) else str(value)
+
+
+def _filters(shown: pd.DataFrame) -> list[dict[str, Any]]:
+    found = []
+    for column, label in _FILTERS.items():
+        if column not in shown:
+            continue
+        values = [str(value) for value in dict.fromkeys(shown[column])]
+        if column == "rho_a":
+            values.sort(key=order_of)
+        found.append({"column": column, "label": label, "values": values})
+    return found
+
+
+def _table(table: Table, aliases: str, place: Mapping[str, int]) -> dict[str, Any]:
+    """Return a table; each entry with its text, its number and the cells that it comes from."""
+    style = TableStyle(aliases=aliases)
+    sheet = arrange(table, style)
+    rows = [
+        {
+            "name": name,
+            "entries": [
+                None
+                if cell is None
+                else {
+                    "text": text_of(cell, " ± ", style),
+                    "value": _plain(cell.entry.mean),
+                    "std": _plain(cell.entry.std) if cell.entry.seeds > 1 else None,
+                    "seeds": cell.entry.seeds,
+                    "interval": _plain(cell.entry.interval),
+                    "best": cell.entry.best,
+                    "marks": [symbol for symbol, _ in marks_of(cell)],
+                    "cells": [place[key] for key in cell.entry.keys if key in place],
+                }
+                for cell in entries
+            ],
+        }
+        for name, entries in sheet.rows
+    ]
+    return {
+        "caption": table.caption,
+        "title": table.title,
+        "corner": sheet.corner,
+        "headings": list(sheet.headings),
+        "rows": rows,
+        "notes": list(sheet.notes),
+        "legend": [list(pair) for pair in sheet.legend],
+    }
+
+
+def _image(figure: "Figure") -> str:
+    """Return a figure as a data URI, which no browser runs any script of."""
+    content, kind = saved(figure, "svg"), "svg+xml"
+    if len(content) > _LARGEST_SVG:
+        content, kind = saved(figure, "png"), "png"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _figure_data(kind: type[Report], frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the numbers of a figure, where its module has a function of its own for them."""
+    module = sys.modules[kind.__module__]
+    for name, function in vars(module).items():
+        if name.endswith("_data") and not name.startswith("_") and callable(function):
+            with blaming(name):
+                data = function(frame)
+            if isinstance(data, pd.DataFrame):
+                rows = [[_plain(value) for value in row] for row in data.itertuples(index=False)]
+                return {"data": {"headings": [str(name) for name in data], "rows": rows}}
+    return {}

@@ -1,0 +1,98 @@
+"""Rows of tables about poisons, which several cells share: one value a seed, not one a cell."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from unlearnable_bench.results.aggregate import CONTROLS, finished, told_apart
+from unlearnable_bench.results.frame import QUALITY
+from unlearnable_bench.results.intervals import NotComputable, count, summarise
+from unlearnable_bench.results.names import display, radius_note
+from unlearnable_bench.results.table import MARKS, Entry, Mark, Row, Table
+
+# They change no image: there is nothing to time or to see.
+_UNTOUCHED = ("clean", "remainder")
+
+
+def per_poison(
+    frame: pd.DataFrame,
+) -> Iterator[tuple[pd.DataFrame, list[tuple[Row, pd.DataFrame]]]]:
+    """Yield the finished cells of each data set and preset, and the poisons of each method.
+
+    Args:
+        frame: from `load_records`.
+
+    Yields:
+        The cells; then for each method, controls first, a row without entries and its poisons:
+        one line a seed, with the columns of the frame and `keys`, of all its records.
+    """
+    done = told_apart(finished(frame))
+    if done.empty:
+        return
+    done = done[~done["attack"].isin(_UNTOUCHED)]
+    for _, part in done.groupby(["dataset", "preset"], sort=False):
+        several = part.groupby("attack")["rho_u"].nunique()
+        rows = []
+        for (attack, rho_u), mine in part.groupby(["attack", "rho_u"], sort=False):
+            note = radius_note(rho_u, always=several[attack] > 1)
+            row = Row(attack, (), note, radius_note(rho_u, always=True))
+            rows.append((row, _one_a_seed(mine)))
+        yield part, sorted(rows, key=lambda row: row[0].label not in CONTROLS)
+
+
+def _one_a_seed(mine: pd.DataFrame) -> pd.DataFrame:
+    """Return one line for each seed; the seconds of a poison made for each cell are averaged."""
+    lines = []
+    for _, cells in mine.groupby("seed"):
+        line: dict[str, Any] = cells.iloc[0].to_dict()
+        for name in ("generation_seconds", "generation_warmup_seconds", *QUALITY):
+            if name in cells:
+                line[name] = cells[name].astype(float).mean()
+        if "generation_resumed" in cells:
+            line["generation_resumed"] = bool(cells["generation_resumed"].any())
+        line["keys"] = tuple(cells["key"]) if "key" in cells else ()
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def poison_title(part: pd.DataFrame) -> str:
+    """Return what the poisons of a table share, in words."""
+    first = part.iloc[0]
+    return f"{display(first['dataset'])}, {display(first['preset'])} preset"
+
+
+def number(
+    values: Sequence[float], keys: Sequence[str] = (), marks: Sequence[Mark] = ()
+) -> Entry | None:
+    """Return the entry of one value a seed, or None where there is no value.
+
+    Args:
+        values: not negative, in the unit of the column; those that are not finite are left out.
+        keys: of the records they come from.
+        marks: what is to be said of the entry.
+    """
+    found = summarise(values)
+    if isinstance(found.mean, NotComputable):
+        return None
+    interval = None
+    if not isinstance(found.interval, NotComputable):
+        interval = (max(0.0, found.interval.low), found.interval.high)
+    std = 0.0 if isinstance(found.std, NotComputable) else found.std
+    ordered = tuple(mark for mark in MARKS if mark in marks)
+    return Entry(found.mean, std, found.n, interval, marks=ordered, keys=tuple(keys))
+
+
+def with_seeds(table: Table) -> Table:
+    """Return the table with a sentence about the seeds of its first column, and on its marks."""
+    seeds = {row.entries[0].seeds for row in table.rows if row.entries[0]}
+    notes = list(table.notes)
+    if seeds == {1}:
+        notes.append("One seed.")
+    elif seeds:
+        low, high = min(seeds), max(seeds)
+        span = count(low, "seed") if low == high else f"{low} to {high} seeds"
+        notes.append(f"Mean over {span}, with the sample standard deviation.")
+    notes += [f"{MARKS[mark][0]} {MARKS[mark][1]}." for mark in table.marks]
+    return replace(table, notes=tuple(notes))

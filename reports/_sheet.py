@@ -1,0 +1,108 @@
+"""A table with the options of a style applied: what the formats write down."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from unlearnable_bench.reports._text import printable
+from unlearnable_bench.results.names import parse_aliases
+from unlearnable_bench.results.style import TableStyle
+from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Table, entry_text
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An entry, and the decimal places of its number."""
+
+    entry: Entry
+    digits: int
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as it is printed: names with aliases, methods as rows or as columns.
+
+    Attributes:
+        caption: what the numbers are, and what all cells share.
+        notes: sentences about seeds and bold entries.
+        legend: what the marks mean: symbol and text.
+        corner: heading of the rows' names.
+        headings: of the columns.
+        rows: a name, and a cell or None for each column.
+    """
+
+    caption: str
+    notes: tuple[str, ...]
+    legend: tuple[tuple[str, str], ...]
+    corner: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+
+
+def arrange(table: Table, style: TableStyle) -> Sheet:
+    """Return the table as the style wants it, with every text printable.
+
+    Raises:
+        UserError: aliases that cannot be read.
+    """
+    aliases = parse_aliases(style.aliases)
+    columns, rows = table.columns, table.rows
+    if style.budget and any(row.budget for row in rows):
+        columns = (Column("rho_u"), *columns)
+        rows = tuple(_with_budget(row) for row in rows)
+    headings = tuple(printable(_heading(column, aliases)) for column in columns)
+    names = tuple(printable(row.name(aliases)) for row in rows)
+    cells = [_cells(row.entries, columns, style) for row in rows]
+    corner = table.corner
+    if style.transpose:
+        headings, names, corner = names, headings, ""
+        cells = [tuple(row) for row in zip(*cells, strict=True)]
+    texts = {f"{symbol} {text}." for symbol, text in MARKS.values()}
+    # Fewer seeds are written out: (n=2).
+    legend = [MARKS[mark] for mark in table.marks if mark != "fewer"]
+    return Sheet(
+        printable(f"{table.caption}: {table.title}" if table.title else table.caption),
+        tuple(printable(note) for note in table.notes if note not in texts),
+        tuple(legend),
+        printable(corner),
+        headings,
+        tuple(zip(names, cells, strict=True)),
+    )
+
+
+def _with_budget(row: Row) -> Row:
+    entry = Entry(text=row.budget) if row.budget else None
+    return replace(row, entries=(entry, *row.entries), note="")
+
+
+def _heading(column: Column, aliases: Mapping[str, str]) -> str:
+    return aliases.get(column.value, column.heading) if column.value else column.heading
+
+
+def _cells(
+    entries: Sequence[Entry | None], columns: Sequence[Column], style: TableStyle
+) -> tuple[Cell | None, ...]:
+    pairs = zip(entries, columns, strict=True)
+    return tuple(_cell(entry, column, style) for entry, column in pairs)
+
+
+def _cell(entry: Entry | None, column: Column, style: TableStyle) -> Cell | None:
+    if entry is None:
+        return None
+    if entry.text is not None:
+        entry = replace(entry, text=printable(entry.text))
+    elif entry.mean is not None and not math.isfinite(entry.mean):
+        entry = replace(entry, mean=None)
+    empty = entry.mean is None and not entry.text and not entry.marks
+    return None if empty else Cell(entry, style.digits if column.digits is None else column.digits)
+
+
+def text_of(cell: Cell, plus_minus: str, style: TableStyle) -> str:
+    """Return the number or text of a cell without its marks: `16.2 ± 0.3 (n=2)`."""
+    kept: tuple[Mark, ...] = ("fewer",) if "fewer" in cell.entry.marks else ()
+    return entry_text(replace(cell.entry, marks=kept), plus_minus, style, cell.digits)
+
+
+def marks_of(cell: Cell) -> list[tuple[str, str]]:
+    """Return the marks of a cell as symbol and meaning; fewer seeds are said in its text."""
+    return [MARKS[mark] for mark in cell.entry.marks if mark != "fewer"]

@@ -1,0 +1,113 @@
+"""The robustness-protection correlation as a table (the SEM paper's Figure 3 in numbers)."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from unlearnable_bench import Report
+from unlearnable_bench.results.correlation import Correlation, PermutationP
+from unlearnable_bench.results.intervals import Interval, NotComputable
+from unlearnable_bench.results.names import display
+from unlearnable_bench.results.table import Column, Entry, Row, Table
+from unlearnable_bench.results.variants import QUANTITIES, correlations, variants
+
+_HEADINGS = (
+    "n", "Pearson r", "95 % (Fisher z)", "95 % (bootstrap)", "p", "Spearman rho", "p (rho)",
+    "partial r", "95 % (partial)",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrelationTable(Report):
+    """Correlation of robustness, delusiveness and stability with protection, with intervals."""
+
+    def render(self, frame: pd.DataFrame) -> list[Table]:
+        """Return the table of correlations, and that of the variants they are made from."""
+        points = variants(frame)
+        return [_correlations(points), _points(points)]
+
+
+def _correlations(points: pd.DataFrame) -> Table:
+    found = correlations(points)
+    keys = tuple(key for of_row in points["keys"] for key in of_row)
+    rows, notes = [], [f"{q.name}: {q.meaning}." for q in QUANTITIES]
+    given = {quantity.column: quantity.name.lower() for quantity in QUANTITIES}
+    notes.append(
+        "Partial r: without what goes with "
+        + "; ".join(f"{given[q.given]} (for {q.name.lower()})" for q in QUANTITIES)
+        + ". p: permutation, two-sided."
+    )
+    for quantity in QUANTITIES:
+        correlation = found[quantity.column]
+        texts = _texts(correlation)
+        if isinstance(correlation.pearson, NotComputable):
+            notes.append(f"{quantity.name}: {correlation.pearson}.")
+        rows.append(Row(quantity.name, tuple(Entry(text=text, keys=keys) for text in texts)))
+    columns = tuple(Column(heading, heading) for heading in _HEADINGS)
+    caption = "Correlation with protection under adversarial training"
+    return Table(
+        "correlation", caption, _title(points), columns, tuple(rows), "Quantity", tuple(notes)
+    )
+
+
+def _texts(found: Correlation) -> list[str]:
+    partial = found.partial
+    return [
+        str(found.n),
+        _number(found.pearson),
+        _interval(found.fisher),
+        _interval(found.bootstrap),
+        _p(found.pearson_p),
+        _number(found.spearman),
+        _p(found.spearman_p),
+        _number(partial.r) if partial else "",
+        _interval(partial.interval) if partial else "",
+    ]
+
+
+def _number(value: float | NotComputable) -> str:
+    return "-" if isinstance(value, NotComputable) else f"{value:+.2f}"
+
+
+def _interval(value: Interval | NotComputable) -> str:
+    return "-" if isinstance(value, NotComputable) else f"[{value.low:+.2f}, {value.high:+.2f}]"
+
+
+def _p(found: PermutationP | NotComputable) -> str:
+    if isinstance(found, NotComputable):
+        return "-"
+    return "<0.001" if found.value < 0.001 else f"{found.value:.3f}"
+
+
+def _points(points: pd.DataFrame) -> Table:
+    names = [quantity.column for quantity in QUANTITIES]
+    rows = tuple(
+        Row(
+            point["attack"],
+            tuple(
+                None if pd.isna(point[name]) else Entry(point[name], keys=point["keys"])
+                for name in ("protection", *names)
+            ),
+        )
+        for point in points.to_dict("records")
+    )
+    columns = (
+        Column("Protection (points)", "protection"),
+        *(
+            Column(f"{q.name} ({q.unit})", q.column, 2 if "loss under" in q.unit else None)
+            for q in QUANTITIES
+        ),
+    )
+    seeds = sorted(set(points["seeds"]))
+    note = f"Mean over {seeds[0]} seed{'s' if seeds[0] > 1 else ''}." if len(seeds) == 1 else ""
+    caption = "Variants of the noise"
+    notes = (note,) if note else ()
+    return Table("variants", caption, _title(points), columns, rows, "Variant", notes)
+
+
+def _title(points: pd.DataFrame) -> str:
+    first = points.iloc[0]
+    return (
+        f"{display(first['dataset'])}, {display(first['learner'])}, {first['preset']} preset, "
+        f"rho_a {first['rho_a']}, {len(points)} variants"
+    )

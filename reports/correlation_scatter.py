@@ -1,0 +1,96 @@
+"""The robustness-protection correlation as a figure (the view of the SEM paper's Figure 3)."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from unlearnable_bench.options import option
+from unlearnable_bench.reports._figure import (
+    FigureReport,
+    Look,
+    done,
+    house_style,
+    key,
+    legend,
+    literal,
+    look,
+    panels,
+)
+from unlearnable_bench.results.correlation import Correlation
+from unlearnable_bench.results.intervals import NotComputable
+from unlearnable_bench.results.variants import QUANTITIES, Quantity, correlations, variants
+
+_PANEL = 52.0  # mm: height of a panel
+_ENOUGH = 4  # points: a band through fewer says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrelationScatter(FigureReport):
+    """Protection against robustness, delusiveness and stability: a panel each, with r and band."""
+
+    width: float = option(178.0, "width of the figure in mm, 40 to 400", minimum=40, maximum=400)
+
+    def render(self, frame: pd.DataFrame) -> Figure:
+        """Return one scatter panel for each quantity."""
+        points = correlation_scatter_data(frame)
+        found = correlations(points)
+        groups = {noise: look(k) for k, noise in enumerate(dict.fromkeys(points["noise"]))}
+        with house_style():
+            titles = [quantity.name for quantity in QUANTITIES]
+            made, axes = panels(titles, "correlation-scatter", self.width, _PANEL)
+            for panel, quantity in zip(axes, QUANTITIES, strict=True):
+                _draw(panel, points, quantity, found[quantity.column], groups)
+            entries = [
+                (f"noise phase: {noise}", key(of, line=False)) for noise, of in groups.items()
+            ]
+            note = (
+                "A number is the radius of the surrogate's adversarial training, in 1/255. Line "
+                "and band: least squares with a 95 % bootstrap interval."
+            )
+            legend(made, entries, note)
+            return done(made)
+
+
+def correlation_scatter_data(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the points: as `variants` does."""
+    return variants(frame)
+
+
+def _draw(
+    panel: Axes,
+    points: pd.DataFrame,
+    quantity: Quantity,
+    found: Correlation,
+    groups: dict[str, Look],
+) -> None:
+    known = points[points[quantity.column].notna() & points["protection"].notna()]
+    varied = len(set(known[quantity.column])) > 1
+    if len(known) >= _ENOUGH and varied:
+        sns.regplot(
+            known, x=quantity.column, y="protection", ax=panel, scatter=False, seed=0,
+            color="0.45", line_kws={"linewidth": 1.0},
+        )  # fmt: skip
+    for noise, group in known.groupby("noise", sort=False):
+        panel.plot(group[quantity.column], group["protection"], **groups[str(noise)].dots())
+    for point in known.to_dict("records"):
+        panel.annotate(
+            _levels(point["generator"]),
+            (point[quantity.column], point["protection"]),
+            (3, 2),
+            textcoords="offset points",
+            fontsize=6,
+        )
+    panel.set_xlabel(literal(f"{quantity.name} ({quantity.unit})"))
+    panel.set_ylabel("Protection (points)")
+    r = found.pearson
+    text = "r: -" if isinstance(r, NotComputable) else f"r = {r:+.2f}"
+    if not isinstance(found.fisher, NotComputable):
+        text += f" [{found.fisher.low:+.2f}, {found.fisher.high:+.2f}]"
+    panel.set_title(f"{text}, n = {found.n}", loc="right", fontsize=7)
+
+
+def _levels(radius: str) -> str:
+    return radius.removesuffix("/255")

@@ -1,0 +1,83 @@
+"""The table of failures: which cells failed, and why."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from unlearnable_bench import Report
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.results.intervals import count
+from unlearnable_bench.results.names import display
+from unlearnable_bench.results.table import Column, Entry, Row, Table
+
+_SETTING = ["dataset", "learner", "preset"]
+_DETAILS = ["defense", "rho_a", "protect"]
+_CELL = ["attack", *_DETAILS, "reason"]
+_COLUMNS = (
+    Column("Defense"), Column("rho_a"), Column("Protected"), Column("Seeds"), Column("Reason"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failures(Report):
+    """Cells that failed, with the reason of each."""
+
+    def render(self, frame: pd.DataFrame) -> list[Table]:
+        """Return one table for each data set, learner and preset.
+
+        Raises:
+            UserError: no cell failed.
+        """
+        found = list(failure_tables(frame))
+        if not found:
+            raise UserError("no cell failed")
+        return found
+
+
+def failure_tables(frame: pd.DataFrame) -> Iterator[Table]:
+    """Yield a table of the failed cells of each data set, learner and preset.
+
+    Args:
+        frame: from `load_records` with `unfinished`.
+    """
+    if "status" not in frame:
+        return
+    failed = frame[frame["status"] == "failed"]
+    if failed.empty:
+        return
+    for _, part in failed.groupby(_SETTING, sort=False):
+        differing = [k for k, name in enumerate(_DETAILS) if len({*part[name]}) > 1]
+        kept = [*differing, len(_DETAILS), len(_DETAILS) + 1]
+        rows = [_row(group) for _, group in part.groupby(_CELL, sort=False)]
+        yield Table(
+            "failures",
+            count(len(part), "failed cell"),
+            _title(part, [k for k in range(len(_DETAILS)) if k not in differing]),
+            tuple(_COLUMNS[k] for k in kept),
+            tuple(replace(row, entries=tuple(row.entries[k] for k in kept)) for row in rows),
+        )
+
+
+def _title(part: pd.DataFrame, same: list[int]) -> str:
+    first = part.iloc[0]
+    texts = _texts(first)
+    usual = {"defense": "none", "protect": 1}
+    parts = [display(first[name]) for name in _SETTING]
+    parts[-1] += " preset"
+    told = [k for k in same if first[_DETAILS[k]] != usual.get(_DETAILS[k])]
+    parts += [f"{_COLUMNS[k].heading} {texts[k]}" for k in told]
+    return ", ".join(parts)
+
+
+def _row(group: pd.DataFrame) -> Row:
+    first = group.iloc[0]
+    seeds = ", ".join(str(seed) for seed in sorted(set(group["seed"])))
+    texts = (*_texts(first), seeds, first["reason"] or "no reason is stored")
+    keys = tuple(group["key"]) if "key" in group else ()
+    return Row(first["attack"], tuple(Entry(text=text, keys=keys) for text in texts))
+
+
+def _texts(cell: "pd.Series[Any]") -> tuple[str, ...]:
+    return display(cell["defense"]), str(cell["rho_a"]), f"{100 * cell['protect']:g} %"

@@ -1,0 +1,141 @@
+"""The table of generation time: seconds, hardware and speed-up against one method."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from unlearnable_bench import Report, option
+from unlearnable_bench.errors import unknown
+from unlearnable_bench.reports._poisons import number, per_poison, poison_title, with_seeds
+from unlearnable_bench.results.aggregate import CONTROLS
+from unlearnable_bench.results.names import display
+from unlearnable_bench.results.table import Column, Entry, Mark, Row, Table
+
+# It reads its poison: its seconds are not those of a generation.
+_READ = "file"
+_USUAL = "rem"
+# What of a machine changes how long the same work takes.
+_VERSIONS = ("driver", "cuda", "cudnn", "packages")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Time(Report):
+    """Generation time of each method: seconds, warm-up apart, hardware, and speed-up."""
+
+    against: str = option(
+        "",
+        "attack whose time is divided by the others'; empty: rem if it ran, else the slowest",
+    )
+
+    def render(self, frame: pd.DataFrame) -> list[Table]:
+        """Return one table for each data set and preset.
+
+        Raises:
+            UserError: no record is of the attack that the others are compared with.
+        """
+        return list(time_tables(frame, self.against))
+
+
+def time_tables(frame: pd.DataFrame, against: str = "") -> Iterator[Table]:
+    """Yield a table for each data set and preset with a method that was timed.
+
+    Args:
+        frame: from `load_records`.
+        against: label of the attack whose time is divided by the others'; empty: `rem` if it is
+            there, else the slowest.
+
+    Raises:
+        UserError: no record is of that attack.
+    """
+    labels: set[str] = set()
+    tables = []
+    for part, methods in per_poison(frame):
+        timed = [(row, poisons) for row, poisons in methods if _is_timed(row)]
+        labels |= {row.label for row, _ in timed}
+        if timed and (not against or any(row.label == against for row, _ in timed)):
+            tables.append(_table(part, timed, against))
+    if against and not tables:
+        raise unknown("attack with a generation time", against, labels)
+    yield from tables
+
+
+def _is_timed(row: Row) -> bool:
+    return row.label not in CONTROLS and row.label.partition("[")[0].partition(" #")[0] != _READ
+
+
+def _table(part: pd.DataFrame, methods: Sequence[tuple[Row, pd.DataFrame]], against: str) -> Table:
+    seconds = [float(poisons["generation_seconds"].mean()) for _, poisons in methods]
+    base = _base([row.label for row, _ in methods], seconds, against)
+    speed_ups = [seconds[base] / one if one else float("inf") for one in seconds]
+    reference, base_poisons = methods[base]
+    name = display(reference.label)
+    digits = 1 if min(speed_ups) >= 1 else 2
+    columns = [Column("Generation (s)", digits=1), Column("Warm-up (s)", digits=1)]
+    columns += [Column(f"Speed-up vs {name}", digits=digits), Column("Hardware")]
+    rows = [
+        replace(row, entries=_entries(poisons, base_poisons, speed_up))
+        for (row, poisons), speed_up in zip(methods, speed_ups, strict=True)
+    ]
+    keep = [any(row.entries[k] is not None for row in rows) for k in range(len(columns))]
+    keep[2] &= len(rows) > 1
+    cards = {entry.text for row in rows if (entry := row.entries[-1])}
+    title = poison_title(part)
+    if len(cards) == 1:
+        title += f", {cards.pop()}"
+        keep[-1] = False
+    table = Table(
+        "time",
+        "Generation time",
+        title,
+        tuple(column for column, kept in zip(columns, keep, strict=True) if kept),
+        tuple(replace(row, entries=_chosen(row.entries, keep)) for row in rows),
+        notes=("Seconds of one poison, without compilation and capture (warm-up).",),
+    )
+    return with_seeds(table)
+
+
+def _chosen(entries: Sequence[Entry | None], keep: Sequence[bool]) -> tuple[Entry | None, ...]:
+    return tuple(entry for entry, kept in zip(entries, keep, strict=True) if kept)
+
+
+def _base(labels: Sequence[str], seconds: Sequence[float], against: str) -> int:
+    """Return which method the others are compared with."""
+    wanted = against or _USUAL
+    if wanted in labels:
+        return labels.index(wanted)
+    return max(range(len(labels)), key=lambda k: seconds[k])
+
+
+def _entries(
+    poisons: pd.DataFrame, base: pd.DataFrame, speed_up: float
+) -> tuple[Entry | None, ...]:
+    keys = [key for found in poisons["keys"] for key in found]
+    own = _marks(poisons)
+    both = _marks(pd.concat([poisons, base]))
+    warmup = poisons.get("generation_warmup_seconds", pd.Series(dtype=float))
+    cards = sorted({str(one) for one in poisons.get("generation_device", poisons["device"])})
+    base_keys = [key for found in base["keys"] for key in found]
+    return (
+        number(poisons["generation_seconds"], keys, own),
+        number(warmup, keys),
+        number([speed_up], [*keys, *(key for key in base_keys if key not in keys)], both),
+        Entry(text=" + ".join(cards), keys=tuple(keys)),
+    )
+
+
+def _marks(poisons: pd.DataFrame) -> list[Mark]:
+    marks: list[Mark] = []
+    if "generation_resumed" in poisons and poisons["generation_resumed"].any():
+        marks.append("resumed")
+    if "generation_environment" in poisons:
+        machines = [_machine(one) for one in poisons["generation_environment"]]
+        devices = set(poisons.get("generation_device", poisons["device"]))
+        if len(devices) > 1 or any(one != machines[0] for one in machines):
+            marks.append("mixed")
+    return marks
+
+
+def _machine(environment: Mapping[str, Any]) -> list[Any]:
+    return [environment.get(name) for name in _VERSIONS]

@@ -1,0 +1,134 @@
+"""Figure: methods x defenses as a heat map, one panel a rho_a."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.options import option
+from unlearnable_bench.reports import _figure as figures
+from unlearnable_bench.reports import _series as series
+from unlearnable_bench.results.aggregate import CONTROLS
+from unlearnable_bench.results.names import display
+
+_ROW = 6.0  # mm
+_LONGEST = 24  # letters of a name on an axis
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap(figures.FigureReport):
+    """Clean test accuracy of methods (rows) under defenses (columns), one panel a rho_a."""
+
+    digits: int = option(0, "decimal places of accuracies", minimum=0, maximum=2)
+
+    def render(self, frame: pd.DataFrame) -> Figure:
+        """Return the figure.
+
+        Raises:
+            UserError: no defense but `none` was run, or there are too many settings.
+        """
+        data = heat_map_data(frame, aliases=self.names)
+        titles = [*dict.fromkeys(data["panel"])]
+        grids = [_grid(data[data["panel"] == title]) for title in titles]
+        rows = max(len(grid) for grid in grids)
+        names = max(len(str(name)) for grid in grids for name in grid.columns)
+        height = 22 + _ROW * rows + 1.3 * min(names, _LONGEST)
+        with figures.house_style():
+            made, axes = figures.panels(titles, "heat-map", self.width, height)
+            columns = len({ax.get_position().x0 for ax in axes})
+            for grid, ax in zip(grids, axes, strict=True):
+                _draw(ax, grid, self.digits, self.width / columns)
+            colours = axes[0].collections[0]
+            bar = made.colorbar(colours, ax=axes, location="bottom", aspect=40, shrink=0.8)
+            bar.set_label("Clean test accuracy (%)")
+            bar.outline.set_visible(False)
+            return figures.done(made)
+
+
+def heat_map_data(frame: pd.DataFrame, *, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
+    """Return the fields of the figure, methods and defenses in the order of the frame.
+
+    Columns: panel, method, attack, rho_u, rho_a, defense (the label), column (its name as
+    printed); mean in percent; seeds; keys.
+
+    Args:
+        frame: from `load_records`.
+        aliases: label to name.
+
+    Raises:
+        UserError: no defense but `none` was run.
+    """
+    rows = [row for row in _fields(frame, aliases) if row["seeds"]]
+    if not rows:
+        raise UserError("no cell has a defense; run `ubench run` with --defenses none,jpeg,cutmix")
+    return pd.DataFrame(rows)
+
+
+def _fields(frame: pd.DataFrame, aliases: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    found = series.cells(frame, aliases)
+    for panel, part in series.split(found[found["protect"] == 1], ["defense"], aliases):
+        defended = set(part[part["defense"] != "none"]["attack"])
+        if not defended:
+            continue
+        shown = part[part["attack"].isin(defended | {*CONTROLS})]
+        for labels, group in shown.groupby(["attack", "rho_u", "rho_a", "defense"], sort=False):
+            names = dict(zip(("attack", "rho_u", "rho_a", "defense"), labels, strict=True))
+            point = series.point(group["test_accuracy"], "none")
+            yield {
+                "panel": panel,
+                "method": group["method"].iloc[0],
+                **names,
+                "column": display(str(names["defense"]), aliases),
+                "mean": point["mean"],
+                "seeds": point["seeds"],
+                "keys": series.keys_of(group),
+            }
+
+
+def _grid(data: pd.DataFrame) -> pd.DataFrame:
+    """Return means with one row a method, controls first, and one column a defense, none first."""
+    pairs = sorted(dict.fromkeys(series.pairs_of(data)), key=lambda pair: pair[0] not in CONTROLS)
+    columns = sorted(dict.fromkeys(data["defense"]), key=lambda name: name != "none")
+    values = np.full((len(pairs), len(columns)), np.nan)
+    fields = zip(series.pairs_of(data), data["defense"], data["mean"], strict=True)
+    for pair, defense, mean in fields:
+        values[pairs.index(pair), columns.index(defense)] = mean
+    methods = data.drop_duplicates(["attack", "rho_u"]).set_index(["attack", "rho_u"])["method"]
+    shown = data.drop_duplicates("defense").set_index("defense")["column"]
+    return pd.DataFrame(
+        values,
+        [figures.literal(methods[pair], width=_LONGEST) for pair in pairs],
+        [figures.literal(shown[name], width=_LONGEST) for name in columns],
+    )
+
+
+def _draw(ax: Axes, grid: pd.DataFrame, digits: int, width_mm: float) -> None:
+    import seaborn as sns  # noqa: PLC0415 - heavy, and no other figure of ours needs it
+
+    room = (width_mm - 25) / len(grid.columns)  # mm a field
+    letters = 3 + digits + bool(digits)
+    size = min(7.0, room / (0.21 * letters))
+    sns.heatmap(
+        grid,
+        ax=ax,
+        vmin=0,
+        vmax=100,
+        cmap="cividis",
+        annot=size >= 4,
+        fmt=f".{digits}f",
+        annot_kws={"size": size},
+        cbar=False,
+        linewidths=0.5,
+        xticklabels=True,
+        yticklabels=True,
+    )
+    ax.patch.set(facecolor="white", hatch="/////", edgecolor="0.85")  # shows where nothing was run
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    ax.tick_params(axis="x", rotation=90)
+    ax.tick_params(axis="y", rotation=0)

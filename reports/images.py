@@ -1,0 +1,138 @@
+"""Figure: clean images, magnified noise and poisoned images of each method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.options import option
+from unlearnable_bench.reports import _figure as figures
+from unlearnable_bench.reports import _series as series
+from unlearnable_bench.reports._samples import kept
+from unlearnable_bench.results.samples import Strip, read_strip
+
+Pixels = NDArray[np.uint8]
+_MOST_ROWS = 24
+_NAME = 17.0  # mm: width of the methods' names
+_GAP = 2  # pixels between images of 32 px
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(figures.FigureReport):
+    """Clean images, noise and poisoned images, one row a method (the SEM paper's Figure 4).
+
+    Grey is no noise; the factor by which a method's noise is magnified is below its name.
+    """
+
+    count: int = option(2, "images a method", minimum=1, maximum=16)
+    magnify: int = option(
+        0, "factor of the noise; 0: for each method the largest that clips nothing", minimum=0
+    )
+
+    def render(self, frame: pd.DataFrame) -> Figure:
+        """Return the figure.
+
+        Raises:
+            UserError: no folder keeps images of a poison, or a file of them is damaged.
+        """
+        rows, lacking = _rows(frame, self.magnify, self.names)
+        if len(rows) > _MOST_ROWS:
+            raise UserError(
+                f"images would have {len(rows)} rows, at most {_MOST_ROWS} fit: select with "
+                "--datasets, --presets or --methods"
+            )
+        side = (self.width - _NAME - 6) / (3 * self.count)
+        with figures.house_style():
+            titles = [*dict.fromkeys(row["panel"] for row, _ in rows)]
+            height = len(rows) * (side + 1.5) + 9 * len(titles) + (4 if lacking else 0)
+            made = figures.figure(self.width, height)
+            shares = [sum(row["panel"] == title for row, _ in rows) for title in titles]
+            parts = made.subfigures(len(titles), 1, height_ratios=shares, squeeze=False)[:, 0]
+            for title, part in zip(titles, parts, strict=True):
+                mine = [(row, strip) for row, strip in rows if row["panel"] == title]
+                part.suptitle(figures.literal(title, width=56), fontsize=8)
+                _draw(part.subplots(len(mine), 3, squeeze=False), mine, self.count)
+            if lacking:
+                names = figures.literal(f"No images of: {', '.join(lacking)}", width=60)
+                made.supxlabel(names, fontsize=7)
+            return figures.done(made)
+
+
+def images_data(
+    frame: pd.DataFrame, *, magnify: int = 0, aliases: Mapping[str, str] = {}
+) -> pd.DataFrame:
+    """Return which images the figure shows.
+
+    Columns: panel, method, attack, rho_u; largest, the largest change in levels of 1/255 among the
+    images kept; magnification, the factor of the noise; folder and poison, the arguments of
+    `read_strip`; key of the record.
+
+    Args:
+        frame: from `load_records`.
+        magnify: factor of the noise; 0: the largest that clips nothing.
+        aliases: label to name.
+
+    Raises:
+        UserError: no folder keeps images of a poison, or a file of them is damaged.
+    """
+    return pd.DataFrame([row for row, _ in _rows(frame, magnify, aliases)[0]])
+
+
+def _rows(
+    frame: pd.DataFrame, magnify: int, aliases: Mapping[str, str]
+) -> tuple[list[tuple[dict[str, Any], Strip]], list[str]]:
+    found, lacking = kept(series.cells(frame, aliases), read_strip, "images", aliases)
+    rows = []
+    for cell, strip in found:
+        largest = int(np.abs(strip.noise).max())
+        row = {name: cell[name] for name in ("panel", "method", "attack", "rho_u")}
+        row |= {"largest": largest, "magnification": magnify or max(1, 127 // max(1, largest))}
+        row |= {name: cell[name] for name in ("folder", "poison", "key") if name in cell}
+        rows.append((row, strip))
+    return rows, lacking
+
+
+def magnified(noise: NDArray[np.int16], factor: int) -> Pixels:
+    """Return noise as images: 128 where there is none, uint8 of the same shape.
+
+    Args:
+        noise: levels of 1/255.
+        factor: what it is multiplied by before it is clipped.
+    """
+    return np.clip(128 + factor * noise.astype(np.int64), 0, 255).astype(np.uint8)
+
+
+def side_by_side(images: Pixels) -> Pixels:
+    """Return images [n, H, W, 3] as one picture, with white between them."""
+    count, height, width, _ = images.shape
+    gap = max(1, _GAP * width // 32)
+    picture = np.full((height, count * width + (count - 1) * gap, 3), 255, np.uint8)
+    for k, image in enumerate(images):
+        picture[:, k * (width + gap) : k * (width + gap) + width] = image
+    return picture
+
+
+def _draw(axes: "NDArray[Any]", rows: list[tuple[dict[str, Any], Strip]], count: int) -> None:
+    for line, (row, strip) in zip(axes, rows, strict=True):
+        noise = magnified(strip.noise[:count], row["magnification"])
+        shown = strip.clean[:count], noise, strip.poisoned[:count]
+        for ax, images in zip(line, shown, strict=True):
+            _show(ax, side_by_side(images))
+        name = f"{figures.literal(row['method'], width=13)}\nx {row['magnification']}"
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
+    for ax, heading in zip(axes[0], ("Clean", "Noise, magnified", "Poisoned"), strict=True):
+        ax.set_title(heading, loc="center", fontsize=7)
+
+
+def _show(ax: Axes, picture: Pixels) -> None:
+    ax.imshow(picture)
+    ax.grid(visible=False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)

@@ -1,0 +1,143 @@
+"""Figure: the noise of each method, embedded in two dimensions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.options import option
+from unlearnable_bench.reports import _figure as figures
+from unlearnable_bench.reports import _series as series
+from unlearnable_bench.reports._samples import kept
+from unlearnable_bench.results.samples import read_noise
+
+Embedding = Literal["pca", "tsne"]
+Points = NDArray[np.float64]
+_AXES = {"pca": "Principal component", "tsne": "t-SNE"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(figures.FigureReport):
+    """Samples of the noise of each method in two dimensions, one panel a data set and preset.
+
+    PCA gives the same picture up to rounding wherever it is made. t-SNE has a fixed seed, but its
+    picture changes with the number of threads (OMP_NUM_THREADS) and with the machine, and its
+    distances between clusters mean nothing.
+    """
+
+    embedding: Embedding = option("pca", "pca, or tsne: not the same on every machine")
+    samples: int = option(100, "noises a method, at most 256", minimum=1, maximum=256)
+
+    def render(self, frame: pd.DataFrame) -> Figure:
+        """Return the figure.
+
+        Raises:
+            UserError: no folder keeps noise of a poison, a file is damaged, or there are too few
+                noises.
+        """
+        found = series.cells(frame, self.names)
+        data, lacking = _data(found, self.embedding, self.samples, self.names)
+        looks = figures.looks(series.pairs_of(found))
+        titles = [*dict.fromkeys(data["panel"])]
+        note = f"{self.samples} noises a method at most." if self.samples < 256 else ""
+        note += f" No noise of: {', '.join(lacking)}." if lacking else ""
+        with figures.house_style():
+            made, axes = figures.panels(titles, "noise", self.width, 60)
+            for title, ax in zip(titles, axes, strict=True):
+                _draw(ax, data[data["panel"] == title], looks, _AXES[self.embedding])
+            figures.method_legend(made, data, looks, note.strip(), line=False)
+            return figures.done(made)
+
+
+def noise_data(
+    frame: pd.DataFrame,
+    *,
+    embedding: Embedding = "pca",
+    samples: int = 100,
+    aliases: Mapping[str, str] = {},
+) -> pd.DataFrame:
+    """Return the points of the figure.
+
+    Columns: panel, method, attack, rho_u; x, y, coordinates of one noise, for PCA in units of the
+    pixel range; share_x, share_y, the share of the variance along each axis, 0 to 1 (NaN for
+    t-SNE); key of the record.
+
+    Args:
+        frame: from `load_records`.
+        embedding: `pca` or `tsne`.
+        samples: noises a method.
+        aliases: label to name.
+
+    Raises:
+        UserError: as `Noise.render`.
+    """
+    return _data(series.cells(frame, aliases), embedding, samples, aliases)[0]
+
+
+def _data(
+    cells: pd.DataFrame, embedding: Embedding, samples: int, aliases: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[str]]:
+    found, lacking = kept(cells, read_noise, "noise", aliases)
+    tables = []
+    for title in dict.fromkeys(cell["panel"] for cell, _ in found):
+        mine = [(cell, noise[:samples]) for cell, noise in found if cell["panel"] == title]
+        flat = np.concatenate([noise.reshape(len(noise), -1) / 255.0 for _, noise in mine])
+        points, shares = embedded(flat, embedding)
+        names = ("panel", "method", "attack", "rho_u", "key")
+        labels = [
+            {name: cell[name] for name in names if name in cell}
+            for cell, noise in mine
+            for _ in noise
+        ]
+        table = pd.DataFrame(labels).assign(x=points[:, 0], y=points[:, 1])
+        tables.append(table.assign(share_x=shares[0], share_y=shares[1]))
+    return pd.concat(tables, ignore_index=True), lacking
+
+
+def embedded(noises: Points, embedding: Embedding) -> tuple[Points, tuple[float, float]]:
+    """Return noises in two dimensions, and the share of the variance along each axis.
+
+    Args:
+        noises: [n, d].
+        embedding: `pca` or `tsne`.
+
+    Raises:
+        UserError: too few noises for it.
+    """
+    few = 3 if embedding == "pca" else 5
+    if len(noises) < few:
+        raise UserError(f"{embedding} takes {few} noises or more, got {len(noises)}: raise samples")
+    # sklearn is heavy, and only this figure needs it.
+    if embedding == "tsne":
+        from sklearn.manifold import TSNE  # noqa: PLC0415
+
+        perplexity = min(30.0, (len(noises) - 1) / 3)
+        model = TSNE(random_state=0, init="random", perplexity=perplexity)
+        return model.fit_transform(noises).astype(np.float64), (float("nan"), float("nan"))
+    centred = noises - noises.mean(axis=0)
+    total = float((centred**2).sum())
+    if not total:  # sklearn divides by it
+        return np.zeros((len(noises), 2)), (0.0, 0.0)
+    from sklearn.decomposition import PCA  # noqa: PLC0415
+
+    points = PCA(2, svd_solver="full").fit_transform(noises)
+    shares = (points**2).sum(axis=0) / total
+    return points, (float(shares[0]), float(shares[1]))
+
+
+def _draw(
+    ax: Axes, data: pd.DataFrame, looks: Mapping[tuple[str, str], figures.Look], name: str
+) -> None:
+    for pair, one in series.by_method(data):
+        style: dict[str, Any] = looks[pair].dots()
+        ax.plot(one["x"], one["y"], **style, markersize=2.5, alpha=0.7, markeredgewidth=0)
+    for axis, number, share in ((ax.xaxis, 1, "share_x"), (ax.yaxis, 2, "share_y")):
+        explained = data[share].iloc[0]
+        part = f" ({100 * explained:.1f} % of the variance)" if np.isfinite(explained) else ""
+        axis.set_label_text(f"{name} {number}{part}")

@@ -1,0 +1,262 @@
+// The page: header, filters, contents, and what happens when any of them changes.
+
+const main = document.getElementById("main");
+const side = document.getElementById("side");
+const status = document.getElementById("status");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const views = [];
+
+function open(what) {
+  state.open = what;
+  writeAddress();
+  showPanel(views);
+}
+
+/** Show everything as the state has it. */
+function refresh() {
+  const left = filtered();
+  const shown = new Set(views.filter((view) => view.show(left) !== false).map(({ id }) => id));
+  for (const heading of main.querySelectorAll("section.group")) {
+    heading.hidden = [...heading.querySelectorAll("section.table")].every((one) => one.hidden);
+  }
+  for (const link of document.querySelectorAll("#contents a[data-id]")) {
+    link.parentElement.hidden = Boolean(document.getElementById(link.dataset.id)?.hidden);
+  }
+  const count = left.reduce((sum, one) => sum + one, 0);
+  const tables = views.length - 1;
+  const these = shown.size - 1;
+  const number = (one) => one.toLocaleString("en");
+  status.textContent = filtering()
+    ? `${number(count)} of ${number(data.count)} cells, ${these} of ${tables} tables. ` +
+      "Entries are not computed again: one is left out unless all its records match."
+    : "";
+}
+
+function changed() {
+  writeAddress();
+  refresh();
+}
+
+/** Make the controls of the filters; a choice with one value is none and is left out. */
+function buildFilters() {
+  const form = document.getElementById("filters");
+  const query = element("input", { type: "search", id: "query", autocomplete: "off" });
+  query.addEventListener("input", () => ((state.query = query.value), changed()));
+  form.append(element("label", { for: "query" }, "Search"), query);
+  const boxes = [];
+  for (const { column, label, values } of data.filters) {
+    if (values.length < 2) continue;
+    const options = values.map((one) => {
+      const box = element("input", { type: "checkbox", name: parameter(column), value: one });
+      box.addEventListener("change", () => {
+        const wanted = state.chosen.get(column);
+        if (box.checked) wanted.add(one);
+        else wanted.delete(one);
+        changed();
+      });
+      boxes.push([column, one, box]);
+      return element("label", {}, box, " ", name(one));
+    });
+    const choices = element("div", { class: values.length > 12 ? "choices long" : "choices" }, ...options);
+    form.append(element("fieldset", {}, element("legend", {}, ...written(label)), choices));
+  }
+  const seeds = element("input", {
+    id: "seeds", inputmode: "numeric", placeholder: "0, 2-4", autocomplete: "off", "aria-describedby": "seeds-hint",
+  });
+  const hint = element("p", { id: "seeds-hint", class: "hint" });
+  seeds.addEventListener("input", () => ((state.seeds = seeds.value), sayHint(), changed()));
+  function sayHint() {
+    const wrong = ranges(state.seeds) === null;
+    seeds.setAttribute("aria-invalid", String(wrong));
+    hint.textContent = wrong ? "Write whole numbers or ranges by comma: 0, 2-4" : "";
+  }
+  if (distinct("seed").size > 1) form.append(element("label", { for: "seeds" }, "Seeds"), seeds, hint);
+  const clear = element("button", { type: "reset" }, "Clear filters");
+  form.append(clear);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", (event) => {
+    event.preventDefault();
+    for (const wanted of state.chosen.values()) wanted.clear();
+    state.query = state.seeds = "";
+    fill();
+    changed();
+  });
+  function fill() {
+    query.value = state.query;
+    seeds.value = state.seeds;
+    sayHint();
+    for (const [column, one, box] of boxes) box.checked = state.chosen.get(column).has(one);
+  }
+  return fill;
+}
+
+/** Add an entry to the contents; it scrolls, since the address is taken by the state. */
+function addContents(id, title, inner = []) {
+  const link = element("a", { href: `#${id}`, "data-id": id }, ...written(title));
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    if (!wide.matches) side.open = false;
+    goTo(document.getElementById(id));
+  });
+  const item = element("li", {}, link);
+  if (inner.length) item.append(element("ul", {}, ...inner));
+  return item;
+}
+
+function goTo(target) {
+  target.setAttribute("tabindex", "-1");
+  target.scrollIntoView();
+  target.focus({ preventScroll: true });
+}
+
+const spoken = (text) => text.replaceAll("-", " ").replace(/^./, (letter) => letter.toUpperCase());
+
+function buildTables(contents) {
+  for (const group of data.groups) {
+    const title = spoken(group.name);
+    const made = group.tables.map((table, k) => reportTable(group, table, k + 1, open));
+    views.push(...made);
+    const id = `report-${group.name}`;
+    const section = element(
+      "section",
+      { id, class: "group", "aria-labelledby": `${id}-title` },
+      element("h2", { id: `${id}-title` }, title),
+      element("p", { class: "about" }, ...written(group.about)),
+      ...made.map((one) => one.section),
+    );
+    main.append(section);
+    contents.append(addContents(id, title));
+  }
+}
+
+function buildFigures(contents) {
+  if (!data.figures.length) return;
+  const figures = data.figures.map(({ name: title, about, image, data: numbers }) => {
+    const ending = image.startsWith("data:image/svg") ? "svg" : "png";
+    const links = element(
+      "span",
+      { class: "downloads" },
+      element("a", { href: image, download: `${title}.${ending}` }, ending.toUpperCase()),
+    );
+    if (numbers) {
+      const text = () => csv([numbers.headings, ...numbers.rows.map((row) => row.map(asField))]);
+      const save = () => download(`${title}.csv`, "text/csv;charset=utf-8", text());
+      links.append(
+        element(
+          "button",
+          { type: "button", class: "quiet", click: save, "aria-label": `Download the data of ${title}` },
+          "Data",
+        ),
+      );
+    }
+    const alt = `${about}${numbers ? " The button Data below has its numbers." : ""}`;
+    return element(
+      "figure",
+      { id: `figure-${title}` },
+      element("img", { src: image, alt }),
+      element("figcaption", {}, element("h3", {}, spoken(title)), element("p", {}, ...written(about)), links),
+    );
+  });
+  const heading = element("h2", { id: "figures-title" }, "Figures");
+  const note = element("p", { class: "about" }, "Figures show all cells, whatever the filters say.");
+  main.append(
+    element(
+      "section",
+      { id: "figures", "aria-labelledby": "figures-title" },
+      heading,
+      note,
+      element("div", { class: "figures" }, ...figures),
+    ),
+  );
+  contents.append(addContents("figures", "Figures"));
+}
+
+const asField = (one) => (one !== null && typeof one === "object" ? JSON.stringify(one) : one);
+
+function buildHeader() {
+  document.querySelector("h1").textContent = data.title;
+  const count = (one, word) => `${one.toLocaleString("en")} ${word}${one === 1 ? "" : "s"}`;
+  const some = (column) => [...distinct(column)].filter(Boolean).map(name);
+  const few = (column, word) => {
+    const found = some(column);
+    return found.length > 3 ? count(found.length, word) : found.join(", ");
+  };
+  const facts = [
+    count(data.count, "cell"),
+    count(some("attack").length, "method"),
+    few("learner", "learner"),
+    `${few("preset", "preset")} preset`,
+    count(distinct("seed").size, "seed"),
+    few("device", "device"),
+  ];
+  document.getElementById("facts").textContent = facts.filter(Boolean).join(" · ");
+  const button = document.getElementById("theme");
+  const isDark = () => (state.theme ? state.theme === "dark" : dark.matches);
+  button.addEventListener("click", () => {
+    state.theme = isDark() ? "light" : "dark";
+    writeAddress();
+    show();
+  });
+  dark.addEventListener("change", () => show());
+  function show() {
+    if (state.theme) document.documentElement.dataset.theme = state.theme;
+    else delete document.documentElement.dataset.theme;
+    button.textContent = isDark() ? "Light theme" : "Dark theme";
+  }
+  return show;
+}
+
+function buildLeftOut(contents) {
+  if (!data.left_out.length) return;
+  const items = data.left_out.map(([title, why]) =>
+    element("li", {}, element("strong", {}, title), ": ", ...written(why)),
+  );
+  main.append(
+    element(
+      "section",
+      { id: "left-out", "aria-labelledby": "left-out-title" },
+      element("h2", { id: "left-out-title" }, "Left out"),
+      element("ul", {}, ...items),
+    ),
+  );
+  contents.append(addContents("left-out", "Left out"));
+}
+
+const wide = matchMedia("(min-width: 60rem)");
+const contents = document.getElementById("contents");
+readAddress();
+const showTheme = buildHeader();
+const fillFilters = buildFilters();
+buildTables(contents);
+buildFigures(contents);
+const cellsView = allCells(open);
+views.push(cellsView);
+main.append(cellsView.section);
+contents.append(addContents(cellsView.id, cellsView.title));
+buildLeftOut(contents);
+
+function showState() {
+  showTheme();
+  fillFilters();
+  refresh();
+  showPanel(views);
+}
+
+side.open = wide.matches;
+wide.addEventListener("change", () => (side.open = wide.matches));
+addEventListener("hashchange", () => {
+  readAddress();
+  showState();
+});
+panel.addEventListener("close", () => {
+  state.open = "";
+  writeAddress();
+});
+panel.addEventListener("click", (event) => {
+  if (event.target === panel) panel.close();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  goTo(main);
+});
+showState();

@@ -1,0 +1,213 @@
+"""Paired comparisons of methods on their common seeds, and ranks with intervals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from unlearnable_bench import Report, option
+from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.reports.main import settings
+from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of
+from unlearnable_bench.results.intervals import FEWEST, NotComputable, by_seed
+from unlearnable_bench.results.names import radius_note
+from unlearnable_bench.results.pivot import cells, column, shared
+from unlearnable_bench.results.statistics import Paired as Comparison
+from unlearnable_bench.results.statistics import compare_paired, rank_intervals
+from unlearnable_bench.results.table import Column, Entry, Row, Table
+
+# Attack and noise radius of a method, and its accuracy by seed.
+Method = tuple[str, str]
+
+_COLUMNS = (
+    Column("Seeds", digits=0),
+    Column("Difference", digits=2),
+    Column("95 % interval"),
+    Column("p"),
+    Column("p (Holm)"),
+)
+_CAPTION = "Paired comparison: difference of clean test accuracy (percentage points)"
+_NOTE = (
+    "Difference: first minus second on the same seeds; below 0, the first protects better. "
+    "Paired t-test, two-sided; Holm adjusts over the table. No p if all differences are equal."
+)
+_NOTHING = "--"  # all differences are equal
+_RANKS = "Rank by clean test accuracy, with the simultaneous 95 % interval"
+_RANKS_NOTE = (
+    "Rank 1 is the lowest accuracy. The intervals hold together, from paired tests of all methods "
+    "after Holm."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired(Report):
+    """Paired differences of methods with intervals and p values, and ranks with intervals."""
+
+    against: str = option("", "attack that the others are compared with; empty: all pairs")
+
+    def render(self, frame: pd.DataFrame) -> list[Table]:
+        """Return the ranks of each setting, then the pairs at each of its rho_a.
+
+        Raises:
+            UserError: no two methods have three seeds in common.
+        """
+        return list(paired_tables(frame, self.against))
+
+
+def paired_tables(frame: pd.DataFrame, against: str = "") -> Iterator[Table]:
+    """Yield the tables of ranks and of pairs for each data set, learner, preset and defense.
+
+    Args:
+        frame: from `load_records`.
+        against: label of the attack that the others are compared with; empty: all pairs.
+
+    Raises:
+        UserError: no such attack, or no two methods with three seeds in common.
+    """
+    tables: list[Table] = []
+    labels: set[str] = set()
+    for part in settings(cells(finished(frame))):
+        whole = part[(part["protect"] == 1) & ~part["attack"].isin(CONTROLS)]
+        labels |= {*whole["attack"]}
+        radii = whole.groupby("defense")["rho_a"].nunique()
+        swept = whole["defense"].map(radii) > 1
+        for _, group in whole[swept].groupby("defense", sort=False):
+            tables += _ranks(group, "rho_a")
+        for _, group in whole[~swept].groupby("rho_a", sort=False):
+            tables += _ranks(group, "defense")
+        for _, group in whole.groupby(["defense", "rho_a"], sort=False):
+            tables += _pairs(group, against)
+    if against and against not in labels:
+        raise unknown("attack", against, labels)
+    if not tables:
+        raise UserError(f"no two methods have {FEWEST} seeds in common: run more, as --seeds 0-4")
+    yield from tables
+
+
+def _results(group: pd.DataFrame) -> dict[Method, dict[int, float]]:
+    return {
+        (attack, rho_u): by_seed(mine["seed"], mine["test_accuracy"].astype(float))
+        for (attack, rho_u), mine in group.groupby(["attack", "rho_u"], sort=False)
+    }
+
+
+def _row(group: pd.DataFrame, method: Method, entries: Sequence[Entry | None]) -> Row:
+    several = len({*group.loc[group["attack"] == method[0], "rho_u"]}) > 1
+    return Row(
+        method[0],
+        tuple(entries),
+        radius_note(method[1], always=several),
+        radius_note(method[1], always=True),
+    )
+
+
+def _keys(group: pd.DataFrame, *methods: Method) -> tuple[str, ...]:
+    if "key" not in group:
+        return ()
+    mine = [(a, r) in methods for a, r in zip(group["attack"], group["rho_u"], strict=True)]
+    return tuple(group.loc[mine, "key"])
+
+
+def _pairs(group: pd.DataFrame, against: str) -> Iterator[Table]:
+    """Yield the table of pairs, if any two methods have enough seeds in common."""
+    results = _results(group)
+    pairs = [
+        (other, one) if one[0] == against else (one, other)
+        for one, other in combinations(results, 2)
+        if not against or against in (one[0], other[0])
+    ]
+    compared = {pair: compare_paired(results[pair[0]], results[pair[1]]) for pair in pairs}
+    enough = {pair: one for pair, one in compared.items() if one.n >= FEWEST}
+    if not enough:
+        return
+    adjusted = _holm(list(enough.values()))
+    rows = []
+    for ((first, second), one), holm in zip(enough.items(), adjusted, strict=True):
+        row = _row(group, first, _entries(one, holm, _keys(group, first, second)))
+        rows.append(_against(row, _row(group, second, ())))
+    yield Table(
+        "paired", _CAPTION, shared(group, "none"), _COLUMNS, tuple(rows), "Methods", (_NOTE,)
+    )
+
+
+def _against(first: Row, second: Row) -> Row:
+    """Return the row of a pair; budgets are named for both if one is unusual."""
+    note = f"{first.budget} vs {second.budget}" if first.note or second.note else ""
+    return Row(first.label, first.entries, note, versus=second.label)
+
+
+def _entries(one: Comparison, holm: float | None, keys: tuple[str, ...]) -> list[Entry | None]:
+    interval = None
+    if not isinstance(one.interval, NotComputable):
+        interval = (one.interval.low, one.interval.high)
+    mean = None if isinstance(one.mean, NotComputable) else one.mean
+    p_value = None if isinstance(one.p_value, NotComputable) else one.p_value
+    between = f"[{interval[0]:z.2f}, {interval[1]:z.2f}]" if interval else _NOTHING
+    return [
+        Entry(float(one.n), keys=keys),
+        Entry(mean, interval=interval, keys=keys),
+        Entry(text=between, keys=keys),
+        Entry(text=p_text(p_value), keys=keys),
+        Entry(text=p_text(holm), keys=keys),
+    ]
+
+
+def p_text(p_value: float | None) -> str:
+    """Return a p value as it is printed: three decimals, `<0.001` below that.
+
+    It is always text: siunitx prints 1e-7 in a column of three decimals as 1.
+    """
+    if p_value is None:
+        return _NOTHING
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _holm(compared: Sequence[Comparison]) -> list[float | None]:
+    """Return the p values adjusted together; None for a comparison that has none."""
+    raw = [None if isinstance(one.p_value, NotComputable) else one.p_value for one in compared]
+    known = [p_value for p_value in raw if p_value is not None]
+    if not known:
+        return [None] * len(raw)
+
+    from statsmodels.stats.multitest import multipletests  # noqa: PLC0415 - needs a second
+
+    adjusted = iter(multipletests(known, method="holm")[1])
+    return [None if p_value is None else float(next(adjusted)) for p_value in raw]
+
+
+def _ranks(group: pd.DataFrame, axis: str) -> Iterator[Table]:
+    """Yield the table of ranks along an axis, if any two methods can be ranked."""
+    values = [*dict.fromkeys(group[axis])]
+    if axis == "rho_a":
+        values.sort(key=order_of)
+    found = {value: _ranked(group[group[axis] == value]) for value in values}
+    shown = [value for value in values if found[value]]
+    methods = dict.fromkeys(method for value in shown for method in found[value])
+    if shown:
+        yield Table(
+            "paired",
+            _RANKS,
+            shared(group, axis),
+            tuple(column(axis, value) for value in shown),
+            tuple(_row(group, one, [found[value].get(one) for value in shown]) for one in methods),
+            notes=(_RANKS_NOTE,),
+        )
+
+
+def _ranked(group: pd.DataFrame) -> dict[Method, Entry]:
+    """Return the rank of each method with three seeds or more, if there are two such methods."""
+    results = _results(group)
+    # The function names methods by one text each.
+    ranks = rank_intervals({"\n".join(method): values for method, values in results.items()})
+    return {
+        method: Entry(
+            float(one.rank),
+            seeds=len(results[method]),
+            interval=(float(one.low), float(one.high)),
+            text=f"{one.rank} [{one.low}, {one.high}]",
+            keys=_keys(group, method),
+        )
+        for method, one in zip(results, ranks.values(), strict=True)
+        if not isinstance(one, NotComputable) and one.of > 1
+    }

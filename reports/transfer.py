@@ -1,0 +1,35 @@
+"""The transfer table: methods as rows, learners as columns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from unlearnable_bench import Report
+from unlearnable_bench.results.aggregate import CONTROLS
+from unlearnable_bench.results.pivot import cells, pivot
+from unlearnable_bench.results.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Report):
+    """Clean test accuracy of methods with each learner, one table per rho_a and defense."""
+
+    def render(self, frame: pd.DataFrame) -> list[Table]:
+        """Return one table for each data set, preset, defense and rho_a with several learners."""
+        return list(transfer_tables(frame))
+
+
+def transfer_tables(frame: pd.DataFrame) -> Iterator[Table]:
+    """Yield a table for each setting that was run with more than one learner.
+
+    Args:
+        frame: from `load_records`.
+    """
+    found = cells(frame)
+    for _, group in found.groupby(["dataset", "preset", "defense", "rho_a", "protect"], sort=False):
+        if len({*group["learner"]}) > 1:
+            # A method with one learner transfers to none.
+            learners = group.groupby("attack")["learner"].nunique()
+            wanted = {*learners[learners > 1].index, *CONTROLS}
+            yield pivot("transfer", group[group["attack"].isin(wanted)], "learner")

@@ -1,0 +1,81 @@
+"""The worst case over defenses: how well a method protects if the trainer picks the best one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from unlearnable_bench import Report, option
+from unlearnable_bench.reports.main import settings
+from unlearnable_bench.results.aggregate import CONTROLS, order_of
+from unlearnable_bench.results.names import display, radius_note
+from unlearnable_bench.results.pivot import cells, entry, shared, with_notes
+from unlearnable_bench.results.table import MARKS, Column, Entry, Row, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstCase(Report):
+    """Highest accuracy over defenses, and the defense that reaches it, at each rho_a."""
+
+    over_rho_a: bool = option(False, "take the highest over every rho_a as well")
+
+    def render(self, frame: pd.DataFrame) -> list[Table]:
+        """Return one table for each data set, learner and preset with several defenses."""
+        return list(worst_case_tables(frame, over_rho_a=self.over_rho_a))
+
+
+def worst_case_tables(frame: pd.DataFrame, *, over_rho_a: bool = False) -> Iterator[Table]:
+    """Yield a table of highest mean accuracies over defenses, `none` included.
+
+    Args:
+        frame: from `load_records`.
+        over_rho_a: take the highest over the radii as well.
+    """
+    for part in settings(cells(frame)):
+        whole = part[part["protect"] == 1]
+        if over_rho_a:
+            groups = [("Worst case", whole)]
+        else:
+            radii = sorted({*whole["rho_a"]}, key=order_of)
+            groups = [(f"rho_a {radius}", whole[whole["rho_a"] == radius]) for radius in radii]
+        defended = [(name, group) for name, group in groups if len({*group["defense"]}) > 1]
+        if defended:
+            yield _table(whole, defended)
+
+
+def _table(whole: pd.DataFrame, groups: Sequence[tuple[str, pd.DataFrame]]) -> Table:
+    defended = {*whole[whole["defense"] != "none"]["attack"], *CONTROLS}
+    found = whole[whole["attack"].isin(defended)]
+    several = found.groupby("attack")["rho_u"].nunique()
+    rows = []
+    for (attack, rho_u), mine in found.groupby(["attack", "rho_u"], sort=False):
+        note = radius_note(rho_u, always=several[attack] > 1)
+        worst = [_worst(group[group.index.isin(mine.index)]) for _, group in groups]
+        entries = tuple(one for pair in worst for one in pair)
+        rows.append(Row(attack, entries, note, radius_note(rho_u, always=True)))
+    columns = [(Column(name), Column("reached by")) for name, _ in groups]
+    table = Table(
+        "worst-case",
+        "Highest clean test accuracy (%) over defenses",
+        shared(whole, "defense"),
+        tuple(column for pair in columns for column in pair),
+        tuple(sorted(rows, key=lambda row: row.label not in CONTROLS)),
+        notes=("No defense counts as one of them; in brackets, how many were tried.",),
+    )
+    return with_notes(table)
+
+
+def _worst(cells_of_one: pd.DataFrame) -> tuple[Entry | None, Entry | None]:
+    """Return the highest entry over defenses and radii, and the name of where it is reached."""
+    by = cells_of_one.groupby(["defense", "rho_a"], sort=False)
+    most = int(by.size().max()) if len(by) else 0
+    tried = {key: each for key, group in by if (each := entry(group, "test_accuracy", most))}
+    marks = tuple(mark for mark in MARKS if any(mark in each.marks for each in tried.values()))
+    known = {key: each for key, each in tried.items() if each.mean is not None}
+    if not known:
+        return (Entry(seeds=0, marks=marks) if marks else None), None
+    (defense, radius), worst = max(known.items(), key=lambda pair: pair[1].mean or 0.0)
+    name = display(defense)
+    if len({*cells_of_one["rho_a"]}) > 1:
+        name += f", rho_a {radius}"
+    return replace(worst, marks=marks), Entry(text=f"{name} ({len(known)})", keys=worst.keys)

@@ -1,0 +1,57 @@
+"""Two sets of results side by side."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+from report_cells import cell, frame, seeds
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.results.comparison import compare, rank_correlation
+
+
+def test_cells_in_common_stand_side_by_side_whatever_the_preset() -> None:
+    fast = frame(*seeds("sem", [10.0, 14.0]), cell("em", 80.0, rho_a="4/255"), cell("rem", 30.0))
+    paper = frame(
+        cell("em", 83.0, rho_a="8/510", preset="paper"),
+        cell("sem", 11.0, preset="paper"),
+        cell("tap", 5.0, preset="paper"),
+        cell("rem", 29.0, preset="paper", defense="jpeg"),
+    )
+    both = compare(fast, paper)
+    found = both[["attack", "rho_a", "first", "second"]].to_numpy().tolist()
+    assert found == [["sem", "0", 12.0, 11.0], ["em", "4/255", 80.0, 83.0]]
+
+
+def test_the_rank_correlation_is_spearmans() -> None:
+    names = ["clean", "em", "rem", "sem", "tap"]
+    one, other = [[5, 4, 3, 2, 1], [50, 30, 40, 20, 10]]
+    frames = [frame(*map(cell, names, map(float, values))) for values in (one, other)]
+    # 1 - 6 * (sum of squared rank differences, 2) / (5 * 24)
+    assert rank_correlation(compare(*frames)) == pytest.approx(0.9)
+    alike = frame(*(cell(name, 10.0) for name in names))
+    assert math.isnan(rank_correlation(compare(frames[0], alike)))
+
+
+def test_cells_of_one_name_are_the_same_or_not_compared() -> None:
+    def setting(epochs: int, **poison: str) -> str:
+        return json.dumps({"poison": poison, "training": {"epochs": epochs}, "labels": [epochs]})
+
+    def results(text: str) -> pd.DataFrame:
+        return frame(cell("sem", 1.0, setting=text))
+
+    both = compare(results(setting(1, data="x")), results(setting(2, data="x")))
+    assert both["differing"].tolist() == [["training.epochs"]]
+    with pytest.raises(UserError, match=r"sem, rho_a 0 on shapes is not .*: poison.data differ"):
+        compare(results(setting(1, data="x")), results(setting(1, data="y")))
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    sem = frame(cell("sem", 1.0))
+    with pytest.raises(UserError, match="no cell in common"):
+        compare(sem, frame(cell("sem", 1.0, rho_a="4/255")))
+    with pytest.raises(UserError, match=r"several presets \(fast, smoke\)"):
+        compare(sem, frame(cell("sem", 1.0), cell("sem", 2.0, preset="fast")))
+    with pytest.raises(UserError, match="no finished cell"):
+        compare(sem, pd.DataFrame())

@@ -1,0 +1,285 @@
+"""The command that makes a cell again, from its labels and its setting."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.presets import Preset, load_preset
+from unlearnable_bench.radius import Radius
+from unlearnable_bench.results.names import outside_brackets
+
+_LABELS = ("dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset")
+# `fast[precision=fp32,training.epochs=2][protect_classes=cat,dog]`; class names hold anything.
+_PRESET = re.compile(
+    r"(?P<name>[^\[]+)"
+    r"(?:\[(?P<changed>(?:training\.|adversarial\.|precision=)[^\]]*)\])?"
+    r"(?:\[protect_classes=(?P<classes>.*)\])?",
+    re.DOTALL,
+)
+_OPTION = re.compile(r"[A-Za-z_]\w*=")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a cell is made again.
+
+    Attributes:
+        command: of `ubench run`, for a shell; the seed is left out, so that replicates share it.
+        notes: what a reader must fill in or know, a sentence each: a file whose place no record
+            has. Empty if the command can be run as it is.
+    """
+
+    command: str
+    notes: tuple[str, ...] = ()
+
+
+def command_of(row: Mapping[str, Any]) -> str:
+    """Return the command that makes one cell again.
+
+    Args:
+        row: of the frame of `load_records`, finished or not.
+    """
+    return f"{recipe_of(row).command} --seeds {int(row['seed'])}"
+
+
+def recipe_of(row: Mapping[str, Any]) -> Recipe:
+    """Return the command without its seed, and what it cannot say.
+
+    Args:
+        row: of the frame of `load_records`, finished or not. Of a cell that is not finished the
+            labels are known alone.
+    """
+    setting = row.get("setting")
+    return _recipe(
+        setting if isinstance(setting, str) else "", tuple((name, row[name]) for name in _LABELS)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _recipe(setting: str, labels: tuple[tuple[str, Any], ...]) -> Recipe:
+    identity = json.loads(setting) if setting else {}
+    row = dict(labels)
+    if identity:
+        row["dataset"], row["attack"], row["preset"] = identity["labels"]
+    command = _Command(row, identity)
+    return Recipe(shlex.join(["ubench", "run", *command.arguments()]), tuple(command.notes))
+
+
+class _Command:
+    """The arguments of one cell, as they are found."""
+
+    def __init__(self, row: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        self.notes: list[str] = []
+        self._row = row
+        self._identity = identity
+        self._settings: dict[str, str] = {}
+
+    def arguments(self) -> Iterator[str]:
+        """Yield the arguments; settings come last, since everything else may add to them."""
+        base, classes = self._preset()
+        yield from ("--dataset", self._dataset())
+        yield from self._attack(base)
+        yield from ("--rho-a", self._row["rho_a"])
+        learner = self._named("learner")
+        if base is None or learner != base.learner:
+            yield from ("--learners", learner)
+        defense = self._defense()
+        if defense != "none":
+            yield from ("--defenses", defense)
+        if self._row["protect"] != 1:
+            yield from ("--protect", str(self._row["protect"]))
+        if classes:
+            yield from ("--protect-classes", classes)
+        yield from ("--preset", base.name if base else self._row["preset"])
+        if "precision" in self._settings:
+            yield from ("--precision", self._settings.pop("precision"))
+        for source in self._sources():
+            yield from ("--plugin", source)
+        for name, value in self._settings.items():
+            yield from ("--set", f"{name}={value}")
+        yield "--no-clean"
+
+    def _preset(self) -> tuple[Preset | None, str]:
+        """Return the preset and the protected classes; notes what was changed of its schedules."""
+        label = self._row["preset"]
+        found = _PRESET.fullmatch(label)
+        try:
+            base = load_preset(found["name"]) if found else None
+        except UserError:
+            base = None
+        if found is None or base is None:
+            self.notes.append(f"The preset {label!r} is not among those of this version.")
+            return None, ""
+        changed = _settings(found["changed"] or "", {})
+        self._settings |= changed
+        self._keep_adversarial(changed)
+        return base, self._classes(found["classes"] or "")
+
+    def _keep_adversarial(self, changed: Mapping[str, str]) -> None:
+        """Set what adversarial training kept of its preset where `training` was changed.
+
+        The label has only what differs from the preset.
+        """
+        for name, used in self._identity.get("training", {}).items():
+            value = changed.get(f"training.{name}")
+            kept = value is not None and not _equal(value, used)
+            if kept and f"adversarial.{name}" not in changed:
+                self._settings[f"adversarial.{name}"] = _text(used)
+
+    def _classes(self, text: str) -> str:
+        """Return the names of classes; notes those that a command line cannot hold."""
+        names = text.split(",") if text else []
+        count = len(self._identity.get("protection", {}).get("classes", names))
+        if len(names) != count or any(name != name.strip() for name in names):
+            self.notes.append(
+                "The name of a protected class has a comma or a blank at its end: write the names "
+                "as a list in a plan file (protect-classes)."
+            )
+        return text
+
+    def _dataset(self) -> str:
+        name, inside = _split(self._row["dataset"])
+        kind, colon, _ = name.partition(":")
+        self._add(kind, inside)
+        if not colon:
+            return name
+        self.notes.append(f"PATH: the file or folder of {name}; the record has only its name.")
+        return f"{kind}:PATH"
+
+    def _attack(self, base: Preset | None) -> Iterator[str]:
+        poison = self._identity.get("poison", {})
+        label = self._row["attack"]
+        if label == "remainder":
+            label = "clean"
+        attack = poison.get("attack") or {"name": label.partition("[")[0]}
+        name, used = attack["name"], attack.get("options", {})
+        passed = _settings(label[len(name) + 1 : -1], used)
+        surrogate = poison.get("surrogate", {}).get("name") if poison else None
+        if "surrogate" in passed:
+            surrogate, inside = _split(passed.pop("surrogate"))
+            self._add(surrogate, inside)
+        yield from ("--methods", name)
+        if surrogate and (base is None or surrogate != base.surrogate):
+            yield from ("--surrogate", surrogate)
+        radius = self._radius(name, used)
+        if radius:
+            yield from ("--rho-u", radius)
+        self._settings |= {f"{name}.{key}": value for key, value in passed.items()}
+        if "path" in passed and "fingerprint" in attack:
+            self.notes.append(f"{passed['path']} must have the SHA-256 {attack['fingerprint']}.")
+
+    def _radius(self, name: str, used: Mapping[str, Any]) -> str:
+        """Return the radius of the noise, as the user wrote it if that is known."""
+        shown = self._row["rho_u"] if isinstance(self._row["rho_u"], str) else ""
+        if not self._identity:
+            return "" if name == "clean" or shown.startswith("l2") else shown
+        asked = used.get("rho_u")
+        if asked is None:
+            return ""
+        return shown if _is_radius(shown) and Radius(shown) == Radius(asked) else str(asked)
+
+    def _named(self, kind: str) -> str:
+        """Return the name of the learner, and note its options."""
+        used = self._identity.get(kind, {}).get("options", {})
+        name, inside = _split(self._row[kind])
+        self._add(name, inside, used)
+        return name
+
+    def _defense(self) -> str:
+        defense = self._identity.get("defense", {})
+        used = defense.get("options", {})
+        labels = outside_brackets(self._row["defense"], "+")
+        parts = used.get("parts", [defense] * len(labels))
+        names = []
+        for label, part in zip(labels, parts, strict=True):
+            name, inside = _split(label)
+            self._add(name, inside, part.get("options", {}))
+            names.append(name)
+        return "+".join(names)
+
+    def _sources(self) -> Iterator[str]:
+        """Yield a placeholder for each file of plugins that the cell was made with."""
+        sources = dict(_found_sources(self._identity))
+        for number, (digest, names) in enumerate(sources.items(), start=1):
+            place = "PLUGIN.py" if len(sources) == 1 else f"PLUGIN{number}.py"
+            self.notes.append(f"{place}: the file with {names}, of SHA-256 {digest}.")
+            yield place
+
+    def _add(self, section: str, inside: str, used: Mapping[str, Any] = {}) -> None:
+        self._settings |= {f"{section}.{k}": v for k, v in _settings(inside, used).items()}
+
+
+def _found_sources(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each file of plugins, with the names of its plugins."""
+    defense = identity.get("defense", {})
+    poison = identity.get("poison", {})
+    plugins: Sequence[Mapping[str, Any]] = [
+        poison.get("attack", {}),
+        poison.get("surrogate", {}),
+        identity.get("learner", {}),
+        *defense.get("options", {}).get("parts", [defense]),
+    ]
+    found: dict[str, list[str]] = {}
+    for plugin in plugins:
+        if "source" in plugin:
+            found.setdefault(plugin["source"], []).append(plugin["name"])
+    return {digest: " and ".join(dict.fromkeys(names)) for digest, names in found.items()}
+
+
+def _split(label: str) -> tuple[str, str]:
+    """Return `sem` and `steps=5` of `sem[steps=5]`; a file's name may hold brackets: `a[1]`."""
+    if not label.endswith("]"):
+        return label, ""
+    depth = 0
+    for place in range(len(label) - 1, -1, -1):
+        depth += (label[place] == "]") - (label[place] == "[")
+        if not depth and _OPTION.match(label, place + 1):
+            return label[:place], label[place + 1 : -1]
+    return label, ""
+
+
+def _settings(inside: str, used: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options of a label's brackets as `--set` takes them.
+
+    Args:
+        inside: `lr=0.1,steps=5`.
+        used: every option with its value, from the identity: tells where a text with commas ends.
+    """
+    found: dict[str, str] = {}
+    while inside:
+        name, _, rest = inside.partition("=")
+        exact = str(used.get(name))
+        if name in used and (rest == exact or rest.startswith(f"{exact},")):
+            value = exact
+        else:
+            value = (outside_brackets(rest, ",") or [""])[0]
+        inside = rest[len(value) + 1 :]
+        found[name] = "none" if value == "None" and used.get(name) is None else value
+    return found
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _equal(text: str, used: Any) -> bool:
+    """Tell whether a text of the user's means the value that was used."""
+    if isinstance(used, bool) or not isinstance(used, int | float):
+        return text.lower() == _text(used).lower()
+    try:
+        return float(text) == used
+    except ValueError:
+        return False
+
+
+def _is_radius(text: str) -> bool:
+    try:
+        Radius(text)
+    except UserError:
+        return False
+    return True

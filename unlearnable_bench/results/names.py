@@ -1,0 +1,120 @@
+"""Names as the field prints them: `sem[steps=500]` on disk, SEM (steps=500) in a table."""
+
+from collections.abc import Mapping
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.radius import Radius
+
+# What every table calls a thing; a plugin that is not here is printed by its own name.
+FIELD = {
+    "adversarial": "adversarial training",
+    "bilateral-filter": "Bilateral",
+    "bit-depth": "BDR",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "clean": "Clean",
+    "cutmix": "CutMix",
+    "cutout": "Cutout",
+    "densenet121": "DenseNet-121",
+    "early-stopping": "Early stopping",
+    "em": "EM",
+    "fgsm": "FGSM-AT",
+    "gaussian-blur": "Gaussian blur",
+    "gaussian-filter": "Gaussian filter",
+    "gaussian-noise": "Gaussian noise",
+    "grayscale": "Grayscale",
+    "imagenet-subset": "ImageNet subset",
+    "jpeg": "JPEG",
+    "mart": "MART",
+    "mean-filter": "Mean filter",
+    "median-filter": "Median filter",
+    "mixup": "Mixup",
+    "mobilenetv2": "MobileNetV2",
+    "none": "None",
+    "ntga": "NTGA",
+    "orthogonal-projection": "OP",
+    "pgd-l2": "PGD-L2",
+    "randaugment": "RandAugment",
+    "random": "Random",
+    "rem": "REM",
+    "remainder": "Clean subset",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "sc": "SC",
+    "sem": "SEM",
+    "senet18": "SENet-18",
+    "shapes": "Shapes",
+    "small-cnn": "Small CNN",
+    "svhn": "SVHN",
+    "tap": "TAP",
+    "tiny-imagenet": "Tiny-ImageNet",
+    "trades": "TRADES",
+    "ueraser-lite": "UEraser-lite",
+    "ueraser-max": "UEraser-max",
+    "uniform-noise": "Uniform noise",
+    "vgg16-bn": "VGG-16-BN",
+    "vit-small": "ViT-small",
+    "wrn-34-10": "WRN-34-10",
+}
+USUAL_RADII = (Radius("0"), Radius("8/255"))
+
+
+def parse_aliases(text: str) -> dict[str, str]:
+    """Read `sem=Ours,em=EM*` as label to name.
+
+    Raises:
+        UserError: a part that is no LABEL=NAME, or a label given twice.
+    """
+    aliases: dict[str, str] = {}
+    # A label's own brackets hold commas and equals signs: sem[steps=5,samples=1]=Ours.
+    for part in outside_brackets(text, ","):
+        *label, name = outside_brackets(part, "=")
+        if len(label) != 1 or not label[0].strip() or not name.strip():
+            raise UserError(f"aliases={text!r}: write LABEL=NAME, such as sem=Ours,em=EM*")
+        if label[0].strip() in aliases:
+            raise UserError(f"aliases={text!r} names {label[0].strip()!r} twice")
+        aliases[label[0].strip()] = name.strip()
+    return aliases
+
+
+def outside_brackets(text: str, separator: str) -> list[str]:
+    """Split a text, but not within the brackets of a label: `sem[a=1,b=2],rem`."""
+    parts, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
+        depth += (letter == "[") - (letter == "]")
+        if letter == separator and depth <= 0:
+            parts.append(text[start:place])
+            start = place + 1
+    rest = text[start:]
+    return [*parts, rest] if rest or parts else []
+
+
+def display(label: str, aliases: Mapping[str, str] = {}) -> str:
+    """Return the name of an attack, a learner, a defense or a data set for a table.
+
+    An alias of the whole label wins over one of its first word: with `sem=Ours`,
+    `sem[steps=5]` is `Ours (steps=5)`. Joined defenses are named one by one.
+    """
+    if label in aliases:
+        return aliases[label]
+    parts = outside_brackets(label, "+")
+    if len(parts) > 1:
+        return " + ".join(display(part, aliases) for part in parts)
+    name, bracket, rest = label.partition("[")
+    name, hashed, version = name.partition(" #")
+    shown = aliases.get(name) or FIELD.get(name, name)
+    if bracket and rest.endswith("]"):
+        shown += f" ({rest[:-1].replace(',', ', ')})"
+    elif bracket:
+        shown += bracket + rest
+    return f"{shown} #{version}" if hashed else shown
+
+
+def radius_note(rho_u: str, *, always: bool = False) -> str:
+    """Return a noise's budget for its row: empty for the usual 8/255, else `16/255`, `L2 1.3`."""
+    norm, _, number = rho_u.partition(" ")
+    if norm == "l2":
+        return f"L2 {float(number):.3g}"
+    if not rho_u or (not always and Radius(rho_u) in USUAL_RADII):
+        return ""
+    return rho_u

@@ -1,0 +1,203 @@
+"""From cells to the tables of a paper: methods as rows, one axis as columns."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, told_apart
+from unlearnable_bench.results.intervals import NotComputable, summarise
+from unlearnable_bench.results.names import display, radius_note
+from unlearnable_bench.results.statistics import winner
+from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Table
+
+_ABOVE_CHANCE = 1.5  # percentage points: so near to it, a learner has learned nothing
+LOWER = "Lower means stronger protection."
+
+
+def cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return every cell with its final labels; unfinished ones under the noise radius of the rest.
+
+    Args:
+        frame: from `load_records`.
+    """
+    done = told_apart(finished(frame))
+    if "status" not in frame or len(done) == len(frame):
+        return done
+    open_cells = frame[frame["status"] != "done"].copy()
+    known = done.drop_duplicates("attack").set_index("attack")["rho_u"].to_dict()
+    radii = zip(open_cells["attack"], open_cells["rho_u"], strict=True)
+    open_cells["rho_u"] = [known.get(attack, radius) or radius or "" for attack, radius in radii]
+    both = pd.concat([done, open_cells]).loc[frame.index]
+    return both.assign(rho_a=_alike(both["rho_a"]))
+
+
+def _alike(radii: Iterable[str]) -> list[str]:
+    first: dict[float, str] = {}
+    return [first.setdefault(order_of(radius), radius) for radius in radii]
+
+
+def pivot(
+    name: str,
+    part: pd.DataFrame,
+    axis: str,
+    *,
+    kind: str = "test_accuracy",
+    title: Sequence[str] = (),
+) -> Table:
+    """Arrange cells that differ in method, in one axis and in the seed alone.
+
+    Args:
+        name: of the report.
+        part: from `cells`.
+        axis: column of the frame: `rho_a`, `defense`, `learner`, `protect`, or one made by hand.
+        kind: `test_accuracy` or `protected_accuracy`.
+        title: what is added to data set, learner and preset.
+    """
+    values = [*dict.fromkeys(part[axis])]
+    if axis in ("rho_a", "protect"):
+        values.sort(key=order_of if axis == "rho_a" else float)
+    most = part[finished_mask(part)].groupby(["attack", "rho_u", axis]).size().max()
+    several = part.groupby("attack")["rho_u"].nunique().to_dict()
+    labels = part.drop_duplicates(["attack", "rho_u"])[["attack", "rho_u"]].to_dict("records")
+    found: dict[tuple[str, str], list[Entry | None]] = {}
+    for label in sorted(labels, key=lambda label: label["attack"] not in CONTROLS):
+        row = label["attack"], label["rho_u"]
+        mine = part[(part["attack"] == row[0]) & (part["rho_u"] == row[1])]
+        found[row] = [entry(mine[mine[axis] == value], kind, int(most)) for value in values]
+    reasons = _bold(found, len(values))
+    rows = tuple(
+        Row(
+            attack,
+            tuple(entries),
+            radius_note(rho_u, always=several[attack] > 1),
+            radius_note(rho_u, always=True),
+        )
+        for (attack, rho_u), entries in found.items()
+    )
+    table = Table(
+        name,
+        "Clean test accuracy (%)",
+        ", ".join([shared(part, axis), *title]),
+        tuple(column(axis, value) for value in values),
+        rows,
+    )
+    return with_notes(table, reasons)
+
+
+def finished_mask(part: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which cells are done."""
+    return part["status"] == "done" if "status" in part else part["attack"].notna()
+
+
+def entry(group: pd.DataFrame, kind: str, most: int) -> Entry | None:
+    """Return the entry of the cells of one row and column, or None where nobody asked for any.
+
+    Args:
+        group: cells that differ in the seed alone, finished or not.
+        kind: the column that is averaged.
+        most: seeds of the fullest entry of the table.
+    """
+    if group.empty:
+        return None
+    done = group[finished_mask(group)].drop_duplicates(["seed", kind])
+    marks: list[Mark] = []
+    if "status" in group:
+        marks += [mark for mark in ("failed", "missing") if (group["status"] == mark).any()]  # type: ignore[misc]
+    values = done[kind].astype(float).dropna()
+    if values.empty:
+        keys = tuple(group["key"]) if "key" in group else ()
+        return Entry(seeds=0, marks=tuple(marks), keys=keys) if marks else None
+    if len(values) < most:
+        marks.append("fewer")
+    if _collapsed(done):
+        marks.append("collapsed")
+    found = summarise(values, bounds=(0, 100))
+    interval = found.shown
+    return Entry(
+        _number(found.mean),
+        _number(found.std) or 0.0,
+        found.n,
+        None if isinstance(interval, NotComputable) else (interval.low, interval.high),
+        peak=float(done["peak_accuracy"].mean()) if "peak_accuracy" in done else None,
+        marks=tuple(mark for mark in MARKS if mark in marks),
+        keys=tuple(done.loc[values.index, "key"]) if "key" in done else (),
+        seed_values=tuple(values),
+    )
+
+
+def _number(value: float | NotComputable) -> float | None:
+    return None if isinstance(value, NotComputable) else value
+
+
+def _collapsed(done: pd.DataFrame) -> bool:
+    """Tell whether a learner is at chance on test and training images alike: it learned nothing.
+
+    Such a cell looks like a perfect poison.
+    """
+    if not {"classes", "train_accuracy"} <= {*done.columns}:
+        return False
+    chance = 100 / done["classes"].astype(float) + _ABOVE_CHANCE
+    return bool(((done["test_accuracy"] < chance) & (done["train_accuracy"] < chance)).any())
+
+
+def _bold(found: dict[tuple[str, str], list[Entry | None]], columns: int) -> list[str]:
+    """Mark the entry of each column that is lower beyond its interval; say why others are not."""
+    reasons = []
+    for k in range(columns):
+        entries = {row: each for row, of_row in found.items() if (each := of_row[k])}
+        clean = [each.mean for (attack, _), each in entries.items() if attack == "clean"]
+        methods = {
+            "\n".join(row): summarise(each.seed_values)
+            for row, each in entries.items()
+            if row[0] not in CONTROLS and each.seed_values
+        }
+        best = winner(methods, clean[0] if clean else None)
+        reasons.append(str(best.reason or ""))
+        for row, each in entries.items():
+            if "\n".join(row) == best.name:
+                found[row][k] = replace(each, best=True)
+    return reasons
+
+
+def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
+    """Return the table with sentences about its seeds, spread, bold entries and marks."""
+    seeds = {entry.seeds for entry in table.entries if entry.mean is not None}
+    notes = [LOWER]
+    if seeds == {1}:
+        notes.append("One seed: nothing is bold.")
+    elif seeds:
+        span = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+        notes.append(f"Mean over {span} seeds, with the sample standard deviation.")
+        if any(entry.best for entry in table.entries):
+            notes.append("Bold: lowest, and its 95 % interval does not overlap the next one's.")
+        elif reasons:
+            why = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+            notes.append(f"Nothing is bold: {why}.")
+    notes += [f"{MARKS[mark][0]} {MARKS[mark][1]}." for mark in table.marks]
+    return replace(table, notes=(*table.notes, *notes))
+
+
+def shared(part: pd.DataFrame, axis: str) -> str:
+    """Return what the cells of a table have in common, in words."""
+    first = part.iloc[0]
+    parts = [display(first["dataset"])]
+    parts += [] if axis == "learner" else [display(first["learner"])]
+    parts.append(f"{display(first['preset'])} preset")
+    if axis != "rho_a" and len(set(part["rho_a"])) == 1:
+        parts.append(f"rho_a {first['rho_a']}")
+    if axis != "defense" and first["defense"] != "none":
+        parts.append(f"defense {display(first['defense'])}")
+    if axis != "protect" and first["protect"] != 1:
+        parts.append(f"{100 * first['protect']:g} % protected")
+    return ", ".join(parts)
+
+
+def column(axis: str, value: Any) -> Column:
+    """Return the heading of a column."""
+    if axis == "rho_a":
+        return Column(f"rho_a {value}", value, math=True)
+    if axis == "protect":
+        return Column(f"{100 * value:g} % protected", str(value))
+    return Column(display(str(value)), str(value))

@@ -1,0 +1,222 @@
+"""From a frame to what is printed or written: a report in a format."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from unlearnable_bench import registry
+from unlearnable_bench.contract import Report
+from unlearnable_bench.errors import UserError, blaming, unknown
+from unlearnable_bench.options import Configurable
+from unlearnable_bench.results.aggregate import finished
+from unlearnable_bench.results.files import replacing
+from unlearnable_bench.results.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What `ubench run` and `ubench report` print of themselves.
+DEFAULT = ("main", "defenses", "protection")
+# Formats of tables: module of reports/ and ending of the file.
+TABLE_FORMATS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
+FIGURE_FORMATS = ("pdf", "png", "svg")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A report as it is printed or written.
+
+    Attributes:
+        content: text, or the bytes of a file.
+        suffix: ending of its file, `tex`.
+    """
+
+    content: str | bytes
+    suffix: str
+
+
+def render(
+    frame: pd.DataFrame, name: str = "markdown", /, form: str | None = None, **settings: Any
+) -> str | bytes:
+    """Return a report of the cells in a frame: text, or the bytes of a figure's file.
+
+    Args:
+        frame: from `load_records`.
+        name: a report (`main`, `radius-curves`), or `latex` or `markdown`: the main tables in it.
+        form: the format of the report; None: Markdown for tables, PDF for figures.
+        settings: options of the report and of the format.
+
+    Raises:
+        UserError: no such report, format or option, or records that do not hold what it shows.
+    """
+    if form is None and name in ("latex", "markdown"):
+        return make_piece(frame, None, name, settings).content
+    return make_piece(frame, name, form, settings).content
+
+
+def default_tables(frame: pd.DataFrame) -> list[Table]:
+    """Return the tables that a run ends with.
+
+    Raises:
+        UserError: no cell is finished.
+    """
+    _refuse_empty(frame)
+    tables: list[Table] = []
+    for name in DEFAULT:
+        tables += rendered(registry.reports.get(name)(), name, frame)
+    return tables
+
+
+def make_piece(
+    frame: pd.DataFrame,
+    report: str | None = None,
+    form: str | None = None,
+    settings: Mapping[str, Any] = {},
+) -> Piece:
+    """Return one report in one format.
+
+    Args:
+        frame: from `load_records`.
+        report: name of a registered report; None: the main tables, or the report of the
+            format's name (`csv`, `json`, `html`).
+        form: `latex`, `markdown`, `csv` or `html` for tables, `pdf`, `png` or `svg` for figures;
+            None: Markdown, or PDF.
+        settings: options of the report and of the format by name.
+
+    Raises:
+        UserError: no such report, format or option, or records that do not hold what the report
+            shows.
+    """
+    if report is None and form is not None and form not in ("latex", "markdown"):
+        if form not in registry.reports.names():
+            raise unknown("report or format", form, {*registry.reports.names(), *TABLE_FORMATS})
+        report, form = form, None
+    _refuse_empty(frame)
+    if report is None:
+        return _in_format(default_tables(frame), form, settings)
+    kind = registry.reports.get(report)
+    own = {name: settings[name] for name in settings if name in _names(kind)}
+    rest = {name: value for name, value in settings.items() if name not in own}
+    found = rendered(registry.reports.choose(report, own).plugin, report, frame)
+    return _in_format(found, form, rest, kind, report)
+
+
+def _in_format(
+    found: Any,
+    form: str | None,
+    settings: Mapping[str, Any],
+    kind: type[Report] = Report,
+    report: str = "main",
+) -> Piece:
+    if isinstance(found, str | bytes):
+        if form is not None:
+            raise UserError(f"report {report!r} has one format, its own; leave --format out")
+        _refuse_options(settings, report, _names(kind))
+        return Piece(found, kind.suffix.lstrip("."))
+    if isinstance(found, list):
+        form = form or "markdown"
+        if form not in TABLE_FORMATS:
+            raise unknown("format of tables", form, TABLE_FORMATS)
+        module = import_module(f"unlearnable_bench.reports._{form}")
+        names = _names(module.Style)
+        _refuse_options(settings, report, {*_names(kind), *names}, taken=names)
+        style = module.Style.configured(settings, owner=form)
+        text: str = module.render(found, style)
+        return Piece(text, TABLE_FORMATS[form])
+    form = form or "pdf"
+    if form not in FIGURE_FORMATS:
+        raise unknown("format of figures", form, FIGURE_FORMATS)
+    _refuse_options(settings, report, _names(kind))
+    return Piece(saved(found, form), form)
+
+
+def saved(figure: "Figure", form: str) -> bytes:
+    """Return a figure's file: the same bytes for the same figure, at whatever time."""
+    return bytes(import_module("unlearnable_bench.reports._figure").saved(figure, form))
+
+
+def _names(kind: type[Configurable]) -> set[str]:
+    return {field.name for field in fields(kind)}
+
+
+def _refuse_options(
+    settings: Mapping[str, Any],
+    report: str,
+    known: set[str],
+    taken: set[str] = frozenset(),  # type: ignore[assignment]
+) -> None:
+    for name in settings:
+        if name not in taken:
+            raise unknown(f"option of {report}", name, known)
+
+
+def rendered(plugin: Report, name: str, frame: pd.DataFrame) -> Any:
+    """Return what a report renders; refuses what the contract does not know."""
+    with blaming(f"report {name!r}"):
+        found: Any = plugin.render(frame)
+        if isinstance(found, Table):
+            found = [found]
+        if isinstance(found, Sequence) and not isinstance(found, str | bytes):
+            found = list(found)
+    tables = isinstance(found, list) and all(isinstance(one, Table) for one in found)
+    figure = type(found).__module__.startswith("matplotlib.") and hasattr(found, "savefig")
+    if not (tables or figure or isinstance(found, str | bytes)):
+        kind = type(found).__name__
+        raise UserError(
+            f"report {name!r} renders {kind}; it must be tables, a figure, text or bytes"
+        )
+    if found == [] and name not in DEFAULT:
+        raise UserError(f"these records hold nothing for the report {name!r}")
+    return found
+
+
+def _refuse_empty(frame: pd.DataFrame) -> None:
+    if frame.empty:
+        raise UserError("there is no finished cell to report; run `ubench run` first")
+    if finished(frame).empty:
+        failed = frame[frame["status"] == "failed"]
+        why = f": {failed['reason'].iloc[0]}" if len(failed) else ""
+        missing = len(frame) - len(failed)
+        raise UserError(f"no cell is finished: {len(failed)} failed, {missing} are missing{why}")
+
+
+def pieces(frame: pd.DataFrame) -> Iterator[tuple[str, Piece | UserError]]:
+    """Yield every registered report in each of its formats, by the name of its file.
+
+    A report that finds nothing to show in these records is yielded as the error that says why.
+    """
+    _refuse_empty(frame)
+    for name in registry.reports.names():
+        try:
+            kind = registry.reports.get(name)
+            found = rendered(registry.reports.choose(name).plugin, name, frame)
+            forms: Sequence[str | None] = [None]
+            if isinstance(found, list):
+                forms = list(TABLE_FORMATS)
+            elif not isinstance(found, str | bytes):
+                forms = ["pdf", "png"]
+            for form in forms:
+                piece = _in_format(found, form, {}, kind, name)
+                yield f"{name}.{piece.suffix}", piece
+        except UserError as error:
+            yield name, error
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file whole, or leave the old one as it is; a device or a pipe is written to.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(data)
+        return
+    if path.is_dir():
+        raise UserError(f"--output {path}: is a folder; name a file, or write all with --all")
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
