@@ -1,15 +1,19 @@
 """The command `ubench`: parses, calls the API, prints."""
 
 import json
+import shlex
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from unlearnable_bench.errors import UserError, unknown
-from unlearnable_bench.radius import Radius
+
+if TYPE_CHECKING:
+    from unlearnable_bench.plan import Plan
 
 app = typer.Typer(
     help="A benchmark suite for availability poisoning (unlearnable examples).",
@@ -28,64 +32,76 @@ PluginFiles = Annotated[
 ]
 
 
+def _selection(what: str) -> Any:
+    return typer.Option(metavar="NAMES", help=f"Only these {what}, by comma.")
+
+
+def _text(metavar: str, meaning: str) -> Any:
+    return typer.Option(metavar=metavar, help=meaning)
+
+
 @app.command("run")
 def run_command(
-    methods: Annotated[str, typer.Option(metavar="NAMES", help="Attacks, by comma: sem,rem.")],
+    plan_path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="PLAN.toml",
+            help="Plan file: keys are the long names of the options below, settings are in [set]. "
+            "An option on the command line replaces the file's; --set replaces single settings.",
+            show_default=False,
+        ),
+    ] = None,
+    methods: Annotated[str | None, _text("NAMES", "Comma-separated attacks, e.g. sem,rem.")] = None,
     rho_a: Annotated[
-        str, typer.Option(metavar="RADII", help="Radii of adversarial training; 0 trains normally.")
-    ] = "0",
+        str | None,
+        _text("RADII", "Radii of adversarial training; 0, the default, is normal training."),
+    ] = None,
     rho_u: Annotated[
-        str,
-        typer.Option(
-            metavar="RADII", help="Radii of the noise; default: each attack's own, 8/255."
-        ),
-    ] = "",
+        str | None, _text("RADII", "Radii of the noise; default: each attack's own, 8/255.")
+    ] = None,
     dataset: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="A name, or NAME:PATH as npz:FILE; default: the preset's."
-        ),
-    ] = "",
+        str | None, _text("NAME", "A name, or NAME:PATH as npz:FILE; default: the preset's.")
+    ] = None,
     preset: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="smoke, fast or paper; default: fast on CUDA, else smoke."
-        ),
-    ] = "",
+        str | None, _text("NAME", "smoke, fast or paper; default: fast on CUDA, else smoke.")
+    ] = None,
     learners: Annotated[
-        str, typer.Option(metavar="NAMES", help="Learners, by comma; default: the preset's.")
-    ] = "",
+        str | None, _text("NAMES", "Comma-separated learners; default: the preset's.")
+    ] = None,
     surrogate: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Learner that makes the noise; default: the preset's."),
-    ] = "",
+        str | None, _text("NAME", "Learner that makes the noise; default: the preset's.")
+    ] = None,
     defenses: Annotated[
-        str, typer.Option(metavar="NAMES", help="Defenses, by comma; jpeg+cutmix applies both.")
-    ] = "none",
+        str | None,
+        _text("NAMES", "Comma-separated defenses; jpeg+cutmix applies both; default: none."),
+    ] = None,
     protect: Annotated[
-        str,
-        typer.Option(metavar="SHARES", help="Shares of the images that are protected: 0.2,0.8."),
-    ] = "1",
+        str | None, _text("SHARES", "Shares of the images that are protected: 0.2,0.8; default: 1.")
+    ] = None,
     protect_classes: Annotated[
-        str, typer.Option(metavar="NAMES", help="Protect these classes only: cat,dog.")
-    ] = "",
+        str | None, _text("NAMES", "Protect these classes only: cat,dog.")
+    ] = None,
     seeds: Annotated[
-        str, typer.Option(metavar="NUMBERS", help="Seeds of noise and training, by comma.")
-    ] = "0",
+        str | None, _text("NUMBERS", "Seeds of noise and training: 0,1,2 or 0-4; default: 0.")
+    ] = None,
     settings: Annotated[
         list[str],
         typer.Option(
             "--set",
             metavar="NAME.OPTION=VALUE",
-            help="An option, as sem.steps=2000; may be repeated. NAME: an attack, defense, learner "
-            "or data set (`ubench list KIND --verbose`), training, or adversarial (training at "
-            "rho_a above 0).",
+            help="Value of an option, as sem.steps=2000; may be repeated. NAME: an attack, "
+            "defense, learner or data set (`ubench list KIND --verbose`), training, or "
+            "adversarial (training at rho_a above 0). Several values, as jpeg.quality=90,50, make "
+            "one variant of the attack, defense or learner each.",
         ),
     ] = [],  # noqa: B006 - typer copies it
-    clean: Annotated[bool, typer.Option(help="Run the clean control too.")] = True,
+    clean: Annotated[
+        bool | None,
+        typer.Option("--clean/--no-clean", help="Run the clean control too; default: --clean."),
+    ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="NAME", help="bf16, fp32 or fp64; default: the preset's.")
-    ] = "",
+        str | None, _text("NAME", "bf16, fp32 or fp64; default: the preset's.")
+    ] = None,
     device: Annotated[
         str,
         typer.Option(metavar="NAME", help="cpu, cuda or cuda:1; default: CUDA where there is one."),
@@ -103,41 +119,147 @@ def run_command(
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the plan and about how long it takes; run nothing."),
+        typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
     ] = False,
+    written: Annotated[
+        Path | None,
+        typer.Option(
+            "--write", metavar="FILE", help="Write the plan to a new plan file, e.g. grid.toml."
+        ),
+    ] = None,
 ) -> None:
     """Generate noise, train learners on it, and print what came of it.
 
     Example: ubench run --methods sem,rem --rho-a 4/255
 
+    Example: ubench run grid.toml --seeds 0-4
+
     What the results folder holds already is not computed again.
     """
-    from unlearnable_bench import api, console  # noqa: PLC0415 - `--help` must not wait for torch
+    from unlearnable_bench import api, console, plan_file  # noqa: PLC0415 - `--help`: no torch
     from unlearnable_bench.environment import pick_device  # noqa: PLC0415
 
+    line = {
+        "methods": methods, "rho-a": rho_a, "rho-u": rho_u, "dataset": dataset, "preset": preset,
+        "learners": learners, "surrogate": surrogate, "defenses": defenses, "protect": protect,
+        "protect-classes": protect_classes, "seeds": seeds, "clean": clean, "precision": precision,
+        "set": _settings(settings, several=True),
+    }  # fmt: skip
+    given = {name: value for name, value in line.items() if value is not None}
+    asked = plan_file.merged(plan_file.read(plan_path) if plan_path else {}, given)
+    if "methods" not in asked:
+        raise UserError("give --methods, such as --methods sem,rem, or a plan file that has them")
     _load(plugins)
     where = pick_device(device or None)
-    plan = api.make_plan(
-        methods=_split("--methods", methods),
-        rho_a=_radii("--rho-a", rho_a),
-        rho_u=_radii("--rho-u", rho_u) if rho_u else (),
-        defenses=_split("--defenses", defenses),
-        learners=_split("--learners", learners) if learners else (),
-        surrogate=surrogate or None,
-        dataset=dataset or None,
-        preset=preset or ("fast" if where.type == "cuda" else "smoke"),
-        seeds=_seeds(seeds),
-        precision=precision or None,
-        settings=_settings(settings),
-        clean=clean,
-        protect=_shares(protect),
-        protect_classes=_split("--protect-classes", protect_classes) if protect_classes else (),
-    )
-    labels = plan.data.name.replace(":", "-"), plan.preset_label
-    name = "-".join(label.partition("[")[0] for label in labels)
-    folder = out or Path("results") / name
+    chosen_preset = bool(asked.get("preset"))
+    if not chosen_preset:
+        asked["preset"] = "fast" if where.type == "cuda" else "smoke"
+    plan = api.make_plan(**plan_file.arguments(asked, "--"))
+    if written:
+        plan_file.write(written, asked)
+        again = shlex.join(["ubench", "run", str(written), *_repeated("--plugin", plugins)])
+        typer.echo(f"plan file {written} is written; run it: {again}")
+    folder = out or _usual_folder(plan)
     failed = console.run(
-        plan, folder, where, chosen_preset=bool(preset), dry_run=dry_run, pack=pack
+        plan, folder, where, chosen_preset=chosen_preset, dry_run=dry_run, pack=pack
+    )
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command("correlate")
+def correlate_command(
+    surrogate_rho_a: Annotated[
+        str, _text("RADII", "Radii of the surrogate's adversarial training, one variant each.")
+    ] = "0,1/255,2/255,3/255,4/255",
+    noise: Annotated[
+        str,
+        _text(
+            "NAMES",
+            "Perturbations of the noise phase, one variant each: none, uniform, pgd or gaussian, "
+            "each with its radius, as pgd:2/255; default radius: that of --rho-a.",
+        ),
+    ] = "none,uniform",
+    stops: Annotated[
+        str, _text("NUMBERS", "Updates at which the noise is taken besides the last: 500,1000.")
+    ] = "",
+    method: Annotated[
+        str, _text("NAME", "sem or rem: whose other options the variants have.")
+    ] = "sem",
+    rho_a: Annotated[
+        str, _text("RADIUS", "Radius of adversarial training, and of the attack that measures.")
+    ] = "4/255",
+    dataset: Annotated[
+        str | None, _text("NAME", "A name, or NAME:PATH as npz:FILE; default: the preset's.")
+    ] = None,
+    preset: Annotated[
+        str | None, _text("NAME", "smoke, fast or paper; default: fast on CUDA, else smoke.")
+    ] = None,
+    seeds: Annotated[
+        str | None, _text("NUMBERS", "Seeds of noise and training: 0,1,2 or 0-4; default: 0.")
+    ] = None,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set", metavar="NAME.OPTION=VALUE", help="An option, as sem.steps=1000; as for run."
+        ),
+    ] = [],  # noqa: B006
+    device: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="cpu, cuda or cuda:1; default: CUDA where there is one."),
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Results folder; default: results/DATASET-PRESET."),
+    ] = None,
+    pack: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COUNT", min=1, help="Cells trained at once; default: 2 on CUDA, else 1."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
+    ] = False,
+) -> None:
+    """Relate the robustness of surrogates and noises to protection (SEM paper, Figure 3).
+
+    Example: ubench correlate --surrogate-rho-a 0,2/255,4/255 --noise none,uniform,pgd
+
+    Makes a family of noises, trains on each, measures how robust it and its surrogate are, and
+    prints the correlations. What the results folder holds already is not computed again.
+    """
+    from unlearnable_bench import console, plan_file  # noqa: PLC0415
+    from unlearnable_bench.correlate import Noise, make_correlation_plan  # noqa: PLC0415
+    from unlearnable_bench.environment import pick_device  # noqa: PLC0415
+
+    where = pick_device(device or None)
+    asked = {
+        "methods": method, "dataset": dataset, "seeds": seeds, "set": _settings(settings),
+        "preset": preset or ("fast" if where.type == "cuda" else "smoke"),
+        "rho-a": rho_a,
+    }  # fmt: skip
+    rest = plan_file.arguments({k: v for k, v in asked.items() if v is not None}, "--")
+    del rest["methods"]
+    radii = rest.pop("rho_a")
+    if len(radii) != 1:
+        raise UserError(f"--rho-a {rho_a}: one radius, such as 4/255")
+    plan = make_correlation_plan(
+        surrogate_rho_a=plan_file.arguments({"rho-a": surrogate_rho_a}, "--surrogate-")["rho_a"],
+        noises=[Noise.parse(part) for part in noise.split(",")],
+        rho_a=radii[0],
+        stops=_whole_numbers("--stops", stops),
+        method=method,
+        **rest,
+    )
+    failed = console.run(
+        plan,
+        out or _usual_folder(plan),
+        where,
+        chosen_preset=bool(preset),
+        dry_run=dry_run,
+        pack=pack,
     )
     if failed:
         raise typer.Exit(2)
@@ -145,45 +267,74 @@ def run_command(
 
 @app.command("report")
 def report_command(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")],
+    folders: Annotated[list[Path], typer.Argument(help="Results folders.")],
+    report: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="A report (`ubench list reports`); default: the main tables.",
+        ),
+    ] = "",
     form: Annotated[
-        str, typer.Option("--format", metavar="NAME", help="latex, markdown, csv or json.")
-    ] = "markdown",
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Tables: markdown (default), latex, csv or html. Figures: pdf (default), png or "
+            "svg. Without --report also csv and json (one row per group of seeds) and html (the "
+            "page).",
+        ),
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="File to write; with --all the folder, default: report."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Write every report in every format into a folder.")
+    ] = False,
     plan: Annotated[
         str, typer.Option(metavar="KEY", help="Only the cells of this plan, as `run` prints it.")
     ] = "",
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file.")] = None,
+    datasets: Annotated[str, _selection("data sets")] = "",
+    methods: Annotated[str, _selection("methods, rows in this order")] = "",
+    learners: Annotated[str, _selection("learners")] = "",
+    defenses: Annotated[str, _selection("defenses")] = "",
+    rho_a: Annotated[str, _selection("radii of adversarial training")] = "",
+    rho_u: Annotated[str, _selection("radii of the noise")] = "",
+    presets: Annotated[str, _selection("presets")] = "",
+    seeds: Annotated[str, _selection("seeds")] = "",
     settings: Annotated[
         list[str],
         typer.Option(
-            "--set", metavar="OPTION=VALUE", help="An option of the format, as document=true."
+            "--set",
+            metavar="OPTION=VALUE",
+            help="An option of the report or the format, such as digits=2; may be repeated.",
         ),
     ] = [],  # noqa: B006
     plugins: PluginFiles = [],  # noqa: B006
 ) -> None:
-    """Print the table of a results folder.
+    """Print or write tables, figures and the page of one or more results folders.
 
     Example: ubench report results/shapes-smoke --format latex
+
+    Example: ubench report results/shapes-smoke --all --output report
     """
-    from unlearnable_bench import api  # noqa: PLC0415
-    from unlearnable_bench.results.store import ResultsFolder  # noqa: PLC0415
+    from unlearnable_bench import reporting  # noqa: PLC0415
 
     _load(plugins)
-    keys = None
-    if plan:
-        plans = ResultsFolder(folder).plans()
-        if plan not in plans:
-            raise unknown("plan", plan, plans)
-        keys = plans[plan]["cells"]
-    frame = api.load_records(folder, keys)
-    if keys and len(frame) < len(keys):
-        missing = f"{len(keys) - len(frame)} of the plan's {len(keys)} cells"
-        typer.echo(f"ubench: {missing} are not finished: run its command again", err=True)
-    text = api.render(frame, form, **_settings(settings))
-    if output:
-        output.write_text(text, encoding="utf-8")
+    wanted = {
+        "dataset": datasets, "attack": methods, "learner": learners, "defense": defenses,
+        "rho_a": rho_a, "rho_u": rho_u, "preset": presets, "seed": seeds,
+    }  # fmt: skip
+    selection = {name: _names(text) for name, text in wanted.items() if text}
+    options = _settings(settings)
+    if everything and (report or form or options):
+        raise UserError("--all writes every report: leave --report, --format and --set out")
+    frame = reporting.load(folders, plan, selection)
+    if everything:
+        reporting.write_all(frame, output or Path("report"))
     else:
-        sys.stdout.write(text)
+        reporting.write_one(frame, report or None, form or None, output, options)
 
 
 @app.command("compare")
@@ -313,36 +464,37 @@ def _load(plugins: list[Path]) -> None:
         load_plugin_file(path)
 
 
-def _split(flag: str, text: str) -> list[str]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        raise UserError(f"{flag} {text!r}: write names by comma, such as sem,rem")
-    return parts
+def _names(text: str) -> list[str]:
+    """Split a list by commas, but not within the brackets of a label."""
+    from unlearnable_bench.results.names import outside_brackets  # noqa: PLC0415
+
+    return [part.strip() for part in outside_brackets(text, ",")]
 
 
-def _radii(flag: str, text: str) -> list[Radius]:
-    try:
-        return [Radius(part) for part in text.split(",")]
-    except UserError as error:
-        raise UserError(f"{flag}: {error}") from None
+def _whole_numbers(flag: str, text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise UserError(f"{flag} {text!r}: write whole numbers by comma, such as 500,1000")
+    return [int(part) for part in parts]
 
 
-def _shares(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--protect {text!r}: write shares by comma, such as 0.2,0.8") from None
+def _usual_folder(plan: "Plan") -> Path:
+    labels = plan.data.name.replace(":", "-"), plan.preset_label
+    return Path("results") / "-".join(label.partition("[")[0] for label in labels)
 
 
-def _seeds(text: str) -> list[int]:
-    if not all(part.strip().isdecimal() for part in text.split(",")):
-        raise UserError(f"--seeds {text!r}: write whole numbers by comma, such as 0,1,2")
-    return [int(part) for part in text.split(",")]
-
-
-def _settings(items: list[str]) -> dict[str, str]:
-    pairs = [item.partition("=") for item in items]
-    for key, equals, value in pairs:
+def _settings(items: list[str], *, several: bool = False) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, equals, value in (item.partition("=") for item in items):
         if not (key and equals and value):
             raise UserError(f"--set {key}: write OPTION=VALUE, such as sem.steps=2000")
-    return {key: value for key, _, value in pairs}
+        if key in found:
+            hint = f"several values by comma: --set {key}={found[key]},{value}"
+            raise UserError(f"--set {key} is given twice: write {hint if several else 'it once'}")
+        found[key] = value
+    return found
+
+
+def _repeated(flag: str, values: Iterable[object]) -> Iterator[str]:
+    for value in values:
+        yield from (flag, str(value))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 import torch
 from rich.box import SIMPLE
 from rich.console import Console
@@ -29,16 +30,18 @@ from unlearnable_bench.bench import (
 )
 from unlearnable_bench.environment import describe, device_name
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.executor import Summary
+from unlearnable_bench.executor import Summary, is_done
 from unlearnable_bench.growth import FORMATS, Growth, draw, grow
 from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.options import OptionInfo
-from unlearnable_bench.plan import Cell, Plan
+from unlearnable_bench.plan import Cell, Plan, Probe
 from unlearnable_bench.presets import load_preset, preset_names
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.rendering import default_tables, render
+from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
-from unlearnable_bench.results.table import Entry, tables
+from unlearnable_bench.results.table import Table, entry_text
 
 Row = TypeVar("Row")
 
@@ -69,16 +72,18 @@ def run(
     """Show the plan, run it with progress, print its table; return whether a cell failed."""
     out = Console(highlight=False)
     known = ResultsFolder(folder).path if (folder / "ubench.json").exists() else None
-    done = sum(bool(ResultsFolder(known).record(c.key)) for c in plan.cells) if known else 0
+    done = sum(is_done(ResultsFolder(known), item) for item in plan.work) if known else 0
     _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
         return False
     summary = _run_with_bars(out, plan, folder, device, pack)
     frame = api.load_records(folder, [cell.key for cell in plan.cells])
     if not frame.empty:
-        for table in tables(frame):
-            out.print(f"\nclean test accuracy (%): {table.title}", markup=False, soft_wrap=True)
-            _print_grid(out, _grid(table.headings, table.rows))
+        for table in default_tables(frame):
+            out.print(f"\n{table.caption}: {table.title}", markup=False, soft_wrap=True)
+            _print_grid(out, _grid(table))
+    if plan.probes:
+        _print_correlations(out, api.load_records(folder))
     out.print(
         f"{summary.computed} cells computed, {summary.reused} found; records: {folder}/cells\n"
         f"next: ubench report {folder} --plan {plan.key} --format latex",
@@ -90,6 +95,15 @@ def run(
             f"ubench: {failure.cell.name}: {failure.reason}", markup=False
         )
     return bool(summary.failures)
+
+
+def _print_correlations(out: Console, frame: pd.DataFrame) -> None:
+    """Print how robustness goes with protection, over all variants of the folder."""
+    try:
+        text = render(frame, "correlation", "markdown")
+    except UserError as error:  # cells failed
+        text = f"no correlation: {error}"
+    out.print(f"\n{text}", markup=False, soft_wrap=True)
 
 
 def comparison(first: Path, second: Path) -> None:
@@ -273,6 +287,7 @@ def _show_plan(
     data, cell = plan.data, plan.cells[0]
     why = "" if chosen_preset else f" (default on {device.type}; --preset chooses another)"
     count = len(plan.cells)
+    probes = f" and {len(plan.probes)} measurements of robustness" if plan.probes else ""
     lines = {
         "preset": f"{plan.preset_label}{why}",
         "data": f"{data.name}: {len(data.train)} training and {len(data.test)} test images, "
@@ -281,13 +296,13 @@ def _show_plan(
         "learner": ", ".join(dict.fromkeys(c.learner.label for c in plan.cells))
         + f"; surrogate {cell.poison.surrogate.label}; {cell.poison.precision}",
         "device": device_name(device),
-        "cells": f"{count}: {', '.join(dict.fromkeys(c.attack_label for c in plan.cells))}"
+        "cells": f"{count}{probes}: {', '.join(dict.fromkeys(c.attack_label for c in plan.cells))}"
         f"{_other_axes(plan)}"
         f" x rho_a {', '.join(dict.fromkeys(str(c.rho_a) for c in plan.cells))}"
         f" x seeds {', '.join(dict.fromkeys(str(c.poison.seed) for c in plan.cells))}",
-        "results": f"{folder} ({done} of {count} cells there already)",
+        "results": f"{folder} ({done} of {len(plan.work)} there already)",
         "estimate": "nothing to compute"
-        if done == count
+        if done == len(plan.work)
         else _estimate(plan, device, dry_run=dry_run),
     }
     for name, text in lines.items():
@@ -364,14 +379,20 @@ def _run_with_bars(
     )
     with Bars(*columns, console=out, transient=True) as bars:
 
-        def report(cell: Cell, record: Record) -> None:
-            seconds = sum(record.seconds.values())
-            text = f"done: {cell.name}: {record.test_accuracy:.1f} % in {seconds:.0f} s"
+        def report(item: Cell | Probe, result: Record | Robustness) -> None:
+            seconds = sum(result.seconds.values())
+            text = f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s"
             out.print(text, markup=False, soft_wrap=True)
 
         return api.run(
             plan, folder, device=device, progress=_Tracker(bars), on_cell=report, pack=pack
         )
+
+
+def _figure_of(result: Record | Robustness) -> str:
+    if isinstance(result, Record):
+        return f"{result.test_accuracy:.1f} %"
+    return f"loss {result.surrogate_loss:.3g} (surrogate), {result.noise_loss:.3g} (reference)"
 
 
 def _print_grid(out: Console, grid: Grid) -> None:
@@ -382,15 +403,16 @@ def _print_grid(out: Console, grid: Grid) -> None:
     out.print(grid)
 
 
-def _grid(headings: list[str], rows: dict[str, list[Entry | None]]) -> Grid:
+def _grid(table: Table) -> Grid:
     grid = Grid()
     grid.add_column("method")
-    for heading in headings:
-        grid.add_column(heading.replace("[", r"\["), justify="right")
-    for name, entries in rows.items():
-        texts = [entry.text(" ± ") if entry else "" for entry in entries]
+    for column in table.columns:
+        grid.add_column(column.heading.replace("[", r"\["), justify="right")
+    for row in table.rows:
+        texts = [entry_text(entry, " ± ") if entry else "" for entry in row.entries]
+        bold = [bool(entry and entry.best) for entry in row.entries]
         grid.add_row(
-            name.replace("[", r"\["),
-            *(f"[bold]{t}[/]" if e and e.best else t for t, e in zip(texts, entries, strict=True)),
+            row.name().replace("[", r"\["),
+            *(f"[bold]{t}[/]" if best else t for t, best in zip(texts, bold, strict=True)),
         )
     return grid

@@ -8,6 +8,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,10 +16,17 @@ import torch
 
 from unlearnable_bench.harness.capture import own_stream
 from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
-from unlearnable_bench.plan import Cell, Plan
+from unlearnable_bench.plan import Cell, Plan, Probe
 from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.robustness import (
+    Robustness,
+    has_robustness,
+    write_robustness,
+)
 from unlearnable_bench.results.store import ResultsFolder
-from unlearnable_bench.worker import Worker, reason
+from unlearnable_bench.worker import Worker, reason, trace_of
+
+OnDone = Callable[[Cell | Probe, Record | Robustness], None]
 
 # One small network leaves part of a GPU idle; measured, more than two gain nothing.
 _FASTEST_PACK = {"cuda": 2}
@@ -26,9 +34,9 @@ _FASTEST_PACK = {"cuda": 2}
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that could not be finished, and why in one line."""
+    """A cell or probe that could not be finished, and why in one line."""
 
-    cell: Cell
+    cell: Cell | Probe
     reason: str
 
 
@@ -37,9 +45,9 @@ class Summary:
     """What running a plan came to.
 
     Attributes:
-        computed: cells that this call finished.
-        reused: cells that the folder held already, or another process finished.
-        failures: cells that could not be finished; the others are not affected.
+        computed: cells and probes that this call finished.
+        reused: those that the folder held already, or another process finished.
+        failures: those that could not be finished; the others are not affected.
     """
 
     computed: int
@@ -52,17 +60,18 @@ def execute(
     folder: ResultsFolder,
     device: torch.device,
     progress: Progress | None = None,
-    on_cell: Callable[[Cell, Record], None] = lambda _cell, _record: None,
+    on_cell: OnDone = lambda _item, _result: None,
     pack: int | None = None,
 ) -> Summary:
-    """Compute every cell of the plan that is missing.
+    """Compute every cell and probe of the plan that is missing.
 
     Args:
         plan: the cells.
         folder: where results are and go.
         device: the CPU or one GPU.
         progress: where loops are shown.
-        on_cell: called with each cell as it is finished.
+        on_cell: called with each cell and its record, or probe and its measurement, as it is
+            finished.
         pack: cells at once, each in a thread and, on a GPU, on a stream of its own;
             None: as many as are fastest, two on a GPU and one on the CPU.
 
@@ -72,17 +81,23 @@ def execute(
     # Repeatable results: no choice of algorithms by timing, no racing sums.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    done = [cell.key for cell in plan.cells if folder.record(cell.key)]
-    missing = [cell for cell in plan.cells if cell.key not in done]
+    missing = [item for item in plan.work if not is_done(folder, item)]
     pack = pack or _FASTEST_PACK.get(device.type, 1)
     # Of all cells, not of the missing: else the last one, resumed, would be computed otherwise.
-    alone = min(pack, len(plan.cells)) == 1
+    alone = min(pack, len(plan.work)) == 1
     pack = min(pack, max(1, len(missing)))
     workers = _Workers(folder, device, progress or Silent(), on_cell, pack, alone=alone)
     for wait in (False, True):  # first what nobody works on, then what others did not finish
         missing = workers.run(missing, wait=wait)
     failures = tuple(workers.failures)
-    return Summary(workers.computed, len(plan.cells) - workers.computed - len(failures), failures)
+    return Summary(workers.computed, len(plan.work) - workers.computed - len(failures), failures)
+
+
+def is_done(folder: ResultsFolder, item: Cell | Probe) -> bool:
+    """Return whether a folder holds the result of a cell or a probe."""
+    if isinstance(item, Probe):
+        return has_robustness(folder.path, item.key)
+    return folder.record(item.key) is not None
 
 
 class _Workers:
@@ -93,7 +108,7 @@ class _Workers:
         folder: ResultsFolder,
         device: torch.device,
         progress: Progress,
-        on_cell: Callable[[Cell, Record], None],
+        on_cell: OnDone,
         pack: int,
         *,
         alone: bool,
@@ -101,15 +116,22 @@ class _Workers:
         self._folder, self._device, self._on_cell, self._pack = folder, device, on_cell, pack
         self._progress = Stoppable(progress)
         self._worker = partial(
-            Worker, folder, device, self._progress, failed={}, packed=pack, alone=alone
+            Worker,
+            folder,
+            device,
+            self._progress,
+            failed={},
+            warned=set(),
+            packed=pack,
+            alone=alone,
         )
         self._mine = threading.local()
         self._lock = threading.Lock()
         self.computed = 0
         self.failures: list[Failure] = []
 
-    def run(self, cells: list[Cell], *, wait: bool) -> list[Cell]:
-        """Compute cells; return those that another process works on."""
+    def run(self, cells: list[Cell | Probe], *, wait: bool) -> list[Cell | Probe]:
+        """Compute cells and probes; return those that another process works on."""
         self._wait = wait
         self._mine.worker = self._worker()  # the main thread's, where Ctrl-C arrives
         if self._pack == 1:
@@ -136,22 +158,37 @@ class _Workers:
         own_stream(self._device, next(self._numbers))
         self._mine.worker = self._worker()
 
-    def _attempt(self, cell: Cell) -> bool:
-        """Compute a cell unless another process works on it; return whether it is dealt with."""
+    def _attempt(self, cell: Cell | Probe) -> bool:
+        """Compute an item unless another process works on it; return whether it is dealt with."""
         tick = self._progress.check
         with self._folder.claim(cell.key, wait=self._wait, tick=tick) as mine:
             if not mine:
                 return False
-            if self._folder.record(cell.key):
+            if is_done(self._folder, cell):
                 return True
             try:
-                record = self._mine.worker.compute(cell)
-                self._folder.write_record(record)
+                result = self._finish(cell)
             except (Exception, SystemExit) as error:  # one broken cell must not cost the others
-                self.failures.append(Failure(cell, reason(error)))
+                failure = Failure(cell, reason(error))
+                self.failures.append(failure)
+                labels = cell.labels if isinstance(cell, Cell) else {}
+                with suppress(OSError):  # a full disk, which may be the reason
+                    self._folder.write_failure(cell.key, labels, failure.reason, trace_of(error))
                 return True
+            with suppress(OSError):
+                self._folder.clear_failure(cell.key)
             self._folder.checkpoint(cell.key).unlink(missing_ok=True)
             with self._lock:
                 self.computed += 1
-                self._on_cell(cell, record)
+                self._on_cell(cell, result)
         return True
+
+    def _finish(self, item: Cell | Probe) -> Record | Robustness:
+        """Compute one item and write it."""
+        if isinstance(item, Probe):
+            measurement: Robustness = self._mine.worker.measure(item)
+            write_robustness(self._folder.path, measurement)
+            return measurement
+        record: Record = self._mine.worker.compute(item)
+        self._folder.write_record(record)
+        return record

@@ -14,6 +14,12 @@ def key_of(identity: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:32]
 
 
+def as_json(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity as a record holds it: of JSON's own types."""
+    plain: dict[str, Any] = json.loads(canonical(identity))
+    return plain
+
+
 def canonical(value: Any) -> str:
     """Return JSON in which equal radii are equal, however they were written."""
     return _ENCODER.encode(value)

@@ -2,8 +2,9 @@
 
 import gc
 import hashlib
-import json
+import logging
 import random
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,13 +22,19 @@ from unlearnable_bench.errors import UserError, in_words
 from unlearnable_bench.harness import Harness, Network, Random, accuracy, train
 from unlearnable_bench.harness.capture import EXCLUSIVE
 from unlearnable_bench.harness.checkpoint import Checkpoint
-from unlearnable_bench.harness.progress import Progress, Stoppable
-from unlearnable_bench.identity import canonical
+from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
+from unlearnable_bench.harness.trajectory import Trajectory
+from unlearnable_bench.identity import as_json
 from unlearnable_bench.images import ImageSet, Pixels, Poison
-from unlearnable_bench.plan import Cell, PoisonPlan
+from unlearnable_bench.plan import Cell, PoisonPlan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.records import FORMAT, Record
+from unlearnable_bench.results.robustness import Robustness
+from unlearnable_bench.results.samples import measure_quality, write_samples
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.robustness import measure
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -39,6 +46,7 @@ class Worker:
         device: the CPU or one GPU.
         progress: where loops are shown.
         failed: why a poison could not be made, by key: it is not tried again for each cell.
+        warned: keys of poisons whose samples could not be written: that is said once.
         packed: how many workers are at work at once.
         alone: whether a cell has the device to itself, and may be computed accordingly.
     """
@@ -46,7 +54,8 @@ class Worker:
     folder: ResultsFolder
     device: torch.device
     progress: Stoppable
-    failed: dict[str, str]
+    failed: dict[str, "FailedPoison"]
+    warned: set[str]
     packed: int
     alone: bool
 
@@ -70,20 +79,13 @@ class Worker:
         spent = {"training": harness.times["work"]}
         spent |= {kind: harness.times[kind] for kind in ("preparation", "warmup", "evaluation")}
         budget = about["budget"]
-        linf = budget["norm"] == "linf"
+        radius = str(budget["radius"]) if budget["norm"] == "linf" else f"l2 {budget['radius']}"
+        labels = cell.labels | {"rho_u": radius}
         return Record(
             format=FORMAT,
             key=cell.key,
-            identity=_as_json(cell.identity),
-            dataset=cell.poison.data.name,
-            attack=cell.attack_label,
-            learner=cell.learner.label,
-            defense=cell.defense.label,
-            rho_a=str(cell.rho_a),
-            rho_u=str(budget["radius"]) if linf else f"l2 {budget['radius']}",
-            protect=cell.protection.share,
-            preset=cell.preset_label,
-            seed=cell.poison.seed,
+            identity=as_json(cell.identity),
+            **labels,
             test_accuracy=outcome.accuracy[outcome.chosen],
             protected_accuracy=_protected_accuracy(cell, outcome.model, harness),
             peak_accuracy=max(outcome.accuracy),
@@ -93,10 +95,21 @@ class Worker:
             seconds=spent,
             resumed=resumed,
             peak_memory=peak_memory(self.device),
+            classes=clean.classes,
             packed=self.packed,
             environment=self._environment,
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
+
+    def measure(self, probe: Probe) -> Robustness:
+        """Measure the robustness of one poison, making it where there is none."""
+        pixels, _ = self._poison(probe.poison)
+        self._reset(probe.poison.seed)
+        progress = _Labelled(probe.name, self.progress)
+        harness = harness_of(probe.poison, self.folder, self.device, progress=progress)
+        surrogate = self.folder.network(probe.poison.key)
+        reference = self.folder.network(probe.reference_key)
+        return measure(probe, pixels, harness, surrogate, reference, self._environment)
 
     def prepare(self, plan: PoisonPlan) -> None:
         """Make a poison that the folder should have and has not, unless another process does."""
@@ -116,8 +129,27 @@ class Worker:
                 found = self._stored(plan)
         else:
             found = self._generate(plan)
-        self._held = (plan.key, *found)
-        return found
+        images, about = found
+        if "quality" not in about:  # of a version that did not measure it
+            about |= {"quality": measure_quality(plan.data.train.images, images)}
+        if about["quality"]["linf"]:
+            self._write_samples(plan, images)
+        self._held = (plan.key, images, about)
+        return images, about
+
+    def _write_samples(self, plan: PoisonPlan, images: Pixels) -> None:
+        """Keep what reports show of a poison; costs no result if that cannot be written."""
+        data = plan.data
+        try:
+            write_samples(self.folder.path, plan.key, data.train, images, data.class_names)
+        except OSError as error:
+            if plan.key not in self.warned:
+                self.warned.add(plan.key)
+                _LOG.warning(
+                    "ubench: the samples of %s cannot be written (%s); figures will lack them",
+                    plan.name,
+                    error,
+                )
 
     def _stored(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         """Return the folder's poison, made now where there is none; needs the claim on it."""
@@ -131,13 +163,16 @@ class Worker:
 
     def _generate(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         if plan.key in self.failed:
-            raise UserError(self.failed[plan.key])
+            raise self.failed[plan.key].again()
         self._reset(plan.seed)
         clean = plan.data.train
         # What is made anew for each cell, maybe for two at once, keeps no state.
         state = self.folder.checkpoint(plan.key) if plan.kept else None
         resumed = bool(state and state.exists())
-        harness = self._harness(plan, state, f"{plan.attack.label}, seed {plan.seed}")
+        harness = self._harness(plan, state, plan.name)
+        harness.surrogate = self.folder.network(plan.key)
+        trajectory = Trajectory(self.folder.network(plan.trajectory_key).with_suffix(""))
+        harness.trajectory = trajectory
         if not plan.attack.plugin.trains_surrogate:
             harness.learner = _NoSurrogate()
         try:
@@ -148,35 +183,24 @@ class Worker:
                 raise UserError("what it reads changed meanwhile; run the command again")
         except (Exception, SystemExit) as error:
             # Not the error: its traceback would keep all that the method had on the device.
-            self.failed[plan.key] = reason(error)
+            self.failed[plan.key] = FailedPoison(reason(error), trace_of(error))
             raise
         return poison.images, {
             "key": plan.key,
-            "identity": _as_json(plan.identity),
+            "identity": as_json(plan.identity),
             "sha256": hashlib.sha256(np.ascontiguousarray(poison.images).data).hexdigest(),
             "budget": {"norm": poison.budget.norm, "radius": _as_written(poison.budget.radius)},
+            "quality": measure_quality(clean.images, poison.images),
             "notes": poison.notes,
             "warmup_seconds": spent.pop("warmup", 0.0),
-            "seconds": sum(spent.values()),
-            "resumed": resumed,
+            "seconds": sum(spent.values()) - spent.get("keeping", 0.0),
+            "resumed": resumed or bool(trajectory.joined),
             "environment": self._environment,
         }
 
     def _harness(self, plan: PoisonPlan, state: Path | None, label: str) -> Harness:
-        # fp32 is the reference: no TF32 in it.
-        torch.backends.cuda.matmul.allow_tf32 = plan.precision != "fp32"
-        torch.backends.cudnn.allow_tf32 = plan.precision != "fp32"
-        return Harness(
-            device=self.device,
-            seed=plan.seed,
-            precision=plan.precision,
-            transform=plan.data.transform,
-            learner=plan.surrogate.plugin,
-            training=plan.training,
-            weights=self.folder.network(plan.clean_network_key),
-            checkpoint=Checkpoint(state),
-            progress=_Labelled(label, self.progress),
-        )
+        progress = _Labelled(label, self.progress)
+        return harness_of(plan, self.folder, self.device, state, progress)
 
     def _reset(self, seed: int) -> None:
         """Give the last cell's memory back and start counting anew."""
@@ -190,6 +214,57 @@ class Worker:
                 torch.cuda.set_device(self.device)
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(self.device)
+
+
+def harness_of(
+    plan: PoisonPlan,
+    folder: ResultsFolder,
+    device: torch.device,
+    state: Path | None = None,
+    progress: Progress | None = None,
+) -> Harness:
+    """Return the harness in which a poison is made, and its surrogate is measured.
+
+    Args:
+        plan: of the poison.
+        folder: where a surrogate trained on clean images is kept.
+        device: the CPU or one GPU.
+        state: where the state of loops is kept; None: nowhere.
+        progress: where loops are shown; None: nowhere.
+    """
+    # fp32 is the reference: no TF32 in it.
+    torch.backends.cuda.matmul.allow_tf32 = plan.precision != "fp32"
+    torch.backends.cudnn.allow_tf32 = plan.precision != "fp32"
+    return Harness(
+        device=device,
+        seed=plan.seed,
+        precision=plan.precision,
+        transform=plan.data.transform,
+        learner=plan.surrogate.plugin,
+        training=plan.training,
+        weights=folder.network(plan.clean_network_key),
+        checkpoint=Checkpoint(state),
+        progress=progress or Silent(),
+    )
+
+
+@dataclass(frozen=True)
+class FailedPoison:
+    """Why a poison could not be made.
+
+    Attributes:
+        reason: one line.
+        trace: the traceback, whole.
+    """
+
+    reason: str
+    trace: str
+
+    def again(self) -> UserError:
+        """Return the error for a cell that needs the same poison; `trace_of` knows its origin."""
+        error = UserError(self.reason)
+        error.add_note(self.trace)
+        return error
 
 
 class _NoSurrogate(Learner):
@@ -221,6 +296,11 @@ def reason(error: BaseException) -> str:
             "(--set training.batch_size=..., or the attack's batch_size and samples)"
         )
     return in_words(error)
+
+
+def trace_of(error: BaseException) -> str:
+    """Return the whole traceback of an error as text, and where it began."""
+    return "".join(traceback.format_exception(error))
 
 
 def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet | None]:
@@ -267,8 +347,3 @@ def _check(name: str, clean: Pixels, poison: Any) -> None:
 
 def _as_written(radius: Radius | float) -> str | float:
     return str(radius) if isinstance(radius, Radius) else radius
-
-
-def _as_json(identity: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(canonical(identity))
-    return plain
