@@ -55,8 +55,8 @@ def rows(data: str, method: str, settings: dict[str, Any], **asked: Any) -> list
 
 
 def test_plans_of_single_values_have_the_keys_that_they_had_before_sweeps() -> None:
-    asked = {"methods": ["sem", "rem"], "rho_a": [Radius("4/255")], "preset": "smoke"}
-    assert make_plan(**asked).key == "585d6299"
+    readme = make_plan(methods=["sem", "rem"], rho_a=[Radius("4/255")], preset="smoke")
+    assert readme.key == "585d6299"
     settings = {
         "training.lr": "5e-2",
         "training.epochs": "3",

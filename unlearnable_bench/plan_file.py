@@ -155,7 +155,7 @@ def _seeds(flag: str, value: str | list[str]) -> list[int]:
     texts = _parts(value)
     seeds: list[int] = []
     for text in texts:
-        match = re.fullmatch(r"([0-9]{1,18})(?:\s*-\s*([0-9]{1,18}))?", text)
+        match = re.fullmatch(r"([0-9]{1,20})(?:\s*-\s*([0-9]{1,20}))?", text)
         if match is None:
             raise UserError(
                 f"{flag} {_joined(texts)}: write whole numbers or ranges by comma, such as 0,2-4"

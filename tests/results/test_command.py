@@ -92,8 +92,7 @@ def small(words: str) -> Plan:
         "--methods sem --set training.steps=50 --set adversarial.steps=none --rho-a 0,4/255",
         "--methods sem --set training.nesterov=true --set training.schedule=steps",
         "--methods random --dataset shapes --set shapes.contrast=80",
-        "--methods sem,ntga --learners small-cnn --preset fast --dataset shapes --set ntga.block=8 "
-        "--set ntga.validation=8",
+        "--methods ntga --preset smoke --set ntga.block=8,9 --set ntga.validation=9",
         "--methods clean --preset paper --dataset shapes --set training.pgd_steps=3 --rho-a 1/255",
     ],
 )
