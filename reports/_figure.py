@@ -34,6 +34,7 @@ from unlearnable_bench.results.names import parse_aliases
 
 COLUMN_WIDTH = 86.0  # mm: one column of a two-column paper
 MOST_PANELS = 12
+_MOST_LINES = 3  # of a name; the rest of a longer one is left out
 _INCH = 25.4  # mm
 _PANEL_WIDTH = 70.0  # mm: least width of a panel when several are next to each other
 # Matplotlib ships these, so every machine draws the same letters.
@@ -178,7 +179,7 @@ def literal(text: str, *, width: int | None = None) -> str:
 
     Args:
         text: the name. `$`, `_` and backslashes stay: figures are drawn without TeX.
-        width: letters a line; None: one line.
+        width: letters a line, of at most three; None: one line.
     """
     drawn, codes = [], []
     for letter in " ".join(text.split()):
@@ -190,7 +191,9 @@ def literal(text: str, *, width: int | None = None) -> str:
         codes = []
     drawn += [f"[{' '.join(codes)}]"] * bool(codes)
     line = "".join(drawn)
-    return line if width is None else "\n".join(textwrap.wrap(line, width)) or line
+    if width is None:
+        return line
+    return "\n".join(textwrap.wrap(line, width, max_lines=_MOST_LINES, placeholder="…"))
 
 
 def figure(width_mm: float = COLUMN_WIDTH, height_mm: float = 60.0) -> Figure:
@@ -199,7 +202,7 @@ def figure(width_mm: float = COLUMN_WIDTH, height_mm: float = 60.0) -> Figure:
 
 
 def panels(
-    titles: Sequence[str], report: str, width_mm: float, height_mm: float
+    titles: Sequence[str], report: str, width_mm: float, height_mm: float, margin_mm: float = 12.0
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with one titled panel for each setting, next to each other where they fit.
 
@@ -208,6 +211,7 @@ def panels(
         report: name of the report, for the message.
         width_mm: of the figure.
         height_mm: of a panel.
+        margin_mm: what labels on the left take of a panel's width, so that titles are not clipped.
 
     Raises:
         UserError: more panels than fit a page.
@@ -222,7 +226,7 @@ def panels(
     made = figure(width_mm, rows * height_mm)
     axes = list(made.subplots(rows, columns, squeeze=False).flat)
     for panel, title in zip(axes, titles, strict=False):
-        panel.set_title(literal(title, width=_letters_in(width_mm / columns - 12, 8)))
+        panel.set_title(literal(title, width=_letters_in(width_mm / columns - margin_mm, 8)))
     for panel in axes[len(titles) :]:
         panel.remove()
     return made, axes[: len(titles)]

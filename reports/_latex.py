@@ -23,7 +23,10 @@ _ROOMS = {False: (("table", 397.0),), True: (("table", 234.0), ("table*", 487.0)
 # Size, width of its letters in relation to \normalsize, points between columns on either side.
 _SIZES = ((r"\normalsize", 1.0, 6), (r"\small", 0.93, 5), (r"\footnotesize", 0.86, 4))
 _TIGHT = (r"\footnotesize", 0.86, 3)
-_NAMES_SHARE = 0.4  # of the width, for names that are broken into lines
+# Of the width, for names that are broken into lines: at least, if all columns then fit in one
+# block; and otherwise.
+_LEAST_NAMES = 0.2
+_NAMES_SHARE = 0.4
 # Only where a number is bold: as text, a minus sign is a bitmap of the font tcrm.
 _BOLD_NUMBERS = r"\sisetup{detect-weight=true,mode=text}"
 _FLOATS = 10  # tables of a document after which LaTeX must place what waits
@@ -183,7 +186,9 @@ def _fitted(
             if _total([first, *columns], size) <= room:
                 return environment, size, [[first, *columns]]
     environment, room = rooms[-1]
-    first = _narrowed(first, room * _NAMES_SHARE)
+    left = room - _total(columns, _TIGHT) - 2 * _TIGHT[2]
+    share = left if room * _LEAST_NAMES < left else room * _NAMES_SHARE
+    first = _narrowed(first, share)
     rest = room - _total([first], _TIGHT)
     columns = [_narrowed(one, rest * 0.5) for one in columns]
     return environment, _TIGHT, [[first, *block] for block in _blocks(columns, rest)]
@@ -197,7 +202,7 @@ def _total(columns: Sequence[Layout], size: tuple[str, float, int]) -> float:
 def _narrowed(one: Layout, points: float) -> Layout:
     """Return a column whose texts are broken into lines if it is wider than so many points."""
     _, scale, _ = _TIGHT
-    return one.wrapped(points) if one.wraps and scale * one.width > points else one
+    return one.wrapped(points, scale) if one.wraps and scale * one.width > points else one
 
 
 def _blocks(columns: Sequence[Layout], room: float) -> list[list[Layout]]:

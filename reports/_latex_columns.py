@@ -40,11 +40,16 @@ class Layout:
     best: bool = False
     filled: tuple[bool, ...] = ()
 
-    def wrapped(self, points: float) -> "Layout":
-        r"""Return the column with its texts broken to a width, in points as they are printed."""
+    def wrapped(self, points: float, scale: float) -> "Layout":
+        r"""Return the column with its texts broken to a width.
+
+        Args:
+            points: the width as it is printed.
+            scale: of the letters, in relation to \normalsize.
+        """
         spec = rf">{{\raggedright\arraybackslash}}p{{{points:.0f}pt}}"
         cells = tuple(map(breakable, self.wraps))
-        return replace(self, spec=spec, cells=cells, width=points)
+        return replace(self, spec=spec, cells=cells, width=points / scale)
 
 
 def names(corner: str, texts: Sequence[str]) -> Layout:

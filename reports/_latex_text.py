@@ -10,7 +10,7 @@ import unicodedata
 
 # Text of this many points is set at \normalsize (10 pt) by Computer Modern, widest first.
 _WIDTHS = {"WM@%": 10.3, "mwÆŒ": 8.4, "ABCDEFGHKNOPQRTUVXYZ&#": 7.6, "ijlI.,:;!|'()[]/ `": 3.7}
-_WIDTHS |= {'rst-fJ"': 4.2}
+_WIDTHS |= {'rst-fJ"': 4.2, "0123456789": 5.1}
 _OTHER = 5.6
 _WIDE = 10.0  # an ideograph
 
@@ -18,7 +18,8 @@ _ASCII = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     '"': "{''}", "`": "{`}", "'": "{'}", "[": "{[}", "]": "{]}", "*": "{*}",
-    **{letter: "\\" + letter for letter in "&%$#_{}"},
+    "$": r"{\char36}",  # \$ is a bitmap of the font tcrm, as \S and \pounds are
+    **{letter: "\\" + letter for letter in "&%#_{}"},
 }  # fmt: skip
 # Combining accents that the old encoding OT1 has as well; one with no slot there is romanised.
 _ACCENTS = {
@@ -29,7 +30,7 @@ _LETTERS = {
     "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}",
     "Ø": r"\O{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}", "–": "--", "—": "---",
     "±": r"$\pm$", "−": "$-$", "×": r"$\times$", "∞": r"$\infty$", "≤": r"$\le$", "≥": r"$\ge$",
-    "→": r"$\to$", "≈": r"$\approx$", "·": r"$\cdot$", "§": r"\S{}", "£": r"\pounds{}",
+    "→": r"$\to$", "≈": r"$\approx$", "·": r"$\cdot$", "§": r"$\mathsection$",
     "…": r"\dots{}", "‘": "{`}", "’": "{'}", "“": "{``}", "”": "{''}", "\xa0": "~",
 }  # fmt: skip
 # Greek as TeX calls it, where that is not its Unicode name; capitals that look Latin are Latin.
@@ -44,7 +45,7 @@ _LIKE_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧοµ", "ABEZHIKMNOPTXoμ", str
 # The radii as the papers write them: rho_a 4/255 is $\rho_a = 4/255$.
 _RADIUS = re.compile(r"(?<![A-Za-z0-9])rho_([au])(?![A-Za-z0-9_])(?:[ =\xa0]?(\d+(?:/\d+)?))?")
 
-_PIECE = re.compile(r"[^/=,._:#+-]{1,12}[/=,._:#+-]*|[/=,._:#+-]+")
+_PIECE = re.compile(r"[^/=,_:#+-]{1,16}[/=,_:#+-]*|[/=,_:#+-]+")
 _LONG_WORD = re.compile(r"(\S{21,})")
 
 
@@ -59,13 +60,14 @@ def latin(text: str, *, raw: bool = False) -> str:
     for letter in unicodedata.normalize("NFC", text):
         known = _LIKE_LATIN.get(letter, letter)
         found.append(known if raw or _command(known) is not None else _romanised(known))
-    return "".join(found)
+    return "".join(found) or ("?" if text else "")
 
 
 def _romanised(letter: str) -> str:
     from anyascii import anyascii  # noqa: PLC0415 - most tables hold no such letter
 
-    return str(anyascii(letter)) or "?"
+    # A vowel sign may have no letter of its own; what is no letter at all is still named.
+    return str(anyascii(letter)) or ("" if unicodedata.category(letter)[0] in "LM" else "?")
 
 
 def _command(letter: str) -> str | None:
@@ -74,7 +76,7 @@ def _command(letter: str) -> str | None:
         return _LETTERS[letter]
     if letter.isascii():
         return _ASCII.get(letter, letter)
-    base, *accents = unicodedata.normalize("NFD", letter)
+    base, *accents = list(unicodedata.normalize("NFD", letter))
     if accents and (len(accents) > 1 or ord(accents[0]) not in _ACCENTS):
         return None
     base = _LIKE_LATIN.get(base, base)
@@ -110,7 +112,7 @@ def escape(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    parts = []
+    parts: list[str] = []
     for letter in text:
         command = _command(letter)
         # Two hyphens are a dash, two commas a quotation mark in some fonts.
@@ -121,7 +123,8 @@ def _escape(text: str) -> str:
 
 def breakable(text: str) -> str:
     """Return escaped text that may be broken after a mark within a word, or in a long word."""
-    found, start = [], 0
+    found: list[str] = []
+    start = 0
     for match in [*_RADIUS.finditer(text), None]:
         between = text[start : match.start() if match else None]
         found += map(escape, _PIECE.findall(between))
@@ -139,7 +142,8 @@ def flowing(text: str) -> str:
 
 def width(text: str) -> float:
     r"""Return about how wide text is, in points at \normalsize; rather too much than too little."""
-    text = text.replace("rho_", "p").replace("\xa0", " ")
+    # The relation in rho_a = 4/255 is about as wide as an M.
+    text = _RADIUS.sub(lambda match: "pa" + (f"M {match[2]}" if match[2] else ""), text)
     return sum(map(_letter_width, text))
 
 

@@ -53,6 +53,8 @@ def page_data(frame: pd.DataFrame, aliases: str = "") -> dict[str, Any]:
         UserError: aliases that cannot be read.
     """
     names = parse_aliases(aliases)
+    # A record that is there twice, such as of two frames joined, counts once.
+    frame = frame.drop_duplicates("key", ignore_index=True) if "key" in frame else frame
     shown = cells(frame)
     place = {key: number for number, key in enumerate(frame["key"])} if "key" in frame else {}
     found: dict[str, Any] = {
@@ -108,7 +110,7 @@ def _add_report(
                 found["groups"].append({"name": name, "about": kind.summary(), "tables": tables})
         elif not isinstance(content, str | bytes):
             figure = {"name": name, "about": kind.summary(), "image": _image(content)}
-            found["figures"].append(figure | _figure_data(kind, frame))
+            found["figures"].append(figure | _figure_data(kind, frame, place))
     except UserError as error:
         found["left_out"].append([name, " ".join(str(error).split())])
 
@@ -116,7 +118,7 @@ def _add_report(
 def _columns(frame: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
     """Return the columns by name, each packed; labels as the tables have them."""
     columns = {
-        name: _packed(list((shown if name in (*_LABELS, "rho_a", "rho_u") else frame)[name]))
+        name: _packed((shown if name in (*_LABELS, "rho_a", "rho_u") else frame)[name].tolist())
         for name in _COLUMNS
         if name in frame
     }
@@ -130,18 +132,23 @@ def _columns(frame: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
 
 
 def _packed(values: Sequence[Any]) -> dict[str, Any]:
-    """Return a column as its distinct values and their places, where that is shorter."""
-    plain = [_plain(value) for value in values]
-    texts: list[Any] = [
-        json.dumps(value) if isinstance(value, dict | list) else value for value in plain
-    ]
-    # 1, 1.0 and True are equal, and so is their text.
+    """Return a column as one value, or as distinct values and their places, if that is shorter."""
+    # 1, 1.0 and True are equal, so the type tells them apart; environments are few and large.
     places: dict[Any, int] = {}
-    index = [places.setdefault((type(text), text), len(places)) for text in texts]
-    if len(places) > len(texts) // 2:
-        return {"values": plain}
-    distinct = {number: value for number, value in zip(index, plain, strict=True)}
-    return {"values": [distinct[number] for number in range(len(places))], "index": index}
+    distinct: list[Any] = []
+    index = []
+    for given in values:
+        value = None if isinstance(given, float) and math.isnan(given) else given
+        key = (type(value), json.dumps(value) if isinstance(value, dict | list) else value)
+        place = places.setdefault(key, len(distinct))
+        if place == len(distinct):
+            distinct.append(_plain(value))
+        index.append(place)
+    if len(distinct) == 1:
+        return {"same": distinct[0]}
+    if len(distinct) > len(index) // 2:
+        return {"values": [distinct[place] for place in index]}
+    return {"values": distinct, "index": index}
 
 
 def _plain(value: Any) -> Any:
@@ -149,7 +156,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [
+            one if type(one) in (int, float) and math.isfinite(one) else _plain(one)
+            for one in value
+        ]
     if hasattr(value, "item"):  # a number of numpy's
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -215,7 +225,9 @@ def _image(figure: "Figure") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _figure_data(kind: type[Report], frame: pd.DataFrame) -> dict[str, Any]:
+def _figure_data(
+    kind: type[Report], frame: pd.DataFrame, place: Mapping[str, int]
+) -> dict[str, Any]:
     """Return the numbers of a figure, where its module has a function of its own for them."""
     module = sys.modules[kind.__module__]
     for name, function in vars(module).items():
@@ -223,6 +235,12 @@ def _figure_data(kind: type[Report], frame: pd.DataFrame) -> dict[str, Any]:
             with blaming(name):
                 data = function(frame)
             if isinstance(data, pd.DataFrame):
-                rows = [[_plain(value) for value in row] for row in data.itertuples(index=False)]
-                return {"data": {"headings": [str(name) for name in data], "rows": rows}}
+                columns = {str(name): data[name].tolist() for name in data}
+                # Thousands of keys are long: the page has them already, by the number of the cell.
+                if "keys" in columns:
+                    columns["keys"] = [
+                        [place[key] for key in keys.split() if key in place]
+                        for keys in columns["keys"]
+                    ]
+                return {"data": {name: _packed(values) for name, values in columns.items()}}
     return {}

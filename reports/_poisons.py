@@ -1,6 +1,6 @@
 """Rows of tables about poisons, which several cells share: one value a seed, not one a cell."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,9 +33,10 @@ def per_poison(
         return
     done = done[~done["attack"].isin(_UNTOUCHED)]
     for _, part in done.groupby(["dataset", "preset"], sort=False):
-        several = part.groupby("attack")["rho_u"].nunique()
+        several = part.groupby("attack")["rho_u"].nunique().to_dict()
         rows = []
-        for (attack, rho_u), mine in part.groupby(["attack", "rho_u"], sort=False):
+        for key, mine in part.groupby(["attack", "rho_u"], sort=False):
+            attack, rho_u = map(str, key)
             note = radius_note(rho_u, always=several[attack] > 1)
             row = Row(attack, (), note, radius_note(rho_u, always=True))
             rows.append((row, _one_a_seed(mine)))
@@ -46,7 +47,7 @@ def _one_a_seed(mine: pd.DataFrame) -> pd.DataFrame:
     """Return one line for each seed; the seconds of a poison made for each cell are averaged."""
     lines = []
     for _, cells in mine.groupby("seed"):
-        line: dict[str, Any] = cells.iloc[0].to_dict()
+        line: dict[Any, Any] = cells.iloc[0].to_dict()
         for name in ("generation_seconds", "generation_warmup_seconds", *QUALITY):
             if name in cells:
                 line[name] = cells[name].astype(float).mean()
@@ -64,7 +65,7 @@ def poison_title(part: pd.DataFrame) -> str:
 
 
 def number(
-    values: Sequence[float], keys: Sequence[str] = (), marks: Sequence[Mark] = ()
+    values: Iterable[float], keys: Sequence[str] = (), marks: Sequence[Mark] = ()
 ) -> Entry | None:
     """Return the entry of one value a seed, or None where there is no value.
 
@@ -80,7 +81,7 @@ def number(
     if not isinstance(found.interval, NotComputable):
         interval = (max(0.0, found.interval.low), found.interval.high)
     std = 0.0 if isinstance(found.std, NotComputable) else found.std
-    ordered = tuple(mark for mark in MARKS if mark in marks)
+    ordered = tuple(sorted(marks, key=list(MARKS).index))
     return Entry(found.mean, std, found.n, interval, marks=ordered, keys=tuple(keys))
 
 

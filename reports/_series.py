@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, told_apart
 from unlearnable_bench.results.intervals import Interval, summarise
 from unlearnable_bench.results.names import display, radius_note
@@ -21,10 +22,13 @@ def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
     Args:
         frame: from `load_records`.
         aliases: label to name.
+
+    Raises:
+        UserError: no cell is finished.
     """
     found = told_apart(finished(frame))
     if found.empty:
-        return found.assign(method=[])
+        raise UserError("there is no finished cell to report; run `ubench run` first")
     several = found.groupby("attack")["rho_u"].nunique().to_dict()
     names: dict[tuple[str, str], str] = {}
     pairs = list(zip(found["attack"], found["rho_u"], strict=True))

@@ -9,6 +9,10 @@ from unlearnable_bench.results.names import parse_aliases
 from unlearnable_bench.results.style import TableStyle
 from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Table, entry_text
 
+_STANDARD = ", with the sample standard deviation"
+_SPREADS = {"std": _STANDARD, "interval": ", with the 95 % interval of the mean", "none": ""}
+_PEAK = "After the stroke: highest accuracy over epochs."
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -62,12 +66,22 @@ def arrange(table: Table, style: TableStyle) -> Sheet:
     legend = [MARKS[mark] for mark in table.marks if mark != "fewer"]
     return Sheet(
         printable(f"{table.caption}: {table.title}" if table.title else table.caption),
-        tuple(printable(note) for note in table.notes if note not in texts),
+        tuple(_note(note, style) for note in _notes(table, style) if note not in texts),
         tuple(legend),
         printable(corner),
         headings,
         tuple(zip(names, cells, strict=True)),
     )
+
+
+def _notes(table: Table, style: TableStyle) -> Sequence[str]:
+    peaks = style.peak and any(entry.peak is not None for entry in table.entries)
+    return (*table.notes, *([_PEAK] if peaks else []))
+
+
+def _note(note: str, style: TableStyle) -> str:
+    """Return a sentence that names the spread that is printed."""
+    return printable(note.replace(_STANDARD, _SPREADS[style.spread]))
 
 
 def _with_budget(row: Row) -> Row:

@@ -55,7 +55,7 @@ def ablation_tables(frame: pd.DataFrame, wanted: str = "") -> Iterator[Table]:
         raise UserError(f"option={wanted!r}: write ATTACK.OPTION, such as sem.noise_steps")
     found = cells(frame)
     used = _options(found)
-    tables = []
+    tables: list[Table] = []
     for part in settings(found):
         whole = part[part["protect"] == 1]
         for _, group in whole.groupby("defense", sort=False):

@@ -1,6 +1,6 @@
 """Figure: methods x defenses as a heat map, one panel a rho_a."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from unlearnable_bench.results.aggregate import CONTROLS
 from unlearnable_bench.results.names import display
 
 _ROW = 6.0  # mm
+_LETTER = 1.3  # mm: width on an axis
 _LONGEST = 24  # letters of a name on an axis
 
 
@@ -35,14 +36,15 @@ class HeatMap(figures.FigureReport):
         data = heat_map_data(frame, aliases=self.names)
         titles = [*dict.fromkeys(data["panel"])]
         grids = [_grid(data[data["panel"] == title]) for title in titles]
+        margin, deep = _LETTER * _longest(grids, 0) + 6, _LETTER * _longest(grids, 1)
+        lines = max(str(name).count("\n") + 1 for grid in grids for name in grid.index)
         rows = max(len(grid) for grid in grids)
-        names = max(len(str(name)) for grid in grids for name in grid.columns)
-        height = 22 + _ROW * rows + 1.3 * min(names, _LONGEST)
+        height = 22 + deep + rows * max(_ROW, 3 * lines)
         with figures.house_style():
-            made, axes = figures.panels(titles, "heat-map", self.width, height)
+            made, axes = figures.panels(titles, "heat-map", self.width, height, margin)
             columns = len({ax.get_position().x0 for ax in axes})
             for grid, ax in zip(grids, axes, strict=True):
-                _draw(ax, grid, self.digits, self.width / columns)
+                _draw(ax, grid, self.digits, self.width / columns - margin)
             colours = axes[0].collections[0]
             bar = made.colorbar(colours, ax=axes, location="bottom", aspect=40, shrink=0.8)
             bar.set_label("Clean test accuracy (%)")
@@ -107,10 +109,17 @@ def _grid(data: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _longest(grids: Sequence[pd.DataFrame], axis: int) -> int:
+    """Return the number of letters of the longest line in the names of an axis."""
+    return max(
+        len(line) for grid in grids for name in grid.axes[axis] for line in str(name).split("\n")
+    )
+
+
 def _draw(ax: Axes, grid: pd.DataFrame, digits: int, width_mm: float) -> None:
     import seaborn as sns  # noqa: PLC0415 - heavy, and no other figure of ours needs it
 
-    room = (width_mm - 25) / len(grid.columns)  # mm a field
+    room = width_mm / len(grid.columns)  # mm a field
     letters = 3 + digits + bool(digits)
     size = min(7.0, room / (0.21 * letters))
     sns.heatmap(

@@ -55,7 +55,9 @@ def assembled(title: str, data: dict[str, Any]) -> str:
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
         f"script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'"
     )
-    text = json.dumps(data | {"title": title}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(
+        data | {"title": title}, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     parts = {
         "policy": policy,
         "title": escape(title),

@@ -30,9 +30,9 @@ class Images(figures.FigureReport):
     Grey is no noise; the factor by which a method's noise is magnified is below its name.
     """
 
-    count: int = option(2, "images a method", minimum=1, maximum=16)
+    count: int = option(2, "number of images per method", minimum=1, maximum=16)
     magnify: int = option(
-        0, "factor of the noise; 0: for each method the largest that clips nothing", minimum=0
+        0, "magnification of the noise; 0: per method, the largest that clips nothing", minimum=0
     )
 
     def render(self, frame: pd.DataFrame) -> Figure:

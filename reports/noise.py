@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from unlearnable_bench.errors import UserError
@@ -19,20 +20,22 @@ from unlearnable_bench.results.samples import read_noise
 
 Embedding = Literal["pca", "tsne"]
 Points = NDArray[np.float64]
-_AXES = {"pca": "Principal component", "tsne": "t-SNE"}
+_AXES = {"pca": "PC", "tsne": "t-SNE"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(figures.FigureReport):
     """Samples of the noise of each method in two dimensions, one panel a data set and preset.
 
-    PCA gives the same picture up to rounding wherever it is made. t-SNE has a fixed seed, but its
-    picture changes with the number of threads (OMP_NUM_THREADS) and with the machine, and its
-    distances between clusters mean nothing.
+    PCA gives the same picture everywhere, up to rounding. t-SNE has a fixed seed, but its picture
+    can change with the number of threads (OMP_NUM_THREADS), the machine and the version of
+    scikit-learn; distances between its clusters mean nothing.
     """
 
-    embedding: Embedding = option("pca", "pca, or tsne: not the same on every machine")
-    samples: int = option(100, "noises a method, at most 256", minimum=1, maximum=256)
+    embedding: Embedding = option(
+        "pca", "projection: pca, or tsne, whose picture depends on the machine"
+    )
+    samples: int = option(100, "noise samples per method, 1 to 256", minimum=1, maximum=256)
 
     def render(self, frame: pd.DataFrame) -> Figure:
         """Return the figure.
@@ -45,7 +48,7 @@ class Noise(figures.FigureReport):
         data, lacking = _data(found, self.embedding, self.samples, self.names)
         looks = figures.looks(series.pairs_of(found))
         titles = [*dict.fromkeys(data["panel"])]
-        note = f"{self.samples} noises a method at most." if self.samples < 256 else ""
+        note = f"At most {self.samples} samples per method."
         note += f" No noise of: {', '.join(lacking)}." if lacking else ""
         with figures.house_style():
             made, axes = figures.panels(titles, "noise", self.width, 60)
@@ -71,7 +74,7 @@ def noise_data(
     Args:
         frame: from `load_records`.
         embedding: `pca` or `tsne`.
-        samples: noises a method.
+        samples: noise samples per method.
         aliases: label to name.
 
     Raises:
@@ -112,7 +115,9 @@ def embedded(noises: Points, embedding: Embedding) -> tuple[Points, tuple[float,
     """
     few = 3 if embedding == "pca" else 5
     if len(noises) < few:
-        raise UserError(f"{embedding} takes {few} noises or more, got {len(noises)}: raise samples")
+        raise UserError(
+            f"{embedding} takes {few} noise samples or more, got {len(noises)}; raise samples"
+        )
     # sklearn is heavy, and only this figure needs it.
     if embedding == "tsne":
         from sklearn.manifold import TSNE  # noqa: PLC0415
@@ -139,5 +144,6 @@ def _draw(
         ax.plot(one["x"], one["y"], **style, markersize=2.5, alpha=0.7, markeredgewidth=0)
     for axis, number, share in ((ax.xaxis, 1, "share_x"), (ax.yaxis, 2, "share_y")):
         explained = data[share].iloc[0]
-        part = f" ({100 * explained:.1f} % of the variance)" if np.isfinite(explained) else ""
+        part = f" ({100 * explained:.1f} % of variance)" if np.isfinite(explained) else ""
+        axis.set_major_locator(MaxNLocator(5))
         axis.set_label_text(f"{name} {number}{part}")

@@ -45,6 +45,7 @@ class Paired(Report):
     """Paired differences of methods with intervals and p values, and ranks with intervals."""
 
     against: str = option("", "attack that the others are compared with; empty: all pairs")
+    defended: bool = option(False, "compare under each defense as well, not only without one")
 
     def render(self, frame: pd.DataFrame) -> list[Table]:
         """Return the ranks of each setting, then the pairs at each of its rho_a.
@@ -52,15 +53,18 @@ class Paired(Report):
         Raises:
             UserError: no two methods have three seeds in common.
         """
-        return list(paired_tables(frame, self.against))
+        return list(paired_tables(frame, self.against, defended=self.defended))
 
 
-def paired_tables(frame: pd.DataFrame, against: str = "") -> Iterator[Table]:
+def paired_tables(
+    frame: pd.DataFrame, against: str = "", *, defended: bool = False
+) -> Iterator[Table]:
     """Yield the tables of ranks and of pairs for each data set, learner, preset and defense.
 
     Args:
         frame: from `load_records`.
         against: label of the attack that the others are compared with; empty: all pairs.
+        defended: compare under each defense as well; without it, only if no cell is undefended.
 
     Raises:
         UserError: no such attack, or no two methods with three seeds in common.
@@ -70,6 +74,8 @@ def paired_tables(frame: pd.DataFrame, against: str = "") -> Iterator[Table]:
     for part in settings(cells(finished(frame))):
         whole = part[(part["protect"] == 1) & ~part["attack"].isin(CONTROLS)]
         labels |= {*whole["attack"]}
+        plain = whole[whole["defense"] == "none"]
+        whole = plain if len(plain) and not defended else whole
         radii = whole.groupby("defense")["rho_a"].nunique()
         swept = whole["defense"].map(radii) > 1
         for _, group in whole[swept].groupby("defense", sort=False):
@@ -86,10 +92,11 @@ def paired_tables(frame: pd.DataFrame, against: str = "") -> Iterator[Table]:
 
 
 def _results(group: pd.DataFrame) -> dict[Method, dict[int, float]]:
-    return {
-        (attack, rho_u): by_seed(mine["seed"], mine["test_accuracy"].astype(float))
-        for (attack, rho_u), mine in group.groupby(["attack", "rho_u"], sort=False)
-    }
+    found: dict[Method, dict[int, float]] = {}
+    for key, mine in group.groupby(["attack", "rho_u"], sort=False):
+        attack, rho_u = map(str, key)
+        found[attack, rho_u] = by_seed(mine["seed"], mine["test_accuracy"].astype(float))
+    return found
 
 
 def _row(group: pd.DataFrame, method: Method, entries: Sequence[Entry | None]) -> Row:

@@ -46,9 +46,10 @@ def worst_case_tables(frame: pd.DataFrame, *, over_rho_a: bool = False) -> Itera
 def _table(whole: pd.DataFrame, groups: Sequence[tuple[str, pd.DataFrame]]) -> Table:
     defended = {*whole[whole["defense"] != "none"]["attack"], *CONTROLS}
     found = whole[whole["attack"].isin(defended)]
-    several = found.groupby("attack")["rho_u"].nunique()
+    several = found.groupby("attack")["rho_u"].nunique().to_dict()
     rows = []
-    for (attack, rho_u), mine in found.groupby(["attack", "rho_u"], sort=False):
+    for key, mine in found.groupby(["attack", "rho_u"], sort=False):
+        attack, rho_u = map(str, key)
         note = radius_note(rho_u, always=several[attack] > 1)
         worst = [_worst(group[group.index.isin(mine.index)]) for _, group in groups]
         entries = tuple(one for pair in worst for one in pair)
@@ -70,12 +71,13 @@ def _worst(cells_of_one: pd.DataFrame) -> tuple[Entry | None, Entry | None]:
     by = cells_of_one.groupby(["defense", "rho_a"], sort=False)
     most = int(by.size().max()) if len(by) else 0
     tried = {key: each for key, group in by if (each := entry(group, "test_accuracy", most))}
-    marks = tuple(mark for mark in MARKS if any(mark in each.marks for each in tried.values()))
+    found = {mark for each in tried.values() for mark in each.marks}
+    marks = tuple(sorted(found, key=list(MARKS).index))
     known = {key: each for key, each in tried.items() if each.mean is not None}
     if not known:
         return (Entry(seeds=0, marks=marks) if marks else None), None
     (defense, radius), worst = max(known.items(), key=lambda pair: pair[1].mean or 0.0)
-    name = display(defense)
+    name = display(str(defense))
     if len({*cells_of_one["rho_a"]}) > 1:
         name += f", rho_a {radius}"
     return replace(worst, marks=marks), Entry(text=f"{name} ({len(known)})", keys=worst.keys)

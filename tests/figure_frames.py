@@ -1,10 +1,12 @@
-"""Frames that were made by hand, for the tests of figures."""
+"""Frames that were made by hand, and what is read off a figure, for the tests of figures."""
 
 import json
 from itertools import count
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 _USUAL: dict[str, Any] = {
     "folder": "results",
@@ -62,3 +64,22 @@ def several() -> pd.DataFrame:
         cell("em", 84.0, "4/255", generation_seconds=40.0),
         cell("em", 80.0, defense="jpeg"),
     )
+
+
+def panels(made: Figure) -> list[Axes]:
+    return [ax for ax in made.axes if ax.get_title(loc="left")]
+
+
+def lines(ax: Axes) -> dict[str, list[tuple[float, float]]]:
+    """Return the points of the lines, by their markers."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line in ax.lines:
+        marker = str(line.get_marker())
+        if marker not in ("None", "none", "_", "|"):
+            points = zip(line.get_xdata(), line.get_ydata(), strict=True)  # type: ignore[arg-type]
+            found.setdefault(marker, []).extend((float(x), float(y)) for x, y in points)
+    return found
+
+
+def note(made: Figure) -> str:
+    return made.legends[0].get_title().get_text().replace("\n", " ")

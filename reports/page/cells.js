@@ -151,8 +151,9 @@ function allCells(open) {
     finish();
   }
   const plain = Object.keys(data.columns).filter((column) => {
-    const [first] = data.columns[column].values.filter((one) => one !== null);
-    return column !== "setting" && (typeof first !== "object" || column === "epoch_accuracy");
+    const { same, values = [same] } = data.columns[column];
+    const isObject = values.some((one) => one !== null && typeof one === "object");
+    return column !== "setting" && (!isObject || column === "epoch_accuracy");
   });
   const asText = (one) => (Array.isArray(one) ? one.join(" ") : one);
   const section = element(
@@ -166,7 +167,7 @@ function allCells(open) {
       () => [plain, ...cells.map((cell) => plain.map((column) => asText(value(column, cell))))],
       () => cells.map(asObject),
     ),
-    scroller("All cells", table),
+    scroller("Table of all cells", table),
     more,
   );
   return { id, title: "All cells", section, show };

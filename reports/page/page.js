@@ -37,7 +37,7 @@ function changed() {
   refresh();
 }
 
-/** Make the controls of the filters; a choice with one value is none and is left out. */
+/** Make the controls of the filters; a filter with a single value is left out. */
 function buildFilters() {
   const form = document.getElementById("filters");
   const query = element("input", { type: "search", id: "query", autocomplete: "off" });
@@ -139,8 +139,7 @@ function buildFigures(contents) {
       element("a", { href: image, download: `${title}.${ending}` }, ending.toUpperCase()),
     );
     if (numbers) {
-      const text = () => csv([numbers.headings, ...numbers.rows.map((row) => row.map(asField))]);
-      const save = () => download(`${title}.csv`, "text/csv;charset=utf-8", text());
+      const save = () => download(`${title}.csv`, "text/csv;charset=utf-8", csv(dataRows(numbers)));
       links.append(
         element(
           "button",
@@ -171,7 +170,18 @@ function buildFigures(contents) {
   contents.append(addContents("figures", "Figures"));
 }
 
-const asField = (one) => (one !== null && typeof one === "object" ? JSON.stringify(one) : one);
+/** Return the rows of a figure's data; cells stand in it by number, and are written by key. */
+function dataRows(numbers) {
+  const names = Object.keys(numbers);
+  const field = (column, row) => {
+    const found = unpacked(numbers[column], row);
+    if (column === "keys") return found.map((cell) => value("key", cell)).join(" ");
+    return found !== null && typeof found === "object" ? JSON.stringify(found) : found;
+  };
+  const lengths = Object.values(numbers).map(({ index, values }) => (index ?? values ?? [0]).length);
+  const rows = [...Array(Math.max(0, ...lengths)).keys()];
+  return [names, ...rows.map((row) => names.map((column) => field(column, row)))];
+}
 
 function buildHeader() {
   document.querySelector("h1").textContent = data.title;

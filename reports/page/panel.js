@@ -217,7 +217,7 @@ function provenance(cell) {
 function facts(title, rows) {
   const known = rows.filter(([, one]) => one !== null && one !== undefined && one !== "");
   if (!known.length) return null;
-  return element("section", {}, element("h3", {}, title), list(known));
+  return element("section", {}, element("h3", {}, title), list(known.map(([term, one]) => [element("span", {}, ...written(term)), one])));
 }
 
 function folded(title, rows) {
@@ -226,7 +226,7 @@ function folded(title, rows) {
 
 function list(rows) {
   const pairs = rows.map(([term, one]) =>
-    element("div", {}, element("dt", {}, ...written(term)), element("dd", {}, one)),
+    element("div", {}, element("dt", {}, term), element("dd", {}, one)),
   );
   return element("dl", {}, ...pairs);
 }

@@ -2,11 +2,15 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
+/** Return a value of a column: it holds one for all rows, all of them, or the distinct ones. */
+function unpacked(column, row) {
+  if ("same" in column) return column.same;
+  return column.index ? column.values[column.index[row]] : column.values[row];
+}
+
 /** Return what a column holds for a cell; null if that is not known. */
 function value(column, cell) {
-  const packed = data.columns[column];
-  if (!packed) return null;
-  return packed.index ? packed.values[packed.index[cell]] : packed.values[cell];
+  return data.columns[column] ? unpacked(data.columns[column], cell) : null;
 }
 
 /** Return a label as the field writes it: SEM for sem. */

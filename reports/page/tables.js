@@ -61,7 +61,7 @@ function reportTable(group, table, number, open) {
   const head = headings(id, columns, () => show());
   const element_ = element(
     "section",
-    { id, class: "table", "aria-labelledby": `${id}-title` },
+    { id, class: "table" },
     element(
       "div",
       { class: "caption" },

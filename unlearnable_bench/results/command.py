@@ -51,8 +51,8 @@ def recipe_of(row: Mapping[str, Any]) -> Recipe:
     """Return the command without its seed, and what it cannot say.
 
     Args:
-        row: of the frame of `load_records`, finished or not. Of a cell that is not finished the
-            labels are known alone.
+        row: of the frame of `load_records`, finished or not. A cell that is not finished has
+            only its labels.
     """
     setting = row.get("setting")
     return _recipe(
@@ -248,7 +248,7 @@ def _settings(inside: str, used: Mapping[str, Any]) -> dict[str, str]:
 
     Args:
         inside: `lr=0.1,steps=5`.
-        used: every option with its value, from the identity: tells where a text with commas ends.
+        used: every option with its value, from the identity: shows where a text with commas ends.
     """
     found: dict[str, str] = {}
     while inside:

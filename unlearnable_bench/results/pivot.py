@@ -22,13 +22,17 @@ def cells(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: from `load_records`.
     """
+    # A record that is there twice, such as of two frames joined, counts once.
+    frame = frame.drop_duplicates("key") if "key" in frame else frame
     done = told_apart(finished(frame))
     if "status" not in frame or len(done) == len(frame):
         return done
     open_cells = frame[frame["status"] != "done"].copy()
     known = done.drop_duplicates("attack").set_index("attack")["rho_u"].to_dict()
     radii = zip(open_cells["attack"], open_cells["rho_u"], strict=True)
-    open_cells["rho_u"] = [known.get(attack, radius) or radius or "" for attack, radius in radii]
+    # A text column holds NaN where a radius is not known.
+    told = [(attack, radius if isinstance(radius, str) else "") for attack, radius in radii]
+    open_cells["rho_u"] = [known.get(attack, radius) for attack, radius in told]
     both = pd.concat([done, open_cells]).loc[frame.index]
     return both.assign(rho_a=_alike(both["rho_a"]))
 
@@ -101,7 +105,7 @@ def entry(group: pd.DataFrame, kind: str, most: int) -> Entry | None:
     """
     if group.empty:
         return None
-    done = group[finished_mask(group)].drop_duplicates(["seed", kind])
+    done = group[finished_mask(group)]
     marks: list[Mark] = []
     if "status" in group:
         marks += [mark for mark in ("failed", "missing") if (group["status"] == mark).any()]  # type: ignore[misc]

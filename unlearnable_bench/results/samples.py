@@ -212,7 +212,8 @@ def _order(count: int) -> Labels:
 def _spread(labels: Labels) -> Labels:
     """Return the images' numbers in random order: one of each class, then a second one, ..."""
     order = _order(len(labels))
-    rounds, seen = np.empty(len(order), np.int64), {}
+    rounds = np.empty(len(order), np.int64)
+    seen: dict[int, int] = {}
     for place, label in enumerate(labels[order].tolist()):
         rounds[place] = seen[label] = seen.get(label, -1) + 1
     return order[np.argsort(rounds, kind="stable")]
