@@ -37,15 +37,14 @@ class CorrelationScatter(FigureReport):
         """Return one scatter panel for each quantity."""
         points = correlation_scatter_data(frame)
         found = correlations(points)
-        groups = {noise: look(k) for k, noise in enumerate(dict.fromkeys(points["noise"]))}
+        points = points.assign(group=_groups(points))
+        groups = {group: look(k) for k, group in enumerate(dict.fromkeys(points["group"]))}
         with house_style():
             titles = [quantity.name for quantity in QUANTITIES]
             made, axes = panels(titles, "correlation-scatter", self.width, _PANEL)
             for panel, quantity in zip(axes, QUANTITIES, strict=True):
                 _draw(panel, points, quantity, found[quantity.column], groups)
-            entries = [
-                (f"noise phase: {noise}", key(of, line=False)) for noise, of in groups.items()
-            ]
+            entries = [(f"noise phase: {name}", key(of, line=False)) for name, of in groups.items()]
             note = (
                 "A number is the radius of the surrogate's adversarial training, in 1/255. Line "
                 "and band: least squares with a 95 % bootstrap interval."
@@ -73,24 +72,39 @@ def _draw(
             known, x=quantity.column, y="protection", ax=panel, scatter=False, seed=0,
             color="0.45", line_kws={"linewidth": 1.0},
         )  # fmt: skip
-    for noise, group in known.groupby("noise", sort=False):
-        panel.plot(group[quantity.column], group["protection"], **groups[str(noise)].dots())
+    for name, group in known.groupby("group", sort=False):
+        panel.plot(group[quantity.column], group["protection"], **groups[str(name)].dots())
     for point in known.to_dict("records"):
         panel.annotate(
-            _levels(point["generator"]),
+            point["generator"].removesuffix("/255"),
             (point[quantity.column], point["protection"]),
             (3, 2),
             textcoords="offset points",
             fontsize=6,
         )
-    panel.set_xlabel(literal(f"{quantity.name} ({quantity.unit})"))
-    panel.set_ylabel("Protection (points)")
+    panel.set_xlabel(literal(quantity.unit))
+    panel.set_ylabel("protection (points)")
+    panel.set_title(f"{literal(quantity.name)}\n{_in_words(found)}")
+    # The band of few points can be many times as high as they are.
+    low, high = known["protection"].min(), known["protection"].max()
+    margin = max(0.15 * (high - low), 1.0)
+    if len(known):
+        panel.set_ylim(low - margin, high + margin)
+
+
+def _in_words(found: Correlation) -> str:
+    """Return r with its interval, and the number of points."""
     r = found.pearson
-    text = "r: -" if isinstance(r, NotComputable) else f"r = {r:+.2f}"
+    if isinstance(r, NotComputable):
+        return f"no r (n = {found.n})"
+    text = f"r = {r:+.2f}"
     if not isinstance(found.fisher, NotComputable):
         text += f" [{found.fisher.low:+.2f}, {found.fisher.high:+.2f}]"
-    panel.set_title(f"{text}, n = {found.n}", loc="right", fontsize=7)
+    return f"{text}, n = {found.n}"
 
 
-def _levels(radius: str) -> str:
-    return radius.removesuffix("/255")
+def _groups(points: pd.DataFrame) -> "pd.Series[str]":
+    """Return what a legend calls each variant's noise phase, with its updates where they vary."""
+    if len(set(points["steps"])) == 1:
+        return points["noise"]
+    return points["noise"] + ", " + points["steps"].astype(str) + " updates"

@@ -7,6 +7,7 @@ perturbation of the noise phase and its radius x updates of one generator.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, get_args
 
 from unlearnable_bench.attacks.rem import Perturbation
@@ -77,8 +78,12 @@ def make_correlation_plan(
     taken = {f"{method}.{name}" for name in ("rho_a", "perturbation", "noise_rho_a", "stop")}
     for key in taken & settings.keys():
         raise UserError(f"--set {key}: `ubench correlate` sets it itself, one value a variant")
-    plans = [
-        make_plan(
+    first: Plan | None = None
+    cells: dict[str, Cell] = {}
+    for noise, radius, stop in product(
+        dict.fromkeys(noises), dict.fromkeys(surrogate_rho_a), (*sorted(set(stops)), None)
+    ):
+        plan = make_plan(
             methods=[method],
             rho_a=[Radius("0"), rho_a],
             defenses=["none", "uniform-noise"],
@@ -89,23 +94,21 @@ def make_correlation_plan(
             },
             **rest,
         )
-        for noise in dict.fromkeys(noises)
-        for radius in dict.fromkeys(surrogate_rho_a)
-        for stop in (*sorted(dict.fromkeys(stops)), None)
-    ]
-    cells: dict[str, Cell] = {}
-    for cell in (cell for plan in plans for cell in plan.cells):
-        if not (cell.rho_a and cell.defense.name == "uniform-noise"):
-            cells.setdefault(cell.key, cell)
+        first = first or plan
+        for cell in plan.cells:
+            if not (cell.rho_a and cell.defense.name == "uniform-noise"):
+                # One copy of the images for all variants.
+                poison = replace(cell.poison, data=first.data)
+                cells.setdefault(cell.key, replace(cell, poison=poison))
     probes = {
         probe.key: probe
         for cell in cells.values()
         if cell.rho_a and cell.poison.attack.name == method
         for probe in [Probe(cell.poison, cell.attack_label, rho_a, cell.training)]
     }
-    if len(probes) < 2:
+    if first is None or len(probes) < 2:
         raise UserError("a correlation needs variants: give several --surrogate-rho-a or --noise")
-    return replace(plans[0], cells=tuple(cells.values()), probes=tuple(probes.values()))
+    return replace(first, cells=tuple(cells.values()), probes=tuple(probes.values()))
 
 
 def _variant(

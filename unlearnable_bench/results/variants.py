@@ -9,6 +9,8 @@ below are ours.
 import json
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import pandas as pd
 
@@ -79,10 +81,10 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row a variant: the four quantities, and protection under adversarial training.
 
     Columns: `attack` (label), `generator` (radius of the surrogate's adversarial training), `noise`
-    (perturbation of the noise phase, with its radius), `seeds`, `protection` (points of clean
-    test accuracy lost under adversarial training), those of `QUANTITIES`, and `keys` of the
-    records. Each is a mean over seeds; what was not measured is NaN. Protection and delusiveness
-    are differences to the clean control of the same seed.
+    (perturbation of the noise phase, with its radius), `steps` (updates of the surrogate), `seeds`,
+    `protection` (points of clean test accuracy lost under adversarial training), those of
+    `QUANTITIES`, and `keys` of the records. Each is a mean over seeds; what was not measured is
+    NaN. Protection and delusiveness are differences to the clean control of the same seed.
 
     Args:
         frame: from `load_records`, of one data set, learner and preset.
@@ -134,7 +136,7 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
                 }
             )
         keys = tuple(found[found["attack"] == attack]["key"])
-        row = pd.DataFrame(values).mean().to_dict()
+        row: dict[str, Any] = dict(pd.DataFrame(values).mean().items())
         about = _about(group["setting"].iloc[0])
         rows.append({"attack": name, **about, "seeds": len(values), **row, "keys": keys})
     points = pd.DataFrame(rows)
@@ -143,13 +145,20 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     return points.assign(dataset=dataset, learner=learner, preset=preset, rho_a=radii[0])
 
 
-def _about(setting: str) -> dict[str, str]:
+def _about(setting: str) -> dict[str, Any]:
     """Return what a variant is, from its options."""
     options = json.loads(setting)["poison"]["attack"]["options"]
     perturbation = str(options.get("perturbation", ""))
-    radius = options.get("noise_rho_a") or options.get("rho_a", "")
-    noise = perturbation if perturbation == "none" else f"{perturbation} {radius}".strip()
-    return {"generator": str(options.get("rho_a", "")), "noise": noise}
+    radius = options.get("noise_rho_a") or options.get("rho_a", "0")
+    noise = perturbation if perturbation == "none" else f"{perturbation} {_levels(radius)}"
+    steps = options.get("stop") or options.get("steps", 0)
+    return {"generator": _levels(options.get("rho_a", "0")), "noise": noise, "steps": steps}
+
+
+def _levels(radius: str) -> str:
+    """Return an identity's reduced fraction as radii are written: `1/85` as `3/255`."""
+    levels = 255 * Fraction(radius)
+    return f"{levels}/255" if levels.denominator == 1 and levels else radius
 
 
 def correlations(points: pd.DataFrame) -> dict[str, Correlation]:
