@@ -1,0 +1,142 @@
+"""Cells of results folders as a frame: order, several folders, what is not finished, selection."""
+
+import gc
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from report_cells import cell, frame
+
+from unlearnable_bench import UserError, api
+from unlearnable_bench.identity import key_of
+from unlearnable_bench.results.frame import load_records, select
+from unlearnable_bench.results.store import ResultsFolder
+
+MEASURED = Path(__file__).parent.parent.parent / "benchmarks" / "h200" / "cifar10-fast"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Measured records, without their plans."""
+    shutil.copytree(MEASURED, tmp_path / "fast")
+    shutil.rmtree(tmp_path / "fast" / "plans")
+    return tmp_path / "fast"
+
+
+def plan(folder: Path, keys: list[str], **more: Any) -> None:
+    ResultsFolder(folder).write_plan(key_of(dict.fromkeys(keys))[:8], {"cells": keys} | more)
+
+
+def labels(attack: str) -> dict[str, Any]:
+    return {
+        "dataset": "cifar10", "attack": attack, "learner": "resnet18", "defense": "none",
+        "rho_a": "0", "rho_u": "8/255", "protect": 1.0, "preset": "fast", "seed": 0,
+    }  # fmt: skip
+
+
+def test_cells_are_in_the_order_of_the_plans_and_then_as_they_were_made(folder: Path) -> None:
+    made = load_records(folder)
+    assert made["created"].is_monotonic_increasing
+    keys = made["key"].tolist()
+    plan(folder, keys[5:3:-1], created="2026-01-02")
+    plan(folder, [keys[9], keys[5]], created="2026-01-01")
+    first = [keys[9], keys[5], keys[4]]
+    assert load_records(folder)["key"].tolist() == first + [k for k in keys if k not in first]
+    assert load_records(folder, keys[3:0:-1])["key"].tolist() == keys[3:0:-1]
+
+
+def test_what_a_plan_asks_for_and_is_not_there_is_failed_or_missing(folder: Path) -> None:
+    done = load_records(folder)["key"].iloc[0]
+    asked = [done, "a" * 32, "b" * 32]
+    plan(folder, asked, labels=[labels("em"), labels("tap"), labels("ar")])
+    ResultsFolder(folder).write_failure("b" * 32, labels("ar"), "it broke", "Traceback ...")
+    assert set(load_records(folder)["status"]) == {"done"}
+    found = load_records(folder, asked, unfinished=True)
+    assert found["status"].tolist() == ["done", "missing", "failed"]
+    assert found["attack"].tolist()[1:] == ["tap", "ar"]
+    assert found["reason"].tolist() == ["", "", "it broke"]
+    assert found["test_accuracy"].isna().tolist() == [False, True, True]
+
+
+def test_of_a_cell_that_two_folders_hold_the_first_ones_counts(folder: Path) -> None:
+    other = folder.with_name("other")
+    shutil.copytree(folder, other)
+    path = min((other / "cells").glob("*.json"))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"test_accuracy": 1.5, "peak_accuracy": 100.0}))
+    assert len(load_records([folder, other])) == len(load_records(folder))
+    one, two = (
+        found.set_index("key").loc[path.stem]
+        for found in (load_records([folder, other]), load_records([other, folder]))
+    )
+    assert (one["test_accuracy"], one["folder"]) == (record["test_accuracy"], str(folder))
+    assert (two["test_accuracy"], two["folder"]) == (1.5, str(other))
+
+
+def test_a_finished_cell_counts_where_another_folder_lacks_it(folder: Path) -> None:
+    lacking = folder.with_name("lacking")
+    ResultsFolder(lacking, create=True)
+    key = load_records(folder)["key"].iloc[0]
+    plan(lacking, [key], labels=[labels("em")])
+    assert load_records(lacking, unfinished=True)["status"].tolist() == ["missing"]
+    both = load_records([lacking, folder], unfinished=True)
+    assert set(both["status"]) == {"done"}
+
+
+def test_garbage_is_collected_again_after_loading(folder: Path) -> None:
+    load_records(folder)
+    assert gc.isenabled()
+    (folder / "cells" / "x.json").write_text("{")
+    with pytest.raises(UserError):
+        load_records(folder)
+    assert gc.isenabled()
+
+
+CELLS = frame(
+    cell("clean", 90, rho_a="0"),
+    cell("sem[steps=5]", 10, rho_a="4/255"),
+    cell("sem", 20, rho_a="8/510"),
+    cell("rem", 30, rho_a="0", seed=1),
+)
+
+
+def attacks(found: pd.DataFrame) -> list[str]:
+    return list(found["attack"])
+
+
+def test_rows_come_in_the_order_asked_for() -> None:
+    assert attacks(select(CELLS, attack=["rem", "sem"])) == ["rem", "sem[steps=5]", "sem"]
+    assert attacks(select(CELLS, attack=["sem[steps=5]", "clean"])) == ["sem[steps=5]", "clean"]
+    assert attacks(select(CELLS, seed=["1"])) == ["rem"]
+    assert attacks(select(CELLS, attack=[])) == attacks(CELLS)
+
+
+def test_radii_are_selected_by_value() -> None:
+    assert attacks(select(CELLS, rho_a=["4/255"])) == ["sem[steps=5]", "sem"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"attack": ["sem", "nope"]}, "unknown attack 'nope'"),
+        ({"rho_a": ["2/255"]}, "unknown rho-a '2/255'"),
+        ({"seed": ["7"]}, "unknown seed '7'; available: 0, 1"),
+    ],
+)
+def test_a_value_that_no_cell_has_is_refused(wanted: dict[str, list[str]], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        select(CELLS, **wanted)
+
+
+def test_a_run_notes_what_its_cells_are_called(tmp_path: Path) -> None:
+    settings = {"shapes.train": "40", "shapes.test": "10", "training.epochs": "1"}
+    asked = api.make_plan(methods=["random"], settings=settings)
+    api.run(asked, tmp_path, device="cpu")
+    noted = ResultsFolder(tmp_path).plans()[asked.key]["labels"]
+    rows = load_records(tmp_path).set_index("key")
+    for one in asked.cells:
+        for name, value in noted[asked.cells.index(one)].items():
+            assert rows.loc[one.key, name] == value
