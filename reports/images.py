@@ -20,6 +20,7 @@ from unlearnable_bench.results.samples import Strip, read_strip
 Pixels = NDArray[np.uint8]
 _MOST_ROWS = 24
 _NAME = 17.0  # mm: width of the methods' names
+_LINE = 3.1  # mm: height of a line of a name
 _GAP = 2  # pixels between images of 32 px
 
 
@@ -27,7 +28,8 @@ _GAP = 2  # pixels between images of 32 px
 class Images(figures.FigureReport):
     """Clean images, noise and poisoned images, one row a method (the SEM paper's Figure 4).
 
-    Grey is no noise; the factor by which a method's noise is magnified is below its name.
+    Grey is no noise; the factor by which noise is magnified is in the heading, or below the name
+    where methods differ.
     """
 
     count: int = option(2, "number of images per method", minimum=1, maximum=16)
@@ -50,14 +52,18 @@ class Images(figures.FigureReport):
         side = (self.width - _NAME - 6) / (3 * self.count)
         with figures.house_style():
             titles = [*dict.fromkeys(row["panel"] for row, _ in rows)]
-            height = len(rows) * (side + 1.5) + 9 * len(titles) + (4 if lacking else 0)
+            texts = [_label(row, rows) for row, _ in rows]
+            # A long name needs more room than its images.
+            pitch = max(side, _LINE * max(text.count("\n") + 1 for text in texts)) + 1.5
+            height = len(rows) * pitch + 9 * len(titles) + (4 if lacking else 0)
             made = figures.figure(self.width, height)
             shares = [sum(row["panel"] == title for row, _ in rows) for title in titles]
             parts = made.subfigures(len(titles), 1, height_ratios=shares, squeeze=False)[:, 0]
             for title, part in zip(titles, parts, strict=True):
                 mine = [(row, strip) for row, strip in rows if row["panel"] == title]
                 part.suptitle(figures.literal(title, width=56), fontsize=8)
-                _draw(part.subplots(len(mine), 3, squeeze=False), mine, self.count)
+                labels = [_label(row, rows) for row, _ in mine]
+                _draw(part.subplots(len(mine), 3, squeeze=False), mine, labels, self.count)
             if lacking:
                 names = figures.literal(f"No images of: {', '.join(lacking)}", width=60)
                 made.supxlabel(names, fontsize=7)
@@ -118,15 +124,28 @@ def side_by_side(images: Pixels) -> Pixels:
     return picture
 
 
-def _draw(axes: "NDArray[Any]", rows: list[tuple[dict[str, Any], Strip]], count: int) -> None:
-    for line, (row, strip) in zip(axes, rows, strict=True):
+def _factors(rows: list[tuple[dict[str, Any], Strip]]) -> set[int]:
+    return {row["magnification"] for row, _ in rows}
+
+
+def _label(row: dict[str, Any], rows: list[tuple[dict[str, Any], Strip]]) -> str:
+    """Return a method's name, and its magnification unless that of all rows is in the heading."""
+    name = figures.literal(row["method"], width=13)
+    return name if len(_factors(rows)) == 1 else f"{name}\nx {row['magnification']}"
+
+
+def _draw(
+    axes: "NDArray[Any]", rows: list[tuple[dict[str, Any], Strip]], labels: list[str], count: int
+) -> None:
+    for line, (row, strip), label in zip(axes, rows, labels, strict=True):
         noise = magnified(strip.noise[:count], row["magnification"])
         shown = strip.clean[:count], noise, strip.poisoned[:count]
         for ax, images in zip(line, shown, strict=True):
             _show(ax, side_by_side(images))
-        name = f"{figures.literal(row['method'], width=13)}\nx {row['magnification']}"
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
-    for ax, heading in zip(axes[0], ("Clean", "Noise, magnified", "Poisoned"), strict=True):
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
+    factors = _factors(rows)
+    noise_heading = f"Noise x {min(factors)}" if len(factors) == 1 else "Noise, magnified"
+    for ax, heading in zip(axes[0], ("Clean", noise_heading, "Poisoned"), strict=True):
         ax.set_title(heading, loc="center", fontsize=7)
 
 

@@ -136,9 +136,9 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
                 }
             )
         keys = tuple(found[found["attack"] == attack]["key"])
-        row: dict[str, Any] = dict(pd.DataFrame(values).mean().items())
+        means = {str(name): mean for name, mean in pd.DataFrame(values).mean().items()}
         about = _about(group["setting"].iloc[0])
-        rows.append({"attack": name, **about, "seeds": len(values), **row, "keys": keys})
+        rows.append({"attack": name, **about, "seeds": len(values), **means, "keys": keys})
     points = pd.DataFrame(rows)
     if points["protection"].isna().all():
         raise UserError("no clean control at rho_a 0 and above: run `ubench correlate` to its end")
