@@ -43,7 +43,7 @@ _PLAIN_GREEK = {
 }  # fmt: skip
 _LIKE_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧοµ", "ABEZHIKMNOPTXoμ", strict=True))
 # The radii as the papers write them: rho_a 4/255 is $\rho_a = 4/255$.
-_RADIUS = re.compile(r"(?<![A-Za-z0-9])rho_([au])(?![A-Za-z0-9_])(?:[ =\xa0]?(\d+(?:/\d+)?))?")
+_RADIUS = re.compile(r"(?<![A-Za-z0-9_])rho_([au])(?![A-Za-z0-9_])(?:[ =\xa0]?(\d+(?:/\d+)?))?")
 
 _PIECE = re.compile(r"[^/=,_:#+-]{1,16}[/=,_:#+-]*|[/=,_:#+-]+")
 _LONG_WORD = re.compile(r"(\S{21,})")

@@ -1,6 +1,6 @@
 """The robustness-protection correlation as a table (the SEM paper's Figure 3 in numbers)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -11,9 +11,10 @@ from unlearnable_bench.results.names import display
 from unlearnable_bench.results.table import Column, Entry, Row, Table
 from unlearnable_bench.results.variants import QUANTITIES, correlations, variants
 
-_HEADINGS = (
-    "n", "Pearson r", "95 % (Fisher z)", "95 % (bootstrap)", "p", "Spearman rho", "p (rho)",
-    "partial r", "95 % (partial)",
+_COLUMNS = (
+    Column("n", digits=0), Column("Pearson r", digits=2), Column("95 % (Fisher z)"),
+    Column("95 % (bootstrap)"), Column("p"), Column("Spearman rho", digits=2), Column("p (rho)"),
+    Column("partial r", digits=2), Column("95 % (partial)"),
 )  # fmt: skip
 
 
@@ -39,44 +40,49 @@ def _correlations(points: pd.DataFrame) -> Table:
     )
     for quantity in QUANTITIES:
         correlation = found[quantity.column]
-        texts = _texts(correlation)
         if isinstance(correlation.pearson, NotComputable):
             notes.append(f"{quantity.name}: {correlation.pearson}.")
-        rows.append(Row(quantity.name, tuple(Entry(text=text, keys=keys) for text in texts)))
-    columns = tuple(Column(heading, heading) for heading in _HEADINGS)
+        entries = (replace(entry, keys=keys) for entry in _entries(correlation))
+        rows.append(Row(quantity.name, tuple(entries)))
     caption = "Correlation with protection under adversarial training"
     return Table(
-        "correlation", caption, _title(points), columns, tuple(rows), "Quantity", tuple(notes)
+        "correlation", caption, _title(points), _COLUMNS, tuple(rows), "Quantity", tuple(notes)
     )
 
 
-def _texts(found: Correlation) -> list[str]:
+def _entries(found: Correlation) -> list[Entry]:
     partial = found.partial
     return [
-        str(found.n),
+        Entry(float(found.n)),
         _number(found.pearson),
         _interval(found.fisher),
         _interval(found.bootstrap),
         _p(found.pearson_p),
         _number(found.spearman),
         _p(found.spearman_p),
-        _number(partial.r) if partial else "",
-        _interval(partial.interval) if partial else "",
+        _number(partial.r) if partial else _NOTHING,
+        _interval(partial.interval) if partial else _NOTHING,
     ]
 
 
-def _number(value: float | NotComputable) -> str:
-    return "-" if isinstance(value, NotComputable) else f"{value:+.2f}"
+_NOTHING = Entry(text="-")
 
 
-def _interval(value: Interval | NotComputable) -> str:
-    return "-" if isinstance(value, NotComputable) else f"[{value.low:+.2f}, {value.high:+.2f}]"
+def _number(value: float | NotComputable) -> Entry:
+    return _NOTHING if isinstance(value, NotComputable) else Entry(value)
 
 
-def _p(found: PermutationP | NotComputable) -> str:
+def _interval(value: Interval | NotComputable) -> Entry:
+    if isinstance(value, NotComputable):
+        return _NOTHING
+    # A minus sign, not the hyphen of a word.
+    return Entry(text=f"[{value.low:.2f}, {value.high:.2f}]".replace("-", "\N{MINUS SIGN}"))
+
+
+def _p(found: PermutationP | NotComputable) -> Entry:
     if isinstance(found, NotComputable):
-        return "-"
-    return "<0.001" if found.value < 0.001 else f"{found.value:.3f}"
+        return _NOTHING
+    return Entry(text="<0.001" if found.value < 0.001 else f"{found.value:.3f}")
 
 
 def _points(points: pd.DataFrame) -> Table:

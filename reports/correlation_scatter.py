@@ -54,8 +54,9 @@ class CorrelationScatter(FigureReport):
 
 
 def correlation_scatter_data(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the points: as `variants` does."""
-    return variants(frame)
+    """Return the points, as `variants` does; keys of records as one text each."""
+    points = variants(frame)
+    return points.assign(keys=[" ".join(keys) for keys in points["keys"]])
 
 
 def _draw(

@@ -26,6 +26,7 @@ class Page(Report):
     """One self-contained HTML page: tables to sort and filter, figures, and each cell's origin."""
 
     suffix: ClassVar[str] = ".html"
+    stem: ClassVar[str] = "page"
 
     title: str = option("", "title of the page; default: the data sets")
     aliases: str = option("", "names to print, LABEL=NAME by comma: sem=Ours,em=EM*")

@@ -15,6 +15,7 @@ class CSV(Report):
     """Comma-separated values with a header, one row per setting, method and rho_a."""
 
     suffix: ClassVar[str] = ".csv"
+    stem: ClassVar[str] = "results"
 
     def render(self, frame: pd.DataFrame) -> str:
         """Return the text; a name that a spreadsheet would run gets an apostrophe in front."""
@@ -29,6 +30,7 @@ class JSON(Report):
     """A list of objects, one per setting, method and rho_a."""
 
     suffix: ClassVar[str] = ".json"
+    stem: ClassVar[str] = "results"
 
     def render(self, frame: pd.DataFrame) -> str:
         """Return the text."""

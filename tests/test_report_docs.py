@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from unlearnable_bench import api, registry
 from unlearnable_bench.cli import app
-from unlearnable_bench.results.table import Table
+from unlearnable_bench.results.table import Table, entry_text
 
 ROOT = Path(__file__).parent.parent
 SHORT = {
@@ -89,5 +89,6 @@ def test_the_correlations_shown_are_those_of_the_records() -> None:
     columns = [column.heading for column in table.columns]
     kept = [columns.index(heading) for heading in head[1:]]
     for row, texts in zip(table.rows, shown, strict=True):
-        found = [entry and entry.text for entry in row.entries]
+        pairs = zip(row.entries, table.columns, strict=True)
+        found = [entry and entry_text(entry, "", digits=column.digits) for entry, column in pairs]
         assert [row.label, *(found[k] for k in kept)] == texts

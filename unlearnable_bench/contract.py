@@ -175,9 +175,11 @@ class Report(Plugin, ABC):
     Attributes:
         suffix: ending of the file that `ubench report --all` writes; for text and bytes
             (tables and figures have the ending of their format).
+        stem: name of that file without its ending; empty: the report's name.
     """
 
     suffix: ClassVar[str] = ".txt"
+    stem: ClassVar[str] = ""
 
     @abstractmethod
     def render(self, frame: "pd.DataFrame") -> "Sequence[Table] | Figure | str | bytes":

@@ -67,7 +67,7 @@ def default_tables(frame: pd.DataFrame) -> list[Table]:
     _refuse_empty(frame)
     tables: list[Table] = []
     for name in DEFAULT:
-        tables += rendered(registry.reports.get(name)(), name, frame)
+        tables += rendered(registry.reports.get(name)(), name, frame, empty=True)
     return tables
 
 
@@ -154,8 +154,18 @@ def _refuse_options(
             raise unknown(f"option of {report}", name, known)
 
 
-def rendered(plugin: Report, name: str, frame: pd.DataFrame) -> Any:
-    """Return what a report renders; refuses what the contract does not know."""
+def rendered(plugin: Report, name: str, frame: pd.DataFrame, *, empty: bool = False) -> Any:
+    """Return what a report renders; refuses what the contract does not know.
+
+    Args:
+        plugin: the report.
+        name: its name, for messages.
+        frame: from `load_records`.
+        empty: whether it may have no tables.
+
+    Raises:
+        UserError: the report fails, or has nothing to show.
+    """
     with blaming(f"report {name!r}"):
         found: Any = plugin.render(frame)
         if isinstance(found, Table):
@@ -169,7 +179,7 @@ def rendered(plugin: Report, name: str, frame: pd.DataFrame) -> Any:
         raise UserError(
             f"report {name!r} renders {kind}; it must be tables, a figure, text or bytes"
         )
-    if found == [] and name not in DEFAULT:
+    if found == [] and not empty:
         raise UserError(f"these records hold nothing for the report {name!r}")
     return found
 
@@ -201,7 +211,7 @@ def pieces(frame: pd.DataFrame) -> Iterator[tuple[str, Piece | UserError]]:
                 forms = ["pdf", "png"]
             for form in forms:
                 piece = _in_format(found, form, {}, kind, name)
-                yield f"{name}.{piece.suffix}", piece
+                yield f"{kind.stem or name}.{piece.suffix}", piece
         except UserError as error:
             yield name, error
 
