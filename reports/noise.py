@@ -125,10 +125,9 @@ def embedded(noises: Points, embedding: Embedding) -> tuple[Points, tuple[float,
         perplexity = min(30.0, (len(noises) - 1) / 3)
         model = TSNE(random_state=0, init="random", perplexity=perplexity)
         return model.fit_transform(noises).astype(np.float64), (float("nan"), float("nan"))
-    centred = noises - noises.mean(axis=0)
-    total = float((centred**2).sum())
-    if not total:  # sklearn divides by it
+    if (noises == noises[0]).all():  # the mean's rounding would be all of the variance
         return np.zeros((len(noises), 2)), (0.0, 0.0)
+    total = float(((noises - noises.mean(axis=0)) ** 2).sum())
     from sklearn.decomposition import PCA  # noqa: PLC0415
 
     points = PCA(2, svd_solver="full").fit_transform(noises)
