@@ -231,7 +231,9 @@ def _figure_data(
     """Return the numbers of a figure, where its module has a function of its own for them."""
     module = sys.modules[kind.__module__]
     for name, function in vars(module).items():
-        if name.endswith("_data") and not name.startswith("_") and callable(function):
+        # A helper that the module imports, such as `sweep_data`, takes other arguments.
+        own = getattr(function, "__module__", "") == kind.__module__
+        if own and name.endswith("_data") and not name.startswith("_") and callable(function):
             with blaming(name):
                 data = function(frame)
             if isinstance(data, pd.DataFrame):

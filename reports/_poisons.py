@@ -2,11 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
-from unlearnable_bench.results.aggregate import CONTROLS, finished, told_apart
+from unlearnable_bench.results.aggregate import (
+    CONTROLS,
+    finished,
+    mean,
+    numbers,
+    positions,
+    told_apart,
+)
 from unlearnable_bench.results.frame import QUALITY
 from unlearnable_bench.results.intervals import NotComputable, count, summarise
 from unlearnable_bench.results.names import display, radius_note
@@ -45,17 +51,18 @@ def per_poison(
 
 def _one_a_seed(mine: pd.DataFrame) -> pd.DataFrame:
     """Return one line for each seed; the seconds of a poison made for each cell are averaged."""
-    lines = []
-    for _, cells in mine.groupby("seed"):
-        line: dict[Any, Any] = cells.iloc[0].to_dict()
-        for name in ("generation_seconds", "generation_warmup_seconds", *QUALITY):
-            if name in cells:
-                line[name] = cells[name].astype(float).mean()
-        if "generation_resumed" in cells:
-            line["generation_resumed"] = bool(cells["generation_resumed"].any())
-        line["keys"] = tuple(cells["key"]) if "key" in cells else ()
-        lines.append(line)
-    return pd.DataFrame(lines)
+    found = sorted(positions(mine, ["seed"]))
+    lines = mine.iloc[[places[0] for _, places in found]].reset_index(drop=True)
+    for name in ("generation_seconds", "generation_warmup_seconds", *QUALITY):
+        if name in mine:
+            values = numbers(mine[name])
+            lines[name] = [mean(values[places]) for _, places in found]
+    if "generation_resumed" in mine:
+        resumed = mine["generation_resumed"].astype(bool).to_numpy()
+        lines["generation_resumed"] = [bool(resumed[places].any()) for _, places in found]
+    keys = mine["key"].tolist() if "key" in mine else None
+    lines["keys"] = [tuple(keys[k] for k in places) if keys else () for _, places in found]
+    return lines
 
 
 def poison_title(part: pd.DataFrame) -> str:

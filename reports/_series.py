@@ -6,7 +6,13 @@ from typing import Any, Literal
 import pandas as pd
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, told_apart
+from unlearnable_bench.results.aggregate import (
+    CONTROLS,
+    finished,
+    order_of,
+    positions,
+    told_apart,
+)
 from unlearnable_bench.results.intervals import Interval, summarise
 from unlearnable_bench.results.names import display, radius_note
 
@@ -39,6 +45,19 @@ def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
     return found.assign(method=[names[pair] for pair in pairs])
 
 
+def slim(found: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return cells with their labels and keys and some columns alone.
+
+    To take rows out of a frame costs by the column, and a figure has thousands of points.
+
+    Args:
+        found: from `cells`.
+        columns: names of those wanted beside labels and keys.
+    """
+    wanted = {"attack", "rho_u", "rho_a", "defense", "protect", "method", "key", *SETTING, *columns}
+    return found[[name for name in found if name in wanted]]
+
+
 def pairs_of(found: pd.DataFrame) -> list[tuple[str, str]]:
     """Return attack and rho_u of each row, which name a method."""
     return list(zip(found["attack"], found["rho_u"], strict=True))
@@ -46,9 +65,10 @@ def pairs_of(found: pd.DataFrame) -> list[tuple[str, str]]:
 
 def by_method(found: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
     """Yield attack and rho_u of each method and its rows: controls first, else as in the frame."""
-    pairs = pd.Series(pairs_of(found), found.index, dtype=object)
-    for pair in sorted(dict.fromkeys(pairs), key=lambda pair: pair[0] not in CONTROLS):
-        yield pair, found[[each == pair for each in pairs]]
+    methods = dict(positions(found, ["attack", "rho_u"]))
+    for pair in sorted(methods, key=lambda pair: pair[0] not in CONTROLS):
+        attack, rho_u = pair
+        yield (attack, rho_u), found.iloc[methods[pair]]
 
 
 def split(

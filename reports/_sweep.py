@@ -14,6 +14,7 @@ from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
+from unlearnable_bench.results.aggregate import positions
 from unlearnable_bench.results.names import display, outside_brackets
 
 Kind = Literal["attack", "defense"]
@@ -85,6 +86,7 @@ def sweep_data(
     """
     found = series.cells(frame, aliases)
     found = found[found["protect"] == 1]
+    found = series.slim(found, ["test_accuracy", "setting"])
     found = found[np.isfinite(found["test_accuracy"].astype(float))]
     sweeps = _sweeps([*dict.fromkeys(found["setting"])], kind)
     example = "sem.noise_steps=1,5,10" if kind == "attack" else "jpeg.quality=90,50,10"
@@ -168,8 +170,9 @@ def _points(
                 plain = other == sweep.owner
                 shown = "" if plain else f", {display(other, aliases)}"
                 name = f"{first['method']}{shown}"
-            for value in sorted(set(line["value"])):
-                group = line[line["value"] == value]
+            places = {value: one for (value,), one in positions(line, ["value"])}
+            for value in sorted(places):
+                group = line.iloc[places[value]]
                 labels = {"panel": panel, "line": name, "option": sweep.name}
                 labels |= {n: first[n] for n in ("attack", "rho_u", "defense", "rho_a")}
                 labels |= {"text": group["text"].iloc[0], "value": value}

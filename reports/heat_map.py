@@ -13,7 +13,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import option
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
-from unlearnable_bench.results.aggregate import CONTROLS
+from unlearnable_bench.results.aggregate import CONTROLS, positions
 from unlearnable_bench.results.names import display
 
 _ROW = 6.0  # mm
@@ -73,13 +73,15 @@ def heat_map_data(frame: pd.DataFrame, *, aliases: Mapping[str, str] = {}) -> pd
 
 def _fields(frame: pd.DataFrame, aliases: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     found = series.cells(frame, aliases)
-    for panel, part in series.split(found[found["protect"] == 1], ["defense"], aliases):
+    whole = series.slim(found[found["protect"] == 1], ["test_accuracy"])
+    for panel, part in series.split(whole, ["defense"], aliases):
         defended = set(part[part["defense"] != "none"]["attack"])
         if not defended:
             continue
         shown = part[part["attack"].isin(defended | {*CONTROLS})]
-        for labels, group in shown.groupby(["attack", "rho_u", "rho_a", "defense"], sort=False):
-            names = dict(zip(("attack", "rho_u", "rho_a", "defense"), labels, strict=True))
+        by = ("attack", "rho_u", "rho_a", "defense")
+        for labels, places in positions(shown, by):
+            group, names = shown.iloc[places], dict(zip(by, labels, strict=True))
             point = series.point(group["test_accuracy"], "none")
             yield {
                 "panel": panel,
@@ -133,9 +135,14 @@ def _draw(ax: Axes, grid: pd.DataFrame, digits: int, width_mm: float) -> None:
         annot_kws={"size": size},
         cbar=False,
         linewidths=0.5,
-        xticklabels=True,
-        yticklabels=True,
+        xticklabels=False,
+        yticklabels=False,
     )
+    for text in ax.texts:  # each is within its field, so the layout need not measure it
+        text.set_in_layout(False)
+    # With labels of its own, seaborn measures each of them on another picture of the figure.
+    ax.set_xticks(np.arange(len(grid.columns)) + 0.5, [*grid.columns])
+    ax.set_yticks(np.arange(len(grid)) + 0.5, [*grid.index], va="center")
     ax.patch.set(facecolor="white", hatch="/////", edgecolor="0.85")  # shows where nothing was run
     ax.grid(visible=False)
     ax.tick_params(length=0)

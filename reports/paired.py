@@ -1,7 +1,8 @@
 """Paired comparisons of methods on their common seeds, and ranks with intervals."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from unlearnable_bench import Report, option
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.reports.main import settings
-from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of
+from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, positions
 from unlearnable_bench.results.intervals import FEWEST, NotComputable, by_seed
 from unlearnable_bench.results.names import radius_note
 from unlearnable_bench.results.pivot import cells, column, shared
@@ -93,27 +94,36 @@ def paired_tables(
 
 def _results(group: pd.DataFrame) -> dict[Method, dict[int, float]]:
     found: dict[Method, dict[int, float]] = {}
-    for key, mine in group.groupby(["attack", "rho_u"], sort=False):
-        attack, rho_u = map(str, key)
-        found[attack, rho_u] = by_seed(mine["seed"], mine["test_accuracy"].astype(float))
+    seeds, values = group["seed"].tolist(), group["test_accuracy"].astype(float).tolist()
+    for (attack, rho_u), places in positions(group, ["attack", "rho_u"]):
+        mine = places.tolist()
+        found[attack, rho_u] = by_seed([seeds[k] for k in mine], [values[k] for k in mine])
     return found
 
 
-def _row(group: pd.DataFrame, method: Method, entries: Sequence[Entry | None]) -> Row:
-    several = len({*group.loc[group["attack"] == method[0], "rho_u"]}) > 1
-    return Row(
-        method[0],
-        tuple(entries),
-        radius_note(method[1], always=several),
-        radius_note(method[1], always=True),
-    )
+def _labels(group: pd.DataFrame) -> dict[Method, Row]:
+    """Return a row without entries for each method."""
+    methods = [*dict.fromkeys(zip(group["attack"], group["rho_u"], strict=True))]
+    count = Counter(attack for attack, _ in methods)
+    return {
+        (attack, rho_u): Row(
+            attack,
+            (),
+            radius_note(rho_u, always=count[attack] > 1),
+            radius_note(rho_u, always=True),
+        )
+        for attack, rho_u in methods
+    }
 
 
-def _keys(group: pd.DataFrame, *methods: Method) -> tuple[str, ...]:
-    if "key" not in group:
-        return ()
-    mine = [(a, r) in methods for a, r in zip(group["attack"], group["rho_u"], strict=True)]
-    return tuple(group.loc[mine, "key"])
+def _keys(group: pd.DataFrame) -> dict[Method, list[tuple[int, str]]]:
+    """Return the keys of each method's records, each with its position in the frame."""
+    found: dict[Method, list[tuple[int, str]]] = {}
+    if "key" in group:
+        rows = zip(group["attack"], group["rho_u"], group["key"], strict=True)
+        for number, (attack, rho_u, key) in enumerate(rows):
+            found.setdefault((attack, rho_u), []).append((number, key))
+    return found
 
 
 def _pairs(group: pd.DataFrame, against: str) -> Iterator[Table]:
@@ -124,15 +134,20 @@ def _pairs(group: pd.DataFrame, against: str) -> Iterator[Table]:
         for one, other in combinations(results, 2)
         if not against or against in (one[0], other[0])
     ]
-    compared = {pair: compare_paired(results[pair[0]], results[pair[1]]) for pair in pairs}
+    compared = {
+        (one, other): compare_paired(results[one], results[other], resample=False)
+        for one, other in pairs
+    }
     enough = {pair: one for pair, one in compared.items() if one.n >= FEWEST}
     if not enough:
         return
     adjusted = _holm(list(enough.values()))
+    labels, keys = _labels(group), _keys(group)
     rows = []
-    for ((first, second), one), holm in zip(enough.items(), adjusted, strict=True):
-        row = _row(group, first, _entries(one, holm, _keys(group, first, second)))
-        rows.append(_against(row, _row(group, second, ())))
+    for ((first, second), one), corrected in zip(enough.items(), adjusted, strict=True):
+        of_both = sorted([*keys.get(first, ()), *keys.get(second, ())])
+        entries = _entries(one, corrected, tuple(key for _, key in of_both))
+        rows.append(_against(replace(labels[first], entries=tuple(entries)), labels[second]))
     yield Table(
         "paired", _CAPTION, shared(group, "none"), _COLUMNS, tuple(rows), "Methods", (_NOTE,)
     )
@@ -144,7 +159,7 @@ def _against(first: Row, second: Row) -> Row:
     return Row(first.label, first.entries, note, versus=second.label)
 
 
-def _entries(one: Comparison, holm: float | None, keys: tuple[str, ...]) -> list[Entry | None]:
+def _entries(one: Comparison, corrected: float | None, keys: tuple[str, ...]) -> list[Entry | None]:
     interval = None
     if not isinstance(one.interval, NotComputable):
         interval = (one.interval.low, one.interval.high)
@@ -156,7 +171,7 @@ def _entries(one: Comparison, holm: float | None, keys: tuple[str, ...]) -> list
         Entry(mean, interval=interval, keys=keys),
         Entry(text=between, keys=keys),
         Entry(text=p_text(p_value), keys=keys),
-        Entry(text=p_text(holm), keys=keys),
+        Entry(text=p_text(corrected), keys=keys),
     ]
 
 
@@ -188,23 +203,28 @@ def _ranks(group: pd.DataFrame, axis: str) -> Iterator[Table]:
     values = [*dict.fromkeys(group[axis])]
     if axis == "rho_a":
         values.sort(key=order_of)
-    found = {value: _ranked(group[group[axis] == value]) for value in values}
+    places = {value: one for (value,), one in positions(group, [axis])}
+    found = {value: _ranked(group.iloc[places[value]]) for value in values}
     shown = [value for value in values if found[value]]
     methods = dict.fromkeys(method for value in shown for method in found[value])
+    labels = _labels(group)
     if shown:
         yield Table(
             "paired",
             _RANKS,
             shared(group, axis),
             tuple(column(axis, value) for value in shown),
-            tuple(_row(group, one, [found[value].get(one) for value in shown]) for one in methods),
+            tuple(
+                replace(labels[one], entries=tuple(found[value].get(one) for value in shown))
+                for one in methods
+            ),
             notes=(_RANKS_NOTE,),
         )
 
 
 def _ranked(group: pd.DataFrame) -> dict[Method, Entry]:
     """Return the rank of each method with three seeds or more, if there are two such methods."""
-    results = _results(group)
+    results, keys = _results(group), _keys(group)
     # The function names methods by one text each.
     ranks = rank_intervals({"\n".join(method): values for method, values in results.items()})
     return {
@@ -213,7 +233,7 @@ def _ranked(group: pd.DataFrame) -> dict[Method, Entry]:
             seeds=len(results[method]),
             interval=(float(one.low), float(one.high)),
             text=f"{one.rank} [{one.low}, {one.high}]",
-            keys=_keys(group, method),
+            keys=tuple(key for _, key in keys.get(method, ())),
         )
         for method, one in zip(results, ranks.values(), strict=True)
         if not isinstance(one, NotComputable) and one.of > 1

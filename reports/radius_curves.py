@@ -12,6 +12,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import option
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
+from unlearnable_bench.results.aggregate import positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,14 @@ def _data(found: pd.DataFrame, spread: series.Spread, aliases: Mapping[str, str]
 def _points(
     found: pd.DataFrame, spread: series.Spread, aliases: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    for panel, part in series.split(found[found["protect"] == 1], ["rho_a"], aliases):
+    whole = series.slim(found[found["protect"] == 1], ["test_accuracy"])
+    for panel, part in series.split(whole, ["rho_a"], aliases):
         for (attack, rho_u), line in series.by_method(part):
             labels = {"panel": panel, "method": line["method"].iloc[0]}
             labels |= {"attack": attack, "rho_u": rho_u}
-            for rho_a in sorted(set(line["rho_a"]), key=series.levels):
-                group = line[line["rho_a"] == rho_a]
+            places = {rho_a: one for (rho_a,), one in positions(line, ["rho_a"])}
+            for rho_a in sorted(places, key=series.levels):
+                group = line.iloc[places[rho_a]]
                 place = {"rho_a": rho_a, "radius": series.levels(rho_a)}
                 point = series.point(group["test_accuracy"], spread)
                 yield labels | place | point | {"keys": series.keys_of(group)}

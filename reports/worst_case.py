@@ -9,7 +9,7 @@ from unlearnable_bench import Report, option
 from unlearnable_bench.reports.main import settings
 from unlearnable_bench.results.aggregate import CONTROLS, order_of
 from unlearnable_bench.results.names import display, radius_note
-from unlearnable_bench.results.pivot import cells, entry, shared, with_notes
+from unlearnable_bench.results.pivot import Entries, cells, shared, with_notes
 from unlearnable_bench.results.table import MARKS, Column, Entry, Row, Table
 
 
@@ -68,9 +68,9 @@ def _table(whole: pd.DataFrame, groups: Sequence[tuple[str, pd.DataFrame]]) -> T
 
 def _worst(cells_of_one: pd.DataFrame) -> tuple[Entry | None, Entry | None]:
     """Return the highest entry over defenses and radii, and the name of where it is reached."""
-    by = cells_of_one.groupby(["defense", "rho_a"], sort=False)
-    most = int(by.size().max()) if len(by) else 0
-    tried = {key: each for key, group in by if (each := entry(group, "test_accuracy", most))}
+    entries = Entries(cells_of_one, ["defense", "rho_a"], "test_accuracy")
+    most = max(map(len, entries.places.values()), default=0)
+    tried = {key: each for key in entries.places if (each := entries.entry(key, most))}
     found = {mark for each in tried.values() for mark in each.marks}
     marks = tuple(sorted(found, key=list(MARKS).index))
     known = {key: each for key, each in tried.items() if each.mean is not None}

@@ -4,9 +4,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, told_apart
+from unlearnable_bench.results.aggregate import (
+    CONTROLS,
+    Places,
+    finished,
+    mean,
+    numbers,
+    order_of,
+    positions,
+    told_apart,
+)
 from unlearnable_bench.results.intervals import NotComputable, summarise
 from unlearnable_bench.results.names import display, radius_note
 from unlearnable_bench.results.statistics import winner
@@ -38,8 +49,10 @@ def cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _alike(radii: Iterable[str]) -> list[str]:
+    every = list(radii)
     first: dict[float, str] = {}
-    return [first.setdefault(order_of(radius), radius) for radius in radii]
+    names = {text: first.setdefault(order_of(text), text) for text in dict.fromkeys(every)}
+    return [names[text] for text in every]
 
 
 def pivot(
@@ -62,14 +75,13 @@ def pivot(
     values = [*dict.fromkeys(part[axis])]
     if axis in ("rho_a", "protect"):
         values.sort(key=order_of if axis == "rho_a" else float)
-    most = part[finished_mask(part)].groupby(["attack", "rho_u", axis]).size().max()
     several = part.groupby("attack")["rho_u"].nunique().to_dict()
     labels = part.drop_duplicates(["attack", "rho_u"])[["attack", "rho_u"]].to_dict("records")
+    entries_of = Entries(part, ["attack", "rho_u", axis], kind)
     found: dict[tuple[str, str], list[Entry | None]] = {}
     for label in sorted(labels, key=lambda label: label["attack"] not in CONTROLS):
         row = label["attack"], label["rho_u"]
-        mine = part[(part["attack"] == row[0]) & (part["rho_u"] == row[1])]
-        found[row] = [entry(mine[mine[axis] == value], kind, int(most)) for value in values]
+        found[row] = [entries_of.entry((*row, value)) for value in values]
     reasons = _bold(found, len(values))
     rows = tuple(
         Row(
@@ -95,55 +107,82 @@ def finished_mask(part: pd.DataFrame) -> "pd.Series[bool]":
     return part["status"] == "done" if "status" in part else part["attack"].notna()
 
 
-def entry(group: pd.DataFrame, kind: str, most: int) -> Entry | None:
-    """Return the entry of the cells of one row and column, or None where nobody asked for any.
+class Entries:
+    """The entries of a table: cells that differ in the seed alone share one.
+
+    The columns are taken out of the frame once: a table of thousands of cells has hundreds of
+    entries.
 
     Args:
-        group: cells that differ in the seed alone, finished or not.
+        part: cells, finished or not.
+        by: columns that an entry's cells have in common.
         kind: the column that is averaged.
-        most: seeds of the fullest entry of the table.
     """
-    if group.empty:
-        return None
-    done = group[finished_mask(group)]
-    marks: list[Mark] = []
-    if "status" in group:
-        marks += [mark for mark in ("failed", "missing") if (group["status"] == mark).any()]  # type: ignore[misc]
-    values = done[kind].astype(float).dropna()
-    if values.empty:
-        keys = tuple(group["key"]) if "key" in group else ()
-        return Entry(seeds=0, marks=tuple(marks), keys=keys) if marks else None
-    if len(values) < most:
-        marks.append("fewer")
-    if _collapsed(done):
-        marks.append("collapsed")
-    found = summarise(values, bounds=(0, 100))
-    interval = found.shown
-    return Entry(
-        _number(found.mean),
-        _number(found.std) or 0.0,
-        found.n,
-        None if isinstance(interval, NotComputable) else (interval.low, interval.high),
-        peak=float(done["peak_accuracy"].mean()) if "peak_accuracy" in done else None,
-        marks=tuple(mark for mark in MARKS if mark in marks),
-        keys=tuple(done.loc[values.index, "key"]) if "key" in done else (),
-        seed_values=tuple(values),
-    )
+
+    def __init__(self, part: pd.DataFrame, by: Sequence[str], kind: str) -> None:
+        self.places: dict[tuple[Any, ...], Places] = dict(positions(part, by))
+        self._kind = numbers(part[kind])
+        self._done = finished_mask(part).to_numpy(bool)
+        self._status = part["status"].to_numpy(object) if "status" in part else None
+        self._peak = numbers(part["peak_accuracy"]) if "peak_accuracy" in part else None
+        self._keys = part["key"].to_numpy(object) if "key" in part else None
+        self._collapsed = _collapsed(part)
+        self.most = max((int(self._done[one].sum()) for one in self.places.values()), default=0)
+
+    def entry(self, key: tuple[Any, ...], most: int | None = None) -> Entry | None:
+        """Return the entry of some cells, or None if nobody asked for any.
+
+        Args:
+            key: their values of `by`.
+            most: seeds of the fullest entry of the table; None: of all these entries.
+        """
+        if key not in self.places:
+            return None
+        places = self.places[key]
+        done = places[self._done[places]]
+        marks: list[Mark] = []
+        if self._status is not None:
+            states = {*self._status[places]}
+            marks += [mark for mark in ("failed", "missing") if mark in states]  # type: ignore[misc]
+        known = done[~np.isnan(self._kind[done])]
+        if not len(known):
+            keys = tuple(self._keys[places]) if self._keys is not None else ()
+            return Entry(seeds=0, marks=tuple(marks), keys=keys) if marks else None
+        if len(known) < (self.most if most is None else most):
+            marks.append("fewer")
+        if self._collapsed[done].any():
+            marks.append("collapsed")
+        values = self._kind[known]
+        found = summarise(values, bounds=(0, 100))
+        interval = found.shown
+        return Entry(
+            _number(found.mean),
+            _number(found.std) or 0.0,
+            found.n,
+            None if isinstance(interval, NotComputable) else (interval.low, interval.high),
+            peak=None if self._peak is None else mean(self._peak[done]),
+            marks=tuple(mark for mark in MARKS if mark in marks),
+            keys=tuple(self._keys[known]) if self._keys is not None else (),
+            seed_values=tuple(values.tolist()),
+        )
 
 
 def _number(value: float | NotComputable) -> float | None:
     return None if isinstance(value, NotComputable) else value
 
 
-def _collapsed(done: pd.DataFrame) -> bool:
-    """Tell whether a learner is at chance on test and training images alike: it learned nothing.
+def _collapsed(part: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell of each cell whether its learner is at chance on test and training images alike.
 
-    Such a cell looks like a perfect poison.
+    It learned nothing, which looks like a perfect poison.
     """
-    if not {"classes", "train_accuracy"} <= {*done.columns}:
-        return False
-    chance = 100 / done["classes"].astype(float) + _ABOVE_CHANCE
-    return bool(((done["test_accuracy"] < chance) & (done["train_accuracy"] < chance)).any())
+    if not {"classes", "train_accuracy"} <= {*part.columns}:
+        return np.zeros(len(part), np.bool_)
+    classes, test, train = (
+        numbers(part[name]) for name in ("classes", "test_accuracy", "train_accuracy")
+    )
+    chance = 100 / classes + _ABOVE_CHANCE
+    return (test < chance) & (train < chance)
 
 
 def _bold(found: dict[tuple[str, str], list[Entry | None]], columns: int) -> list[str]:
