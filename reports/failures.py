@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -23,6 +23,8 @@ _COLUMNS = (
 @dataclass(frozen=True, kw_only=True)
 class Failures(Report):
     """Cells that failed, with the reason of each."""
+
+    shows_unfinished: ClassVar[bool] = True
 
     def render(self, frame: pd.DataFrame) -> list[Table]:
         """Return one table for each data set, learner and preset.

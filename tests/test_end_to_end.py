@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -99,11 +100,11 @@ def test_a_run_prints_a_table_of_what_it_computed(first: tuple[Path, list[str], 
     assert computed(shown) == (12, 0)
     assert "rho_a 0" in table(shown)[1]
     assert "rho_a 2/255" in table(shown)[1]
-    names = [line.split()[1] for line in table(shown) if "±" in line]
-    assert names == ["clean", "random", "sem[steps=3]"]
+    names = [line.split("│")[1].strip() for line in table(shown) if "±" in line]
+    assert names == ["Clean", "Random", "SEM (steps=3)"]
     values = [r.test_accuracy for r in records(out) if (r.attack, r.rho_a) == ("random", "0")]
     mean, spread = statistics.mean(values), statistics.stdev(values)
-    assert f"{mean:.1f} ± {spread:.1f}" in next(line for line in table(shown) if "random" in line)
+    assert f"{mean:.1f} ± {spread:.1f}" in next(line for line in table(shown) if "Random" in line)
 
 
 def test_a_second_run_computes_nothing_and_prints_the_same_table(
@@ -167,7 +168,7 @@ def test_reports_match_the_records_by_hand(first: tuple[Path, list[str], str]) -
         assert one["training_seconds"] == pytest.approx(trained, abs=0.006)
         assert one["device"] == row["device"] == alike[0].environment["device"]
     markdown = api.render(frame, "markdown")
-    assert "| sem[steps=3] | " in markdown
+    assert "| SEM (steps=3) | " in markdown
     assert ubench("report", str(out)) == markdown
 
 
@@ -188,10 +189,19 @@ def test_the_latex_report_is_whole(first: tuple[Path, list[str], str]) -> None:
     assert balanced(text)
     assert all(text.count(rule) == 1 for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
     assert r"npz:tiny\_set" in text
-    rows = [line for line in text.splitlines() if "±" in line or r"$\pm$" in line]
-    assert [row.count("&") for row in rows] == [2, 2, 2]
-    bold = {row.split(" &")[0]: row.count(r"\textbf") for row in rows}
-    assert bold == {"clean": 0, "random": 0, "sem[steps=3]": 2}
+    body = text.partition("\\midrule\n")[2].partition("\n\\bottomrule")[0]
+    rows = [line.removesuffix(r" \\").split(" & ") for line in body.splitlines()]
+    assert [row[0] for row in rows] == ["Clean", "Random", "SEM (steps=3)"]
+    frame = api.load_records(out)
+    for attack, (_, *numbers) in zip(("clean", "random", "sem[steps=3]"), rows, strict=True):
+        expected = []
+        for rho_a in ("0", "2/255"):
+            same = (frame["attack"] == attack) & (frame["rho_a"] == rho_a)
+            values = [*frame[same]["test_accuracy"]]
+            expected += [f"{statistics.mean(values):.1f}", f"{statistics.stdev(values):.1f}"]
+        # A learner that learned nothing has a mark behind its number.
+        assert [number.partition(" {")[0] for number in numbers] == expected
+    assert not re.search(r"\\textbf|\\bfseries|\\bf", body)  # two seeds
 
 
 def test_the_latex_report_compiles(first: tuple[Path, list[str], str], tmp_path: Path) -> None:
@@ -229,8 +239,9 @@ def test_a_second_plan_adds_cells_and_each_shows_its_own(data: Path, tmp_path: P
     assert shown(one) == [("clean", "0"), ("random", "0")]
     assert shown(two) == [("random", "2/255")]
     text = ubench("report", str(tmp_path / "out"), "--plan", two)
-    assert "clean |" not in text
-    assert "| method | rho_a 2/255 |" in text
+    assert "| Clean" not in text
+    assert "| Method | rho_a 2/255 |" in text
+    assert "| Random | " in text
 
 
 def test_copying_one_folder_over_another_is_their_union(data: Path, tmp_path: Path) -> None:

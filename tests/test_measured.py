@@ -1,5 +1,6 @@
 """Measured figures that the documents show are those of the records beside them."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,17 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from unlearnable_bench import api, console
 from unlearnable_bench.cli import app
 from unlearnable_bench.results.comparison import compare, rank_correlation
+from unlearnable_bench.results.frame import select
+from unlearnable_bench.results.rendering import default_tables
+from unlearnable_bench.terminal import print_table
 
 ROOT = Path(__file__).parent.parent
 MEASURED = api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-fast")
 
 
-METHODS = ["clean", "random", "sc (l2 1.3)", "em", "tap", "ntga", "rem", "sem"]
+METHODS = {
+    "Clean": "clean", "Random": "random", "SC (L2 1.3)": "sc", "EM": "em", "TAP": "tap",
+    "NTGA": "ntga", "REM": "rem", "SEM": "sem",
+}  # fmt: skip
 
 
 def accuracy(attack: str, defense: str, rho_a: str) -> str:
@@ -36,11 +44,17 @@ def rows(document: str, heading: str, bar: str) -> list[list[str]]:
 
 def test_the_readme_shows_the_records() -> None:
     found = rows("README.md", "On CIFAR-10", "│")
-    assert [row[0] for row in found] == METHODS
+    assert [row[0] for row in found] == [*METHODS]
     for name, standard, adversarial in found:
-        method = name.partition(" ")[0]
-        assert standard == accuracy(method, "none", "0")
-        assert adversarial == accuracy(method, "none", "4/255")
+        assert standard == accuracy(METHODS[name], "none", "0")
+        assert adversarial == accuracy(METHODS[name], "none", "4/255")
+
+
+def test_the_readme_shows_what_the_command_prints() -> None:
+    table, *_ = default_tables(select(MEASURED, attack=[*METHODS.values()]))
+    printed = io.StringIO()
+    print_table(Console(file=printed), table)
+    assert printed.getvalue().strip() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_comparison_with_published_figures_shows_the_records() -> None:

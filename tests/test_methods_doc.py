@@ -10,6 +10,7 @@ import shutil
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +20,19 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from unlearnable_bench import Data, api, console, registry
+from unlearnable_bench import Data, Radius, api, console, registry
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Defense, Plugin
+from unlearnable_bench.correlate import Noise, make_correlation_plan
 from unlearnable_bench.datasets import cache, tiny_imagenet
 from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.harness import Training
+from unlearnable_bench.options import Configurable
 from unlearnable_bench.presets import preset_names
 from unlearnable_bench.registry import Chosen, Registry
+from unlearnable_bench.reports._figure import FigureReport
+from unlearnable_bench.results.rendering import FIGURE_FORMATS, TABLE_FORMATS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "methods.md"
 BEGIN = "<!-- rendered by tests/test_methods_doc.py -->\n"
@@ -45,8 +50,16 @@ COMMANDS = {
     "defenses": "ubench run --methods sem --defenses {}",
     "learners": "ubench run --methods sem --learners {}",
     "datasets": "ubench run --methods sem --dataset {}",
-    "reports": "ubench report results/shapes-smoke --format {}",
+    "reports": "ubench report results/shapes-smoke --report {}",
 }
+FORMATS: dict[str, type[Configurable]] = {
+    form: import_module(f"unlearnable_bench.reports._{form}").Style for form in TABLE_FORMATS
+}
+# What SEM's noise costs in each run of the stand-in: next to nothing.
+SHORT = {
+    "training.steps": "1", "adversarial.steps": "1", "sem.steps": "1", "sem.noise_steps": "1",
+    "sem.samples": "1", "sem.attack_steps": "1",
+}  # fmt: skip
 # What is named in the text but is no choice that the registry could list.
 NAMED = {
     "em": ["noise_steps=5 alpha_u=1.6/255"],
@@ -102,7 +115,7 @@ def built_in(kind: str) -> dict[str, type[Plugin]]:
     return {n: c for n, c in classes.items() if c.__module__.startswith("unlearnable_bench.")}
 
 
-def choices(cls: type[Plugin]) -> dict[str, tuple[str, list[str]]]:
+def choices(cls: type[Configurable]) -> dict[str, tuple[str, list[str]]]:
     """Return the default and the other values of each option that has few."""
     hints, found = typing.get_type_hints(cls), {}
     for option in cls.options():
@@ -119,12 +132,18 @@ def plugin_rows(kind: str, name: str, cls: type[Plugin]) -> Iterator[Row]:
     command = COMMANDS[kind].format(f"{name}:{PATHS[name]}" if name in PATHS else name)
     if issubclass(cls, Defense) and (cls.perturb, cls.loss) != (Defense.perturb, Defense.loss):
         command += " --rho-a 128/255" if name == "pgd-l2" else " --rho-a 4/255"
+    if kind == "reports" and (issubclass(cls, FigureReport) or name == "html"):
+        command += " --output page.html" if name == "html" else f" --output {name}.pdf"
+    yield from option_rows(kind, name, cls, command)
+
+
+def option_rows(kind: str, name: str, cls: type[Configurable], command: str) -> Iterator[Row]:
     usual = {option: default for option, (default, _) in choices(cls).items()}
     shown = "".join(f", {option} {default.lower()}" for option, default in usual.items())
     yield Row(f"`{name}`{shown}", command, kind, name, tuple(usual.items()))
     variants = [f"{option}={value}" for option, (_, o) in choices(cls).items() for value in o]
     for variant in [*variants, *NAMED.get(name, [])]:
-        prefix = "" if kind == "reports" else f"{name}."
+        prefix = "" if kind in ("reports", "formats") else f"{name}."
         settings = [f"{prefix}{setting}" for setting in variant.split()]
         path = ", ".join(f"`{name}.{setting}`" for setting in variant.split())
         options = tuple((o, v) for o, _, v in (s.partition("=") for s in variant.split()))
@@ -138,6 +157,16 @@ def rows() -> dict[str, list[Row]]:
         kind: [row for n, cls in built_in(kind).items() for row in plugin_rows(kind, n, cls)]
         for kind in COMMANDS
     }
+    report = COMMANDS["reports"]
+    found["formats"] = [
+        row
+        for form, style in FORMATS.items()
+        for row in option_rows("formats", form, style, report.format(f"main --format {form}"))
+    ]
+    found["formats"] += [
+        Row(f"`{form}`", report.format(f"radius-curves --format {form} --output curves.{form}"))
+        for form in FIGURE_FORMATS
+    ]
     presets = [Row(f"`{n}`", f"ubench run --methods sem --preset {n}") for n in preset_names()]
     others = [Row(path, f"ubench run {arguments}") for path, arguments in OTHERS.items()]
     return found | {"presets": presets, "settings": others}
@@ -170,8 +199,18 @@ def test_the_table_has_each_choice() -> None:
         *(f"rem.perturbation={arm}" for arm in ("uniform", "gaussian", "none")),
         *(f"sem.perturbation={arm}" for arm in ("pgd", "gaussian", "none")),
         *("ntga.kernel=fnn", "randaugment.magnitudes=random", "npz.flip=false", "document=true"),
+        *("spread=interval", "transpose=true", "over_rho_a=true"),
     ):
-        assert f" --set {setting}`" in commands
+        assert re.search(f" --set {re.escape(setting)}[ `]", commands)
+
+
+def test_the_table_has_each_report_and_format() -> None:
+    commands = parts()[1]
+    assert {"main", "transfer", "radius-curves", "html", "csv"} <= {*built_in("reports")}
+    for name in built_in("reports"):
+        assert re.search(f" --report {name}[ `]", commands)
+    for form in ("latex", "markdown", "csv", "html", "pdf", "png", "svg"):
+        assert re.search(f" --format {form}[ `]", commands)
 
 
 @pytest.mark.parametrize("kind", ["attacks", "defenses", "learners", "datasets"])
@@ -187,6 +226,8 @@ def test_the_options_in_the_text_exist() -> None:
     plugins: dict[str, Any] = {"training": Training, "adversarial": Training}
     for kind in COMMANDS:
         plugins |= built_in(kind)
+    # Of the names that a report and a format share, the format alone has options.
+    plugins |= FORMATS
     assert len(found) > 30
     for name, option, value in found:
         plugins[name].configured({option: value}, owner=name)
@@ -205,6 +246,31 @@ def test_the_numbers_of_parameters_are_those_of_the_networks() -> None:
 def save_picture(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (64, 64)).save(path)
+
+
+def fill(out: Path) -> None:
+    """Fill a results folder with cells of which every report has something to show."""
+    settings = SHORT | {"small-cnn.width": "4"}
+    usual: dict[str, Any] = {"methods": ["sem"], "settings": settings, "clean": False}
+    both = [Radius("0"), Radius("4/255")]
+    for asked in (
+        {"methods": ["random", "sc", "sem"], "seeds": [0, 1, 2], "rho_a": both, "clean": True},
+        {"settings": settings | {"sem.steps": "1,2"}},
+        {"methods": ["sem"], "settings": settings | {"small-cnn.width": "4,8"}},
+        {"defenses": ["none", "jpeg"], "settings": settings | {"jpeg.quality": "90,50"}},
+        {"protect": [0.5, 1.0]},
+    ):
+        assert not api.run(api.make_plan(**(usual | asked)), out, device="cpu").failures
+    noises = [Noise("none"), Noise("uniform")]
+    radii = [Radius(f"{k}/255") for k in (0, 2, 4)]
+    variants = make_correlation_plan(
+        surrogate_rho_a=radii, noises=noises, rho_a=both[1], settings=settings
+    )
+    assert not api.run(variants, out, device="cpu").failures
+    np.save(out / "zeros.npy", np.zeros((120, 32, 32, 3), np.int8))
+    nothing = {"methods": [f"file:{out / 'zeros.npy'}"], "settings": {"training.steps": "1"}}
+    failing = api.make_plan(**(usual | nothing))
+    assert len(api.run(failing, out, device="cpu").failures) == 1
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +297,9 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, D
     annotations = folder / "tiny-imagenet-200" / "val" / "val_annotations.txt"
     annotations.write_text("0.png\tbee\t0\t0\t9\t9\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Shapes, "load", lambda _: data)
-        plan = api.make_plan(methods=["random"], clean=False, settings={"training.steps": "1"})
-        api.run(plan, folder / "results" / "shapes-smoke", device="cpu")
+        small = Shapes(train=120, test=40).load()
+        patch.setattr(Shapes, "load", lambda _: small)
+        fill(folder / "results" / "shapes-smoke")
     yield folder, data
     shutil.rmtree(folder)  # decoded pictures are large
 
@@ -241,8 +307,8 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, D
 @pytest.fixture
 def chosen(
     stand_in: tuple[Path, Data], monkeypatch: pytest.MonkeyPatch
-) -> list[tuple[str, Chosen[Any]]]:
-    """What the commands of a test choose from the registry: kind and plugin."""
+) -> list[tuple[str, str, Configurable]]:
+    """What the commands of a test choose: kind, name, and plugin or format with its options."""
     folder, data = stand_in
     monkeypatch.chdir(folder)
     monkeypatch.setenv("UBENCH_HOME", str(folder))
@@ -252,29 +318,47 @@ def chosen(
         monkeypatch.setitem(cache.SHAPES, name, shape)
     monkeypatch.setattr(Shapes, "load", lambda _: data)
     monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
-    found, choose = [], Registry.choose
+    found: list[tuple[str, str, Configurable]] = []
+    choose = Registry.choose
 
     def spy(self: Registry[Any], *arguments: Any) -> Chosen[Any]:
         plugin = choose(self, *arguments)
-        found.append((self.kind, plugin))
+        found.append((self.kind, plugin.name, plugin.plugin))
         return plugin
 
     monkeypatch.setattr(Registry, "choose", spy)
+    for style in {*FORMATS.values()}:
+
+        def noted(
+            cls: type[Configurable],
+            settings: Any,
+            owner: str,
+            configured: Any = style.configured.__func__,
+        ) -> Configurable:
+            made: Configurable = configured(cls, settings, owner=owner)
+            found.append(("format", owner, made))
+            return made
+
+        monkeypatch.setattr(style, "configured", classmethod(noted))
     return found
 
 
 @pytest.mark.parametrize(
     "row", [row for part in rows().values() for row in part], ids=lambda row: row.command
 )
-def test_the_command_reaches_its_path(row: Row, chosen: list[tuple[str, Chosen[Any]]]) -> None:
+def test_the_command_reaches_its_path(
+    row: Row, chosen: list[tuple[str, str, Configurable]]
+) -> None:
     program, *arguments = shlex.split(row.command)
     dry = ["--dry-run"] if arguments[0] == "run" else []
     result = CliRunner().invoke(app, [*arguments, *dry])
     assert result.exit_code == 0, result.exception or result.output
     assert program == "ubench"
+    if "--output" in arguments:
+        assert Path(arguments[arguments.index("--output") + 1]).stat().st_size > 1000
     if row.kind:
-        kind = registry.REGISTRIES[row.kind].kind
-        found = [c.plugin for k, c in chosen if (k, c.name) == (kind, row.name)]
+        kind = "format" if row.kind == "formats" else registry.REGISTRIES[row.kind].kind
+        found = [plugin for k, name, plugin in chosen if (k, name) == (kind, row.name)]
         assert found
         for plugin in found:
             wanted = type(plugin).configured(dict(row.options), owner=row.name)

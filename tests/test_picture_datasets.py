@@ -299,7 +299,7 @@ def test_a_run_goes_from_pictures_to_the_table(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "12 training and 6 test images, 3 classes, 20 px, seen at 16" in result.output
     assert "3 cells computed, 0 found" in result.output
-    assert "│ sem" in result.output
+    assert "│ SEM" in result.output
     again = CliRunner().invoke(app, command)
     assert "0 cells computed, 3 found" in again.output
     frame = load_records(tmp_path / "out")

@@ -161,7 +161,13 @@ def run_command(
         typer.echo(f"plan file {written} is written; run it: {again}")
     folder = out or _usual_folder(plan)
     failed = console.run(
-        plan, folder, where, chosen_preset=chosen_preset, dry_run=dry_run, pack=pack
+        plan,
+        folder,
+        where,
+        chosen_preset=chosen_preset,
+        dry_run=dry_run,
+        pack=pack,
+        command=_typed(),
     )
     if failed:
         raise typer.Exit(2)
@@ -260,6 +266,7 @@ def correlate_command(
         chosen_preset=bool(preset),
         dry_run=dry_run,
         pack=pack,
+        command=_typed(),
     )
     if failed:
         raise typer.Exit(2)
@@ -453,7 +460,9 @@ def main() -> NoReturn:
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(f"ubench: {' '.join(message.split())}", err=True)
+    from unlearnable_bench.reports._text import printable  # noqa: PLC0415
+
+    typer.echo(f"ubench: {printable(message)}", err=True)
     sys.exit(2)
 
 
@@ -462,6 +471,11 @@ def _load(plugins: list[Path]) -> None:
 
     for path in plugins:
         load_plugin_file(path)
+
+
+def _typed() -> str:
+    """Return the command line, to be noted with the plan that it makes."""
+    return shlex.join(["ubench", *sys.argv[1:]])
 
 
 def _names(text: str) -> list[str]:

@@ -3,8 +3,9 @@
 import json
 import math
 import os
+import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import torch
 from rich.box import SIMPLE
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -36,12 +38,13 @@ from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.options import OptionInfo
 from unlearnable_bench.plan import Cell, Plan, Probe
 from unlearnable_bench.presets import load_preset, preset_names
+from unlearnable_bench.reports._text import printable
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.rendering import default_tables, render
 from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
-from unlearnable_bench.results.table import Table, entry_text
+from unlearnable_bench.terminal import Tracker, new_grid, print_grid, print_table, say, terminal
 
 Row = TypeVar("Row")
 
@@ -68,32 +71,37 @@ def run(
     chosen_preset: bool,
     dry_run: bool,
     pack: int | None,
+    command: str | None = None,
 ) -> bool:
-    """Show the plan, run it with progress, print its table; return whether a cell failed."""
-    out = Console(highlight=False)
+    """Show the plan, run it with progress, print its tables; return whether a cell failed.
+
+    Args:
+        plan: from `make_plan`.
+        folder: the results folder.
+        device: where to compute.
+        chosen_preset: whether the user named the preset.
+        dry_run: show the plan only.
+        pack: cells trained at once; None: the device's default.
+        command: what the user typed, to be noted with the plan.
+    """
+    out = terminal()
     known = ResultsFolder(folder).path if (folder / "ubench.json").exists() else None
     done = sum(is_done(ResultsFolder(known), item) for item in plan.work) if known else 0
     _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
         return False
-    summary = _run_with_bars(out, plan, folder, device, pack)
+    summary = _run_with_bars(out, plan, folder, device, pack, command)
     frame = api.load_records(folder, [cell.key for cell in plan.cells])
     if not frame.empty:
         for table in default_tables(frame):
-            out.print(f"\n{table.caption}: {table.title}", markup=False, soft_wrap=True)
-            _print_grid(out, _grid(table))
+            print_table(out, table)
     if plan.probes:
         _print_correlations(out, api.load_records(folder))
-    out.print(
-        f"{summary.computed} cells computed, {summary.reused} found; records: {folder}/cells\n"
-        f"next: ubench report {folder} --plan {plan.key} --format latex",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(out, f"{summary.computed} cells computed, {summary.reused} found; records: {folder}/cells")
+    again = shlex.join(["ubench", "report", str(folder), "--plan", plan.key, "--format", "latex"])
+    say(out, f"next: {again}")
     for failure in summary.failures:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"ubench: {failure.cell.name}: {failure.reason}", markup=False
-        )
+        say(terminal(stderr=True), f"ubench: {failure.cell.name}: {failure.reason}")
     return bool(summary.failures)
 
 
@@ -103,7 +111,8 @@ def _print_correlations(out: Console, frame: pd.DataFrame) -> None:
         text = render(frame, "correlation", "markdown")
     except UserError as error:  # cells failed
         text = f"no correlation: {error}"
-    out.print(f"\n{text}", markup=False, soft_wrap=True)
+    # Its columns line up by blanks, and its format has made every name printable.
+    out.print(Text(f"\n{text}"), soft_wrap=True)
 
 
 def comparison(first: Path, second: Path) -> None:
@@ -112,23 +121,21 @@ def comparison(first: Path, second: Path) -> None:
     kinds = both.columns.drop(["attack", "first", "second", "differing"])
     # What a method has several of tells its cells apart; the rest is the same, or goes with it.
     telling = kinds[both.groupby("attack")[list(kinds)].nunique().max() > 1]
-    grid = Grid("method", *telling)
-    for heading in (str(first), str(second), "difference"):
-        grid.add_column(Text(heading), justify="right")
+    grid = new_grid(["method", *telling], [str(first), str(second), "difference"])
     for row in both.to_dict("records"):
         one, other = row["first"], row["second"]
-        texts = (Text(str(row[name])) for name in ("attack", *telling))
+        texts = (Text(printable(str(row[name]))) for name in ("attack", *telling))
         grid.add_row(*texts, f"{one:.1f}", f"{other:.1f}", f"{other - one:+.1f}")
-    out = Console(highlight=False)
-    _print_grid(out, grid)
+    out = terminal()
+    print_grid(out, grid)
     correlation = rank_correlation(both)
     ranks = (
         "no ranks" if math.isnan(correlation) else f"Spearman's rank correlation {correlation:.3f}"
     )
-    out.print(f"clean test accuracy in percent; {ranks} over {len(both)} cells")
+    say(out, f"clean test accuracy in percent; {ranks} over {len(both)} cells")
     differing = sorted({name for names in both["differing"] for name in names})
     if differing:
-        out.print(f"settings differ in {', '.join(differing)}", markup=False, soft_wrap=True)
+        say(out, f"settings differ in {', '.join(differing)}")
 
 
 def bench(device: torch.device, *, as_json: bool) -> bool:
@@ -161,7 +168,7 @@ def _print_measurements(
             f"{line.warmup_seconds:.1f}",
             f"{line.peak_memory_mib:,.0f}",
         )
-    _print_grid(out, grid)
+    print_grid(out, grid)
 
 
 def growth(device: torch.device, *, as_json: bool, figure: Path | None) -> bool:
@@ -205,7 +212,7 @@ def _print_growth(device: torch.device, scale: Scale, rows: list[Growth]) -> Non
             "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.2f}",
             f"{row.peak_memory_mib:,.0f}",
         )
-    _print_grid(out, grid)
+    print_grid(out, grid)
 
 
 def listing(kind: str) -> list[Listed]:
@@ -224,22 +231,21 @@ def listing(kind: str) -> list[Listed]:
 
 def print_listing(entries: list[Listed], *, verbose: bool) -> None:
     """Print a line each, and with `verbose` a line for each option."""
-    out = Console(highlight=False, soft_wrap=True)
-    width = max(len(entry.name) for entry in entries)
-    for entry in entries:
-        out.print(f"{entry.name:{width}}  {entry.summary}", markup=False)
+    out = terminal()
+    names = [printable(entry.name) for entry in entries]
+    width = max(map(cell_len, names))
+    for name, entry in zip(names, entries, strict=True):
+        say(out, entry.summary, prefix=set_cell_size(name, width + 2))
         for option in entry.options if verbose else []:
-            out.print(
-                f"{'':{width}}    {option.name} ({option.type}, default {option.default}): "
-                f"{option.summary}",
-                markup=False,
-            )
+            default = option.default or "empty"
+            meaning = f"{option.name} ({option.type}, default {default}): {option.summary}"
+            say(out, meaning, prefix=" " * (width + 4))
 
 
 def _collect(timed: Callable[[Callable[[str], None]], Iterator[Row]]) -> tuple[list[Row], bool]:
     """Return what was measured, and whether Ctrl-C ended it; show what is being timed."""
     rows: list[Row] = []
-    with Console(stderr=True, highlight=False).status("") as status:
+    with terminal(stderr=True).status("") as status:
         try:
             for row in timed(status.update):
                 rows.append(row)  # noqa: PERF402 - what is there when Ctrl-C arrives stays
@@ -260,11 +266,9 @@ def _bench_heading(device: torch.device, scale: Scale, more: str) -> Console:
     environment = describe(device)
     versions = ", ".join(f"{name} {v}" for name, v in environment["packages"].items())
     driver = f"driver {environment['driver']}, " if environment["driver"] else ""
-    out = Console(highlight=False)
-    out.print(
-        f"{environment['device']}, {driver}{versions}\n{scale.learner}, 32 px{more}",
-        soft_wrap=True,
-    )
+    out = terminal()
+    say(out, f"{environment['device']}, {driver}{versions}")
+    say(out, f"{scale.learner}, 32 px{more}")
     return out
 
 
@@ -284,7 +288,7 @@ def _show_plan(
     chosen_preset: bool,
     dry_run: bool,
 ) -> None:
-    data, cell = plan.data, plan.cells[0]
+    data = plan.data
     why = "" if chosen_preset else f" (default on {device.type}; --preset chooses another)"
     count = len(plan.cells)
     probes = f" and {len(plan.probes)} measurements of robustness" if plan.probes else ""
@@ -294,7 +298,8 @@ def _show_plan(
         f"{len(data.class_names)} classes, {data.train.size} px"
         + (f", seen at {data.test.size}" if data.test.size != data.train.size else ""),
         "learner": ", ".join(dict.fromkeys(c.learner.label for c in plan.cells))
-        + f"; surrogate {cell.poison.surrogate.label}; {cell.poison.precision}",
+        + f"; surrogate {', '.join(dict.fromkeys(c.poison.surrogate.label for c in plan.cells))}"
+        f"; {plan.cells[0].poison.precision}",
         "device": device_name(device),
         "cells": f"{count}{probes}: {', '.join(dict.fromkeys(c.attack_label for c in plan.cells))}"
         f"{_other_axes(plan)}"
@@ -306,7 +311,7 @@ def _show_plan(
         else _estimate(plan, device, dry_run=dry_run),
     }
     for name, text in lines.items():
-        out.print(f"{name:9} {text}", markup=False, soft_wrap=True)
+        say(out, text, prefix=f"{name:9} ")
 
 
 def _other_axes(plan: Plan) -> str:
@@ -353,23 +358,13 @@ def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
     return f"about {text} for the whole plan ({passes:.2g} image passes)"
 
 
-class _Tracker:
-    """Progress bars: one for the cells, one for the loop under way."""
-
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-
-    def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
-        """Yield from `steps`; the first one of a resumed run is not 0."""
-        task = self._bars.add_task(label, total=total)
-        for step in steps:
-            yield step
-            self._bars.update(task, completed=step + 1)
-        self._bars.remove_task(task)
-
-
 def _run_with_bars(
-    out: Console, plan: Plan, folder: Path, device: torch.device, pack: int | None
+    out: Console,
+    plan: Plan,
+    folder: Path,
+    device: torch.device,
+    pack: int | None,
+    command: str | None,
 ) -> Summary:
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -381,11 +376,16 @@ def _run_with_bars(
 
         def report(item: Cell | Probe, result: Record | Robustness) -> None:
             seconds = sum(result.seconds.values())
-            text = f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s"
-            out.print(text, markup=False, soft_wrap=True)
+            say(out, f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s")
 
         return api.run(
-            plan, folder, device=device, progress=_Tracker(bars), on_cell=report, pack=pack
+            plan,
+            folder,
+            device=device,
+            progress=Tracker(bars),
+            on_cell=report,
+            pack=pack,
+            command=command,
         )
 
 
@@ -393,26 +393,3 @@ def _figure_of(result: Record | Robustness) -> str:
     if isinstance(result, Record):
         return f"{result.test_accuracy:.1f} %"
     return f"loss {result.surrogate_loss:.3g} (surrogate), {result.noise_loss:.3g} (reference)"
-
-
-def _print_grid(out: Console, grid: Grid) -> None:
-    """Print a table; whole where the output is no terminal but a file or a pipe."""
-    if not out.is_terminal:
-        whole = Console(width=10_000).measure(grid).maximum
-        out = Console(highlight=False, width=max(80, whole))
-    out.print(grid)
-
-
-def _grid(table: Table) -> Grid:
-    grid = Grid()
-    grid.add_column("method")
-    for column in table.columns:
-        grid.add_column(column.heading.replace("[", r"\["), justify="right")
-    for row in table.rows:
-        texts = [entry_text(entry, " ± ") if entry else "" for entry in row.entries]
-        bold = [bool(entry and entry.best) for entry in row.entries]
-        grid.add_row(
-            row.name().replace("[", r"\["),
-            *(f"[bold]{t}[/]" if best else t for t, best in zip(texts, bold, strict=True)),
-        )
-    return grid

@@ -176,10 +176,12 @@ class Report(Plugin, ABC):
         suffix: ending of the file that `ubench report --all` writes; for text and bytes
             (tables and figures have the ending of their format).
         stem: name of that file without its ending; empty: the report's name.
+        shows_unfinished: whether it has something to show where no cell is finished.
     """
 
     suffix: ClassVar[str] = ".txt"
     stem: ClassVar[str] = ""
+    shows_unfinished: ClassVar[bool] = False
 
     @abstractmethod
     def render(self, frame: "pd.DataFrame") -> "Sequence[Table] | Figure | str | bytes":

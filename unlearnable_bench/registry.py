@@ -154,7 +154,7 @@ attacks = Registry("attack", "unlearnable_bench.attacks", Attack)  # type: ignor
 defenses = Registry("defense", "unlearnable_bench.defenses", Defense)
 learners = Registry("learner", "unlearnable_bench.learners", Learner)  # type: ignore[type-abstract]
 datasets = Registry("data set", "unlearnable_bench.datasets", Dataset)  # type: ignore[type-abstract]
-reports = Registry("report format", "unlearnable_bench.reports", Report)  # type: ignore[type-abstract]
+reports = Registry("report", "unlearnable_bench.reports", Report)  # type: ignore[type-abstract]
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "attacks": attacks,

@@ -7,8 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.reports._text import printable
 from unlearnable_bench.results.frame import load_records, select
-from unlearnable_bench.results.rendering import FIGURE_FORMATS, make_piece, pieces, write
+from unlearnable_bench.results.rendering import (
+    FIGURE_FORMATS,
+    TABLE_FORMATS,
+    make_piece,
+    pieces,
+    write,
+)
 from unlearnable_bench.results.store import ResultsFolder
 
 
@@ -59,14 +66,18 @@ def write_one(
     """Print one report, or write it to a file.
 
     Raises:
-        UserError: as `make_piece`; a figure for which no file is named.
-        OSError: the file cannot be written; the old one is left as it is.
+        UserError: as `make_piece`; a figure for which no file is named; a file that cannot be
+            written, and then the old one is left as it is.
     """
-    if form is None and output is not None and output.suffix[1:] in FIGURE_FORMATS:
-        form = output.suffix[1:]
-    piece = make_piece(frame, report, form, settings)
+    usual = None
     if output is not None:
-        write(output, piece.content)
+        _refuse_no_file(output)
+        usual = _form_of(output, report)
+        if report is None and form is None and output.suffix in (".csv", ".json", ".html"):
+            form = output.suffix[1:]  # the reports of these names
+    piece = make_piece(frame, report, form, settings, usual)
+    if output is not None:
+        _write(output, piece.content)
     elif isinstance(piece.content, bytes):
         raise UserError(f"a {piece.suffix} file is not printed: name it by --output FILE")
     else:
@@ -77,8 +88,7 @@ def write_all(frame: pd.DataFrame, folder: Path) -> None:
     """Write every report in every format into a folder; say what was left out, and why.
 
     Raises:
-        UserError: the folder is a file.
-        OSError: a file cannot be written.
+        UserError: the folder is a file, or a file cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; with --all it is a folder")
@@ -87,10 +97,39 @@ def write_all(frame: pd.DataFrame, folder: Path) -> None:
         if isinstance(piece, UserError):
             _say(f"left out {name}: {piece}")
             continue
-        write(folder / name, piece.content)
+        _write(folder / name, piece.content)
         written += 1
     sys.stdout.write(f"{written} files in {folder}\n")
 
 
+def _refuse_no_file(output: Path) -> None:
+    """Refuse what cannot be a file before anything is computed."""
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder; name a file, or write all with --all")
+    parent = output.absolute().parent
+    if not parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {parent}; make it, or name another")
+
+
+def _form_of(output: Path, report: str | None) -> str | None:
+    """Return the format that a file's ending stands for, or None.
+
+    Raises:
+        UserError: a figure's ending, and no report that is a figure.
+    """
+    ending = output.suffix[1:]
+    if report is None and ending in FIGURE_FORMATS:
+        raise UserError(f"--output {output}: name a figure by --report, such as radius-curves")
+    forms = {suffix: form for form, suffix in TABLE_FORMATS.items()}
+    return ending if ending in FIGURE_FORMATS else forms.get(ending)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    try:
+        write(path, content)
+    except OSError as error:
+        raise UserError(f"--output {path}: {error.strerror or error}") from error
+
+
 def _say(text: str) -> None:
-    sys.stderr.write(f"ubench: {' '.join(text.split())}\n")
+    sys.stderr.write(f"ubench: {printable(text)}\n")

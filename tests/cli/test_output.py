@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from commands import QUICK, Command, Result, contents, run_tiny
 
 from unlearnable_bench import api, registry
 from unlearnable_bench.radius import Radius
+from unlearnable_bench.results.store import ResultsFolder
 
 COMMANDS = ("run", "report", "compare", "list", "bench")
 
@@ -67,7 +69,7 @@ def test_a_table_is_whole_where_no_terminal_is(
     out = ubench(
         *run_tiny("--methods", "random", "--no-clean", "--rho-a", radii, "--set=training.steps=1")
     ).out
-    header = next(line for line in out.splitlines() if "method" in line)
+    header = next(line for line in out.splitlines() if "Method" in line)
     assert all(f"rho_a {k}/255" in header for k in range(1, 8))
 
 
@@ -95,8 +97,8 @@ def test_report_writes_to_a_file(ubench: Command, workplace: Path) -> None:
 
 def test_two_folders_are_compared_cell_by_cell(ubench: Command, workplace: Path) -> None:
     options = ("--methods", "sem", "--rho-a", "0,4/255", "--set", "sem.steps=2")
-    ubench(*run_tiny(*options, "--out", "one"))
-    ubench(*run_tiny(*options, "--set", "training.epochs=2", "--out", "two"))
+    assert ubench(*run_tiny(*options, "--out", "one")).code == 0
+    assert ubench(*run_tiny(*options, "--set", "training.lr=0.05", "--out", "two")).code == 0
     result = ubench("compare", "one", "two")
     assert result.code == 0
     lines = [[part.strip() for part in line.split("│")[1:-1]] for line in result.out.splitlines()]
@@ -151,3 +153,39 @@ def test_a_report_of_an_unfinished_plan_says_so(ubench: Command, workplace: Path
     result = ubench("report", "results", "--plan", plan)
     assert result.code == 0
     assert result.err.startswith("ubench: 1 of the plan's 2 cells are not finished")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("run", "--methods", "random", "--no-clean"),
+        ("correlate", "--surrogate-rho-a", "0,1/255", "--noise=none"),
+    ],
+)
+def test_a_plan_keeps_the_command_that_was_typed(
+    ubench: Command, workplace: Path, asked: tuple[str, ...]
+) -> None:
+    (workplace / "tiny.npz").rename(workplace / "my tiny.npz")
+    command = [*asked, *QUICK, "--dataset", "npz:my tiny.npz", "--out", "out"]
+    command += ["--set", "adversarial.epochs=1", "--set", "small-cnn.width=4"]
+    if asked[0] == "correlate":
+        command += ["--set", "sem.steps=2", "--set", "sem.noise_steps=1"]
+    result = ubench(*command)
+    assert result.code == 0, result.err
+    (plan,) = ResultsFolder(workplace / "out").plans().values()
+    assert plan["command"].startswith(f"ubench {asked[0]} ")
+    assert shlex.split(plan["command"]) == ["ubench", *command]
+
+
+def test_the_next_command_is_one_that_works(ubench: Command) -> None:
+    out = ubench(*run_tiny("--methods", "random", "--out", "my results")).out
+    line = next(line for line in out.splitlines() if line.startswith("next: "))
+    program, *arguments = shlex.split(line.removeprefix("next: "))
+    assert (program, arguments[:2]) == ("ubench", ["report", "my results"])
+    assert "Random" in ubench(*arguments).out
+
+
+def test_the_plan_shows_every_surrogate(ubench: Command) -> None:
+    swept = run_tiny("--methods", "sem", "--set", "small-cnn.width=4,8", "--dry-run")
+    assert "; surrogate small-cnn[width=4], small-cnn[width=8]; " in ubench(*swept).out
+    assert "; surrogate small-cnn; " in ubench(*run_tiny("--methods", "sem", "--dry-run")).out

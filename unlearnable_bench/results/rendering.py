@@ -76,6 +76,7 @@ def make_piece(
     report: str | None = None,
     form: str | None = None,
     settings: Mapping[str, Any] = {},
+    usual: str | None = None,
 ) -> Piece:
     """Return one report in one format.
 
@@ -86,6 +87,8 @@ def make_piece(
         form: `latex`, `markdown`, `csv` or `html` for tables, `pdf`, `png` or `svg` for figures;
             None: Markdown, or PDF.
         settings: options of the report and of the format by name.
+        usual: the format if `form` is None, for what is no text: that of the ending of the user's
+            file.
 
     Raises:
         UserError: no such report, format or option, or records that do not hold what the report
@@ -95,14 +98,14 @@ def make_piece(
         if form not in registry.reports.names():
             raise unknown("report or format", form, {*registry.reports.names(), *TABLE_FORMATS})
         report, form = form, None
-    _refuse_empty(frame)
     if report is None:
-        return _in_format(default_tables(frame), form, settings)
+        return _in_format(default_tables(frame), form, settings, usual=usual)
     kind = registry.reports.get(report)
+    _refuse_empty(frame, kind)
     own = {name: settings[name] for name in settings if name in _names(kind)}
     rest = {name: value for name, value in settings.items() if name not in own}
     found = rendered(registry.reports.choose(report, own).plugin, report, frame)
-    return _in_format(found, form, rest, kind, report)
+    return _in_format(found, form, rest, kind, report, usual)
 
 
 def _in_format(
@@ -111,6 +114,7 @@ def _in_format(
     settings: Mapping[str, Any],
     kind: type[Report] = Report,
     report: str = "main",
+    usual: str | None = None,
 ) -> Piece:
     if isinstance(found, str | bytes):
         if form is not None:
@@ -118,7 +122,7 @@ def _in_format(
         _refuse_options(settings, report, _names(kind))
         return Piece(found, kind.suffix.lstrip("."))
     if isinstance(found, list):
-        form = form or "markdown"
+        form = form or usual or "markdown"
         if form not in TABLE_FORMATS:
             raise unknown("format of tables", form, TABLE_FORMATS)
         module = import_module(f"unlearnable_bench.reports._{form}")
@@ -127,7 +131,7 @@ def _in_format(
         style = module.Style.configured(settings, owner=form)
         text: str = module.render(found, style)
         return Piece(text, TABLE_FORMATS[form])
-    form = form or "pdf"
+    form = form or usual or "pdf"
     if form not in FIGURE_FORMATS:
         raise unknown("format of figures", form, FIGURE_FORMATS)
     _refuse_options(settings, report, _names(kind))
@@ -184,14 +188,17 @@ def rendered(plugin: Report, name: str, frame: pd.DataFrame, *, empty: bool = Fa
     return found
 
 
-def _refuse_empty(frame: pd.DataFrame) -> None:
+def _refuse_empty(frame: pd.DataFrame, kind: type[Report] = Report) -> None:
     if frame.empty:
         raise UserError("there is no finished cell to report; run `ubench run` first")
-    if finished(frame).empty:
+    if finished(frame).empty and not kind.shows_unfinished:
         failed = frame[frame["status"] == "failed"]
-        why = f": {failed['reason'].iloc[0]}" if len(failed) else ""
+        why = f" ({failed['reason'].iloc[0]})" if len(failed) else ""
         missing = len(frame) - len(failed)
-        raise UserError(f"no cell is finished: {len(failed)} failed, {missing} are missing{why}")
+        raise UserError(
+            f"no cell is finished: {len(failed)} failed{why}, {missing} are missing; run "
+            "`ubench run` again"
+        )
 
 
 def pieces(frame: pd.DataFrame) -> Iterator[tuple[str, Piece | UserError]]:
@@ -199,10 +206,10 @@ def pieces(frame: pd.DataFrame) -> Iterator[tuple[str, Piece | UserError]]:
 
     A report that finds nothing to show in these records is yielded as the error that says why.
     """
-    _refuse_empty(frame)
     for name in registry.reports.names():
         try:
             kind = registry.reports.get(name)
+            _refuse_empty(frame, kind)
             found = rendered(registry.reports.choose(name).plugin, name, frame)
             forms: Sequence[str | None] = [None]
             if isinstance(found, list):
