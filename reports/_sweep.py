@@ -15,7 +15,7 @@ from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.aggregate import positions
-from unlearnable_bench.results.names import display, outside_brackets
+from unlearnable_bench.results.names import display, option_text, outside_brackets
 
 Kind = Literal["attack", "defense"]
 _A: Mapping[Kind, str] = {"attack": "an attack", "defense": "a defense"}
@@ -123,7 +123,7 @@ def _sweeps(settings: Iterable[str], kind: Kind) -> list[_Sweep]:
                     continue
                 name = part["name"], option
                 given = options.pop(option)
-                values.setdefault(name, {})[text] = str(given), value
+                values.setdefault(name, {})[text] = option_text(given), value
                 rest.setdefault(name, {})[text] = json.dumps(setting, sort_keys=True)
                 options[option] = given
     return [_Sweep(*name, values[name], rest[name]) for name in values]

@@ -11,7 +11,7 @@ from unlearnable_bench import Report, option
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.reports.main import settings
 from unlearnable_bench.results.aggregate import CONTROLS
-from unlearnable_bench.results.names import display, outside_brackets
+from unlearnable_bench.results.names import display, option_text, outside_brackets
 from unlearnable_bench.results.pivot import cells, pivot
 from unlearnable_bench.results.table import Table
 
@@ -106,20 +106,18 @@ def _table(
     order = {label: k for k, label in enumerate(ordered)}
     place = part["attack"].map(lambda label: order.get(label, -1))
     part = part.loc[place.sort_values(kind="stable").index]
-    same = [f"{each}={used[labels[0]].get(each)}" for each in swept if each not in rest]
+    same = [
+        f"{each}={option_text(used[labels[0]].get(each))}" for each in swept if each not in rest
+    ]
     title = [f"variants of {display(method)}", *(same if name else [])]
     return pivot("ablation", part.assign(attack=part["attack"].map(names)), "rho_a", title=title)
 
 
 def _variant(method: str, label: str, rest: Sequence[str], options: Mapping[str, Any]) -> str:
     """Return a label that names each option in which the variants differ: `sem[steps=5]`."""
-    inside = ",".join(f"{each}={_spelled(options.get(each))}" for each in rest)
+    inside = ",".join(f"{each}={option_text(options.get(each))}" for each in rest)
     _, hashed, version = label.partition(" #")
     return f"{method}[{inside}]" + (f" #{version}" if hashed else "")
-
-
-def _spelled(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def _order(options: Mapping[str, Any], rest: Sequence[str]) -> tuple[tuple[float, str], ...]:

@@ -113,7 +113,5 @@ def _points(points: pd.DataFrame) -> Table:
 
 def _title(points: pd.DataFrame) -> str:
     first = points.iloc[0]
-    return (
-        f"{display(first['dataset'])}, {display(first['learner'])}, {first['preset']} preset, "
-        f"rho_a {first['rho_a']}, {len(points)} variants"
-    )
+    names = (display(first[name]) for name in ("dataset", "learner", "preset"))
+    return f"{', '.join(names)} preset, rho_a {first['rho_a']}, {len(points)} variants"

@@ -67,7 +67,7 @@ def _draw(
     groups: dict[str, Look],
 ) -> None:
     known = points[points[quantity.column].notna() & points["protection"].notna()]
-    varied = len(set(known[quantity.column])) > 1
+    varied = min(len(set(known[name])) for name in (quantity.column, "protection")) > 1
     if len(known) >= _ENOUGH and varied:
         sns.regplot(
             known, x=quantity.column, y="protection", ax=panel, scatter=False, seed=0,

@@ -88,7 +88,10 @@ def paired_tables(
     if against and against not in labels:
         raise unknown("attack", against, labels)
     if not tables:
-        raise UserError(f"no two methods have {FEWEST} seeds in common: run more, as --seeds 0-4")
+        raise UserError(
+            f"no two methods, controls apart, have {FEWEST} seeds in common: run others, or more "
+            "seeds, as --seeds 0-4"
+        )
     yield from tables
 
 

@@ -152,7 +152,7 @@ def test_a_file_under_another_name_is_refused(folder: ResultsFolder) -> None:
         folder.poison("b")
     changed = msgspec.structs.replace(RECORD, identity=RECORD.identity | {"rho_a": "1/255"})
     write_text(folder.path / "cells" / f"{RECORD.key}.json", changed.to_json())
-    with pytest.raises(UserError, match=rf"says it is {RECORD.key}, and is "):
+    with pytest.raises(UserError, match=rf"says it is {RECORD.key}, and its identity is "):
         folder.record(RECORD.key)
 
 

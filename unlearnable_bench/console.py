@@ -108,7 +108,7 @@ def run(
 def _print_correlations(out: Console, frame: pd.DataFrame) -> None:
     """Print how robustness goes with protection, over all variants of the folder."""
     try:
-        text = render(frame, "correlation", "markdown")
+        text = str(render(frame, "correlation", "markdown"))
     except UserError as error:  # cells failed
         text = f"no correlation: {error}"
     # Its columns line up by blanks, and its format has made every name printable.

@@ -35,7 +35,11 @@ def load(
         if plan not in plans:
             raise unknown("plan", plan, plans)
         keys = plans[plan]["cells"]
-    frame = select(load_records(folders, keys, unfinished=True), **selection)
+    frame = load_records(folders, keys, unfinished=True)
+    if frame.attrs["differing"]:
+        count = frame.attrs["differing"]
+        _say(f"{count} cells have another accuracy in another folder; the first folder's counts")
+    frame = select(frame, **selection)
     _warn_unfinished(frame, keys)
     return frame
 
@@ -77,6 +81,9 @@ def write_one(
             form = output.suffix[1:]  # the reports of these names
     piece = make_piece(frame, report, form, settings, usual)
     if output is not None:
+        if isinstance(piece.content, bytes) and output.suffix[1:].lower() != piece.suffix:
+            ending = f"end the name in .{piece.suffix}, or choose --format"
+            raise UserError(f"--output {output}: this is a {piece.suffix} file; {ending}")
         _write(output, piece.content)
     elif isinstance(piece.content, bytes):
         raise UserError(f"a {piece.suffix} file is not printed: name it by --output FILE")
@@ -92,6 +99,7 @@ def write_all(frame: pd.DataFrame, folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; with --all it is a folder")
+    _refuse_results(folder)
     written = 0
     for name, piece in pieces(frame):
         if isinstance(piece, UserError):
@@ -102,8 +110,16 @@ def write_all(frame: pd.DataFrame, folder: Path) -> None:
     sys.stdout.write(f"{written} files in {folder}\n")
 
 
+def _refuse_results(output: Path) -> None:
+    """Refuse to write among records: no report is worth one."""
+    for parent in (output.absolute(), *output.absolute().parents):
+        if (parent / "ubench.json").is_file():
+            raise UserError(f"--output {output}: is in the results folder {parent}; choose another")
+
+
 def _refuse_no_file(output: Path) -> None:
     """Refuse what cannot be a file before anything is computed."""
+    _refuse_results(output)
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder; name a file, or write all with --all")
     parent = output.absolute().parent

@@ -278,3 +278,24 @@ def test_failures_are_reported_where_nothing_is_finished(ubench: Command, workpl
     shown = ubench("report", folder.path, "--report", "failures")
     assert shown.code == 0
     assert "the disk is full" in shown.out
+
+
+def test_nothing_is_written_among_records(refused: Callable[..., str], workplace: Path) -> None:
+    (record, *_) = (workplace / "results" / "cells").glob("*.json")
+    for output in (record, workplace / "results" / "table.md"):
+        assert "is in the results folder" in refused("report", "results", "--output", output)
+    assert "is in the results folder" in refused(
+        "report", "results", "--all", "--output", "results"
+    )
+
+
+def test_folders_that_disagree_on_a_cell_are_named(ubench: Command, workplace: Path) -> None:
+    shutil.copytree(workplace / "results", workplace / "other")
+    assert "another folder" not in ubench("report", "results", "other").err
+    (path, *_) = (workplace / "other" / "cells").glob("*.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"test_accuracy": record["test_accuracy"] / 2}))
+    assert (
+        "1 cells have another accuracy in another folder"
+        in ubench("report", "results", "other").err
+    )

@@ -37,7 +37,7 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per group of seeds, in the order of the frame.
 
     Columns: those of `GROUP` and `setting`; `test_accuracy_mean` and `_std`, the sample
-    standard deviation (n - 1), 0 for a single seed; `protected_accuracy_mean` and `_std` where
+    standard deviation (n - 1), NaN for a single seed; `protected_accuracy_mean` and `_std` where
     only some classes are protected; `seeds`; means of seconds without compilation, on what
     `device` names. Cells of one name that differ in more than the seed are told apart as
     `told_apart` does, never averaged. Unfinished cells are left out.
@@ -58,7 +58,7 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
             values = columns[kind][places]
             if not np.isnan(values).all():
                 row[f"{kind}_mean"] = mean(values)
-                row[f"{kind}_std"] = deviation(values) if len(values) > 1 else 0.0
+                row[f"{kind}_std"] = deviation(values)
         row["seeds"] = len(places)
         row |= {kind: round(mean(columns[kind][places]), 2) for kind in SECONDS}
         rows.append(row | {"device": " + ".join(sorted({devices[k] for k in places}))})
@@ -96,7 +96,7 @@ def positions(
 
 def numbers(column: "pd.Series[Any]") -> npt.NDArray[np.float64]:
     """Return a column as float64; what is not known is NaN."""
-    return column.astype(float).to_numpy(np.float64)
+    return np.asarray(column.astype(float), np.float64)
 
 
 def mean(values: npt.NDArray[np.float64]) -> float:

@@ -70,6 +70,10 @@ def _recipe(setting: str, labels: tuple[tuple[str, Any], ...]) -> Recipe:
     return Recipe(shlex.join(["ubench", "run", *command.arguments()]), tuple(command.notes))
 
 
+# A folder has thousands of settings and a handful of presets.
+_loaded = lru_cache(load_preset)
+
+
 class _Command:
     """The arguments of one cell, as they are found."""
 
@@ -109,7 +113,7 @@ class _Command:
         label = self._row["preset"]
         found = _PRESET.fullmatch(label)
         try:
-            base = load_preset(found["name"]) if found else None
+            base = _loaded(found["name"]) if found else None
         except UserError:
             base = None
         if found is None or base is None:

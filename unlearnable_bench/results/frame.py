@@ -58,8 +58,11 @@ def load_records(
         environment, generation_environment: versions, driver and git revision, as JSON objects.
         packed: cells that shared the device; peak_memory: bytes; created: UTC, ISO 8601.
 
+    `frame.attrs["differing"]` is the number of cells that several folders hold with another
+    accuracy: the first folder's counts.
+
     Args:
-        out: the results folder, or several; of a cell that several hold, the first one's counts.
+        out: the results folder, or several.
         keys: of the cells wanted, in that order; None: all, in the order in which plans name
             them, then in the order in which they were made.
         unfinished: add rows for cells that a plan asks for and that failed or are missing.
@@ -69,21 +72,20 @@ def load_records(
     """
     paths = [out] if isinstance(out, Path | str) else list(out)
     rows: dict[str, dict[str, Any]] = {}
+    differing = 0
     with _no_collection():
         for path in paths:
             for row in _rows(Path(path), keys, unfinished=unfinished):
-                if row["status"] == "done" or row["key"] not in rows:
-                    _add(rows, row)
+                known = rows.setdefault(row["key"], row)
+                if known["status"] != "done":
+                    rows[row["key"]] = row
+                elif row["status"] == "done":
+                    differing += known["test_accuracy"] != row["test_accuracy"]
     ordered = rows.values() if keys is None else (rows[key] for key in keys if key in rows)
     frame = pd.DataFrame(list(ordered))
+    frame.attrs["differing"] = differing
     # A long text that few cells differ in: compared by number, it costs no time.
     return frame if frame.empty else frame.astype({"setting": "category"})
-
-
-def _add(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
-    known = rows.get(row["key"])
-    if known is None or known["status"] != "done":
-        rows[row["key"]] = row
 
 
 def _rows(

@@ -1,6 +1,9 @@
 """Names as the field prints them: `sem[steps=500]` on disk, SEM (steps=500) in a table."""
 
+import re
 from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.radius import Radius
@@ -108,6 +111,15 @@ def display(label: str, aliases: Mapping[str, str] = {}) -> str:
     elif bracket:
         shown += bracket + rest
     return f"{shown} #{version}" if hashed else shown
+
+
+def option_text(value: Any) -> str:
+    """Return an option's value as a user writes it: an identity's reduced `1/85` is 3/255."""
+    text = str(value)
+    if re.fullmatch(r"[0-9]+/[0-9]+", text):
+        levels = 255 * Fraction(text)
+        return f"{levels}/255" if levels.denominator == 1 else text
+    return text.lower() if isinstance(value, bool) or value is None else text
 
 
 def radius_note(rho_u: str, *, always: bool = False) -> str:

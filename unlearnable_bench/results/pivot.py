@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.aggregate import (
     CONTROLS,
     Places,
@@ -72,6 +73,7 @@ def pivot(
         kind: `test_accuracy` or `protected_accuracy`.
         title: what is added to data set, learner and preset.
     """
+    _refuse_mixture(part, axis)
     values = [*dict.fromkeys(part[axis])]
     if axis in ("rho_a", "protect"):
         values.sort(key=order_of if axis == "rho_a" else float)
@@ -100,6 +102,17 @@ def pivot(
         rows,
     )
     return with_notes(table, reasons)
+
+
+def _refuse_mixture(part: pd.DataFrame, axis: str) -> None:
+    """Refuse cells that one entry would average although they are no replicates."""
+    for name in ("dataset", "learner", "preset", "defense", "rho_a", "protect"):
+        found = [*dict.fromkeys(part[name])]
+        if name != axis and len(found) > 1:
+            raise UserError(
+                f"a table over {axis} mixes cells of several {name}s "
+                f"({', '.join(map(str, found))}): split them first, as `settings` does"
+            )
 
 
 def finished_mask(part: pd.DataFrame) -> "pd.Series[bool]":
@@ -143,7 +156,7 @@ class Entries:
         marks: list[Mark] = []
         if self._status is not None:
             states = {*self._status[places]}
-            marks += [mark for mark in ("failed", "missing") if mark in states]  # type: ignore[misc]
+            marks += [mark for mark in ("failed", "missing") if mark in states]
         known = done[~np.isnan(self._kind[done])]
         if not len(known):
             keys = tuple(self._keys[places]) if self._keys is not None else ()

@@ -166,6 +166,9 @@ def _check_meaning(record: Record) -> None:
         raise ValueError("identity.poison or environment.device is of another type")
     if poison.get("seed") != record.seed:
         raise ValueError("seed is not that of its identity")
+    shown = [record.dataset, record.attack, record.preset]
+    if record.identity.get("labels", shown) != shown:
+        raise ValueError("dataset, attack and preset are not the labels of its identity")
     norm, _, number = record.rho_u.partition(" ")
     if norm == "l2":
         float(number)

@@ -14,6 +14,7 @@ from unlearnable_bench.errors import UserError, blaming, unknown
 from unlearnable_bench.options import Configurable
 from unlearnable_bench.results.aggregate import finished
 from unlearnable_bench.results.files import replacing
+from unlearnable_bench.results.names import parse_aliases
 from unlearnable_bench.results.table import Table
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _in_format(
         names = _names(module.Style)
         _refuse_options(settings, report, {*_names(kind), *names}, taken=names)
         style = module.Style.configured(settings, owner=form)
+        _check_aliases(found, parse_aliases(style.aliases))
         text: str = module.render(found, style)
         return Piece(text, TABLE_FORMATS[form])
     form = form or usual or "pdf"
@@ -136,6 +138,17 @@ def _in_format(
         raise unknown("format of figures", form, FIGURE_FORMATS)
     _refuse_options(settings, report, _names(kind))
     return Piece(saved(found, form), form)
+
+
+def _check_aliases(tables: Sequence[Table], aliases: Mapping[str, str]) -> None:
+    """Refuse one name for two rows; a name for what no table holds may be for another report."""
+    for table in tables if aliases else ():
+        names: dict[str, str] = {}
+        for row in table.rows:
+            name = row.name(aliases)
+            other = names.setdefault(name, row.label)
+            if other != row.label:
+                raise UserError(f"aliases give {other!r} and {row.label!r} one name, {name!r}")
 
 
 def saved(figure: "Figure", form: str) -> bytes:

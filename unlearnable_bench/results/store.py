@@ -84,7 +84,8 @@ class ResultsFolder:
             with open(path, "rb") as file:  # noqa: PTH123
                 record = Record.from_json(file.read())
             if not record.key == key == record.address():
-                raise ValueError(f"says it is {record.key}, and is {record.address()}")
+                said = f"is named {key}, says it is {record.key}"
+                raise ValueError(f"{said}, and its identity is {record.address()}")
         except FileNotFoundError:
             return None
         except OSError as error:

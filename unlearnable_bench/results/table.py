@@ -124,7 +124,7 @@ class Table:
     def marks(self) -> list[Mark]:
         """The marks that its entries carry, each once, in the order of `MARKS`."""
         found = {mark for entry in self.entries for mark in entry.marks}
-        return [mark for mark in MARKS if mark in found]  # type: ignore[misc]
+        return [mark for mark in MARKS if mark in found]
 
     def transposed(self) -> "Table":
         """Return rows as columns, and columns as rows."""

@@ -9,7 +9,6 @@ below are ours.
 import json
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import pandas as pd
@@ -17,6 +16,7 @@ import pandas as pd
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.aggregate import order_of
 from unlearnable_bench.results.correlation import Correlation, correlate
+from unlearnable_bench.results.names import option_text
 from unlearnable_bench.results.pivot import cells, finished_mask
 
 # Below so many percentage points lost, a share of the loss is a ratio of noises.
@@ -150,15 +150,9 @@ def _about(setting: str) -> dict[str, Any]:
     options = json.loads(setting)["poison"]["attack"]["options"]
     perturbation = str(options.get("perturbation", ""))
     radius = options.get("noise_rho_a") or options.get("rho_a", "0")
-    noise = perturbation if perturbation == "none" else f"{perturbation} {_levels(radius)}"
+    noise = perturbation if perturbation == "none" else f"{perturbation} {option_text(radius)}"
     steps = options.get("stop") or options.get("steps", 0)
-    return {"generator": _levels(options.get("rho_a", "0")), "noise": noise, "steps": steps}
-
-
-def _levels(radius: str) -> str:
-    """Return an identity's reduced fraction as radii are written: `1/85` as `3/255`."""
-    levels = 255 * Fraction(radius)
-    return f"{levels}/255" if levels.denominator == 1 and levels else radius
+    return {"generator": option_text(options.get("rho_a", "0")), "noise": noise, "steps": steps}
 
 
 def correlations(points: pd.DataFrame) -> dict[str, Correlation]:
