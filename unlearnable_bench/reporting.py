@@ -1,5 +1,6 @@
 """The command `ubench report`: loads and selects cells, prints or writes what is made of them."""
 
+import gc
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ def load(
             raise unknown("plan", plan, plans)
         keys = plans[plan]["cells"]
     frame = load_records(folders, keys, unfinished=True)
+    gc.freeze()  # what was loaded stays: collecting garbage would look through all of it each time
     if frame.attrs["differing"]:
         count = frame.attrs["differing"]
         _say(f"{count} cells have another accuracy in another folder; the first folder's counts")
