@@ -31,6 +31,24 @@ PluginFiles = Annotated[
     typer.Option("--plugin", metavar="FILE", help="A Python file with plugins; may be repeated."),
 ]
 
+# What `run` and `correlate` have in common.
+Device = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="cpu, cuda or cuda:1; default: CUDA where there is one."),
+]
+ResultsOut = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Results folder; default: results/DATASET-PRESET."),
+]
+Pack = Annotated[
+    int | None,
+    typer.Option(metavar="COUNT", min=1, help="Cells trained at once; default: 2 on CUDA, else 1."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
+]
+
 
 def _selection(what: str) -> Any:
     return typer.Option(metavar="NAMES", help=f"Only these {what}, by comma.")
@@ -102,25 +120,11 @@ def run_command(
     precision: Annotated[
         str | None, _text("NAME", "bf16, fp32 or fp64; default: the preset's.")
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="cpu, cuda or cuda:1; default: CUDA where there is one."),
-    ] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Results folder; default: results/DATASET-PRESET."),
-    ] = None,
-    pack: Annotated[
-        int | None,
-        typer.Option(
-            metavar="COUNT", min=1, help="Cells trained at once; default: 2 on CUDA, else 1."
-        ),
-    ] = None,
+    device: Device = "",
+    out: ResultsOut = None,
+    pack: Pack = None,
     plugins: PluginFiles = [],  # noqa: B006
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
-    ] = False,
+    dry_run: DryRun = False,
     written: Annotated[
         Path | None,
         typer.Option(
@@ -210,24 +214,10 @@ def correlate_command(
             "--set", metavar="NAME.OPTION=VALUE", help="An option, as sem.steps=1000; as for run."
         ),
     ] = [],  # noqa: B006
-    device: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="cpu, cuda or cuda:1; default: CUDA where there is one."),
-    ] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Results folder; default: results/DATASET-PRESET."),
-    ] = None,
-    pack: Annotated[
-        int | None,
-        typer.Option(
-            metavar="COUNT", min=1, help="Cells trained at once; default: 2 on CUDA, else 1."
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
-    ] = False,
+    device: Device = "",
+    out: ResultsOut = None,
+    pack: Pack = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Relate the robustness of surrogates and noises to protection (SEM paper, Figure 3).
 
@@ -385,10 +375,7 @@ def list_command(
 
 @app.command("bench")
 def bench_command(
-    device: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="cpu, cuda or cuda:1; default: CUDA where there is one."),
-    ] = "",
+    device: Device = "",
     as_json: Annotated[bool, typer.Option("--json", help="One object.")] = False,
     growth: Annotated[
         bool,
