@@ -9,6 +9,7 @@ there; no result is ever overwritten; two folders merge by copying one over the 
     networks/KEY.safetensors weights of surrogates: trained on clean images, or of the poison KEY
     strips/KEY.safetensors   some images of the poison KEY (`samples.py`)
     noise/KEY.safetensors    a sample of its noise
+    robustness/KEY.json      robustness of a poison and its surrogate (`robustness.py`)
     plans/KEY.json           the keys and labels of the cells that one command asked for
     failures/KEY.json        why a cell could not be finished; goes when it is
     work/KEY...              locks and checkpoints of what is under way
