@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.optim import SGD
 
 from unlearnable_bench import Harness, ImageSet
-from unlearnable_bench.harness import ShuffledBatches, scheduled_lr, set_lr, sweep
+from unlearnable_bench.harness import ShuffledBatches, set_lr, sweep
+from unlearnable_bench.schedule import scheduled_lr
 
 
 def alternate(

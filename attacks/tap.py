@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
 from unlearnable_bench.harness import central_view, input_gradient, random_transform, sweep
-from unlearnable_bench.surrogate import clean_network
+from unlearnable_bench.running.surrogate import clean_network
 
 
 @dataclass(frozen=True, kw_only=True)

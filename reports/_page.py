@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from unlearnable_bench import registry
 from unlearnable_bench.contract import Report
 from unlearnable_bench.errors import UserError, blaming
+from unlearnable_bench.planning import registry
 from unlearnable_bench.reports._sheet import arrange, marks_of, text_of
 from unlearnable_bench.results.aggregate import order_of
 from unlearnable_bench.results.command import recipe_of

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable_bench import Harness, ImageSet, Learner, ResizedCrop, Transform
-from unlearnable_bench.harness.core import Precision
 from unlearnable_bench.images import Data
+from unlearnable_bench.schedule import Precision
 
 
 class Gain(nn.Module):

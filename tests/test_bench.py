@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from torch import nn
 from typer.testing import CliRunner
 
-from unlearnable_bench import bench, console, growth
-from unlearnable_bench.bench import Scale, measure
 from unlearnable_bench.cli import app
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness
 from unlearnable_bench.learners.small_cnn import SmallCNN
+from unlearnable_bench.timing import bench, growth, printing
+from unlearnable_bench.timing.bench import Scale, measure
 
 CPU = torch.device("cpu")
 TINY = Scale(
@@ -201,18 +201,6 @@ def test_packed_cells_have_networks_of_their_own(monkeypatch: pytest.MonkeyPatch
     assert len({*map(id, harnesses)}) == len({*map(id, models)}) == 2
 
 
-@pytest.mark.parametrize(("kind", "called"), [(bench._Eager, 1), (Harness, 0)])
-def test_batchnorm_is_folded_on_the_fast_path_only(kind: type[Harness], called: int) -> None:
-    harness = kind(CPU, 0, "fp32", bench._TRANSFORM, SmallCNN(width=4))
-    model = harness.network(bench._images(2)).eval()
-    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
-    calls: list[None] = []
-    norm.register_forward_hook(lambda *_: calls.append(None))
-    with torch.no_grad():
-        model(torch.rand(2, 3, 32, 32))
-    assert len(calls) == called
-
-
 def test_the_eager_path_is_plain_pytorch() -> None:
     """Not a slow stand-in: as built, in PyTorch's own layout, batches whole."""
     models, seen = [], []
@@ -228,7 +216,7 @@ def test_the_eager_path_is_plain_pytorch() -> None:
     bench._time_eager(job(drive), CPU, 1)
     (model,) = models
     (x,) = seen
-    assert not model.halves
+    assert not model.split_batches
     assert all(tensor.is_contiguous() for tensor in (x, *model.parameters()))
     kinds = {type(layer) for layer in model.network.modules()}
     assert {nn.BatchNorm2d, nn.AdaptiveAvgPool2d} <= kinds
@@ -237,7 +225,7 @@ def test_the_eager_path_is_plain_pytorch() -> None:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     small = bench.replace(TINY, attacks={}, growth={"image size": (8, 16)})
-    monkeypatch.setattr(console, "LAPTOP", small)
+    monkeypatch.setattr(printing, "LAPTOP", small)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -322,7 +310,7 @@ def test_a_figure_that_cannot_be_saved_costs_no_measurement(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(console, "draw", full)
+    monkeypatch.setattr(printing, "draw", full)
     result = CliRunner().invoke(
         app, ["bench", "--device=cpu", "--growth", f"--figure={tmp_path / 'a.png'}"]
     )
@@ -344,7 +332,7 @@ def test_a_figure_that_cannot_be_is_refused_before_anything_is_timed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.png").mkdir()
-    for module, name in ((console, "grow"), (console, "measure")):
+    for module, name in ((printing, "grow"), (printing, "measure")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("timed"))
     error = CliRunner().invoke(app, ["bench", "--device=cpu", *flags]).exception
     assert isinstance(error, UserError)

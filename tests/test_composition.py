@@ -8,10 +8,11 @@ import torch
 from helpers import make_harness, random_images
 
 from unlearnable_bench import Radius, Random, UserError
-from unlearnable_bench.composition import compose
 from unlearnable_bench.contract import Defense
-from unlearnable_bench.harness import Training, train
-from unlearnable_bench.registry import Chosen, defenses
+from unlearnable_bench.planning.composition import compose
+from unlearnable_bench.planning.registry import Chosen, defenses
+from unlearnable_bench.running.training import train
+from unlearnable_bench.schedule import Training
 
 
 def composed(name: str, **settings: Mapping[str, str]) -> Chosen[Defense]:

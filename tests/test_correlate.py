@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 
 from unlearnable_bench import UserError, api
 from unlearnable_bench.cli import app
-from unlearnable_bench.correlate import Noise, make_correlation_plan
-from unlearnable_bench.grid import make_plan
 from unlearnable_bench.harness import Random
-from unlearnable_bench.plan import Plan, Probe
+from unlearnable_bench.planning.correlation import Noise, make_correlation_plan
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.frame import load_records
 from unlearnable_bench.results.robustness import Robustness, read_robustness
-from unlearnable_bench.robustness import under_attack
+from unlearnable_bench.running.robustness import under_attack
 
 SHORT = {
     "shapes.train": "60", "shapes.test": "20", "training.epochs": "1", "adversarial.epochs": "1",

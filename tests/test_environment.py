@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unlearnable_bench import UserError
-from unlearnable_bench.environment import pick_device
+from unlearnable_bench.running.environment import pick_device
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from helpers import random_images
 from torch import Tensor, nn
 
 from unlearnable_bench import console
-from unlearnable_bench.grid import make_plan
-from unlearnable_bench.plan import Plan
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Plan
 
 CPU = torch.device("cpu")
 

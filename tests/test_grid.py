@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from unlearnable_bench import api, registry
-from unlearnable_bench.grid import make_plan
-from unlearnable_bench.harness import Network, capture
+from unlearnable_bench import api
+from unlearnable_bench.harness import Network, step
+from unlearnable_bench.planning import registry
+from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.radius import Radius
 
 TINY = {
@@ -67,13 +68,13 @@ class NothingWaits(TorchDispatchMode):
 
 @pytest.fixture(autouse=True)
 def _captured_steps_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = capture.Captured.__call__
+    plain = step.Step.__call__
 
-    def watched(self: capture.Captured, *inputs: Tensor) -> Any:
+    def watched(self: step.Step, *inputs: Tensor) -> Any:
         with NothingWaits():
             return plain(self, *inputs)
 
-    monkeypatch.setattr(capture.Captured, "__call__", watched)
+    monkeypatch.setattr(step.Step, "__call__", watched)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +83,7 @@ def _only_captured_steps_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Network.forward
 
     def watched(self: Network, x: Tensor) -> Tensor:
-        assert capture.current_step() is not None
+        assert step.current_step() is not None
         return plain(self, x)
 
     monkeypatch.setattr(Network, "forward", watched)

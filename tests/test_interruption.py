@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unlearnable_bench import make_plan, run
-from unlearnable_bench.results import files
+from unlearnable_bench import files, make_plan, run
 from unlearnable_bench.results.store import ResultsFolder
 
 # The state is written after every step instead of every minute, so that a kill

@@ -20,19 +20,20 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from unlearnable_bench import Data, Radius, api, console, registry
+from unlearnable_bench import Data, Radius, api, console
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Defense, Plugin
-from unlearnable_bench.correlate import Noise, make_correlation_plan
 from unlearnable_bench.datasets import cache, tiny_imagenet
 from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.datasets.shapes import Shapes
-from unlearnable_bench.harness import Training
 from unlearnable_bench.options import Configurable
+from unlearnable_bench.planning import registry
+from unlearnable_bench.planning.correlation import Noise, make_correlation_plan
+from unlearnable_bench.planning.registry import Chosen, Registry
 from unlearnable_bench.presets import preset_names
-from unlearnable_bench.registry import Chosen, Registry
 from unlearnable_bench.reports._figure import FigureReport
 from unlearnable_bench.results.rendering import FIGURE_FORMATS, TABLE_FORMATS
+from unlearnable_bench.schedule import Training
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "methods.md"
 BEGIN = "<!-- rendered by tests/test_methods_doc.py -->\n"

@@ -15,15 +15,16 @@ import pytest
 import torch
 from helpers import random_images
 
-from unlearnable_bench import api, executor, worker
+from unlearnable_bench import api
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.grid import make_plan
 from unlearnable_bench.harness import Harness
 from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.images import ImageSet
-from unlearnable_bench.plan import Plan
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running import executor, worker
 
 SHORT = {
     "training.epochs": "2",
@@ -95,38 +96,21 @@ def test_what_is_fastest_is_chosen_and_recorded(
     assert packed([5, 6], pack=1) == [1, 1]
 
 
-@pytest.mark.parametrize(
-    ("seeds", "pack", "done", "alone"),
-    [
-        ([0], None, [], True),
-        ([0, 1], None, [], False),
-        ([0, 1], None, [1], False),  # resumed, it is computed as it would have been
-        ([0, 1], 1, [], True),
-    ],
-)
-def test_a_cell_leaves_room_where_others_are_planned(
-    data: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    seeds: list[int],
-    pack: int | None,
-    done: list[int],
-    alone: bool,
+def test_no_cell_depends_on_those_around_it(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(executor._FASTEST_PACK, "cpu", 2)
+    """Split batches change the last bits, and their gain depends on what else runs."""
     found: list[bool] = []
     train = worker.train
 
     def spy(*args: Any) -> Any:
-        harness = args[5]
-        found.append(harness.alone)
+        found.append(args[5].split_batches)
         return train(*args)
 
-    if done:
-        api.run(clean_cells(data, done), tmp_path / "out", device="cpu")
     monkeypatch.setattr(worker, "train", spy)
-    api.run(clean_cells(data, seeds), tmp_path / "out", device="cpu", pack=pack)
-    assert found == [alone] * (len(seeds) - len(done))
+    for seeds, pack in (([0], None), ([1, 2], 2)):
+        api.run(clean_cells(data, seeds), tmp_path / "out", device="cpu", pack=pack)
+    assert found == [False] * 3
 
 
 def test_a_cell_that_fails_does_not_cost_the_others(

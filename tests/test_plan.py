@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unlearnable_bench import registry
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.grid import make_plan
-from unlearnable_bench.plan import Cell, Plan
+from unlearnable_bench.planning import registry
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Cell, Plan
+from unlearnable_bench.planning.registry import load_plugin_file
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.registry import load_plugin_file
 
 ATTACK = """
 from dataclasses import dataclass

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unlearnable_bench import UserError, api
-from unlearnable_bench.grid import make_plan
-from unlearnable_bench.plan import Plan
-from unlearnable_bench.protection import EVERYTHING, Protection
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Plan
+from unlearnable_bench.planning.protection import EVERYTHING, Protection
 from unlearnable_bench.results.store import ResultsFolder
 
 IMAGES = random_images(count=40, classes=4)

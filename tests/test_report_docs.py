@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from unlearnable_bench import api, registry
+from unlearnable_bench import api
 from unlearnable_bench.cli import app
+from unlearnable_bench.planning import registry
 from unlearnable_bench.results.table import Table, entry_text
 
 ROOT = Path(__file__).parent.parent

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import write_text
 from unlearnable_bench.identity import canonical, key_of
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results import store
-from unlearnable_bench.results.files import write_text
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.store import ResultsFolder
 

@@ -12,15 +12,16 @@ from helpers import make_harness, random_images
 from torch import nn
 
 from unlearnable_bench import api
-from unlearnable_bench.grid import make_plan
-from unlearnable_bench.harness import Harness, Training, input_gradient, pgd
-from unlearnable_bench.plan import Plan
+from unlearnable_bench.harness import Harness, input_gradient, pgd
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.samples import measure_quality
 from unlearnable_bench.results.store import ResultsFolder
-from unlearnable_bench.surrogate import clean_network, final_surrogate
-from unlearnable_bench.worker import harness_of
+from unlearnable_bench.running.surrogate import clean_network, final_surrogate
+from unlearnable_bench.running.worker import harness_of
+from unlearnable_bench.schedule import Training
 
 SHORT = {
     "shapes.train": "60",
@@ -117,7 +118,7 @@ def test_what_is_kept_and_measured_does_not_count_as_generation(
         return measure_quality(*images)
 
     monkeypatch.setattr(Harness, "keep_surrogate", slow_keep)
-    monkeypatch.setattr("unlearnable_bench.worker.measure_quality", slow_measure)
+    monkeypatch.setattr("unlearnable_bench.running.worker.measure_quality", slow_measure)
     record = run(plan("sem", steps="1"), tmp_path)
     assert record.poison["seconds"] < 4
     assert sum(record.seconds.values()) < 4

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from unlearnable_bench.cli import app
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.grid import make_plan
 from unlearnable_bench.options import Configurable, option
-from unlearnable_bench.plan import Cell
-from unlearnable_bench.plan_file import arguments
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Cell
+from unlearnable_bench.planning.plan_file import arguments
 from unlearnable_bench.radius import Radius
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "sweeps.md"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from unlearnable_bench.results.rendering import render
     from unlearnable_bench.results.table import Table
 
+__version__ = "0.2.0.dev0"
+
 # In a checkout attacks/, defenses/ and reports/ stand beside this folder; Python started
 # there finds this folder first, whatever is installed.
 _CHECKOUT = Path(__file__).parent.parent

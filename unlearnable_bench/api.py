@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from unlearnable_bench.environment import pick_device
-from unlearnable_bench.executor import OnDone, Summary, execute
-from unlearnable_bench.grid import make_plan
 from unlearnable_bench.harness.progress import Progress
-from unlearnable_bench.plan import Plan
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.results.frame import load_records
 from unlearnable_bench.results.rendering import render
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running.environment import pick_device
+from unlearnable_bench.running.executor import OnDone, Summary, execute
 
 __all__ = ["load_records", "make_plan", "render", "run"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench import __version__
+from unlearnable_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from unlearnable_bench.plan import Plan
+    from unlearnable_bench.planning.plan import Plan
 
 app = typer.Typer(
-    help="A benchmark suite for availability poisoning (unlearnable examples).",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -56,6 +56,24 @@ def _selection(what: str) -> Any:
 
 def _text(metavar: str, meaning: str) -> Any:
     return typer.Option(metavar=metavar, help=meaning)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"ubench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """A benchmark suite for availability poisoning (unlearnable examples)."""
 
 
 @app.command("run")
@@ -140,8 +158,9 @@ def run_command(
 
     What the results folder holds already is not computed again.
     """
-    from unlearnable_bench import api, console, plan_file  # noqa: PLC0415 - `--help`: no torch
-    from unlearnable_bench.environment import pick_device  # noqa: PLC0415
+    from unlearnable_bench import api, console  # noqa: PLC0415 - `--help`: no torch
+    from unlearnable_bench.planning import plan_file  # noqa: PLC0415
+    from unlearnable_bench.running.environment import pick_device  # noqa: PLC0415
 
     line = {
         "methods": methods, "rho-a": rho_a, "rho-u": rho_u, "dataset": dataset, "preset": preset,
@@ -226,9 +245,10 @@ def correlate_command(
     Makes a family of noises, trains on each, measures how robust it and its surrogate are, and
     prints the correlations. What the results folder holds already is not computed again.
     """
-    from unlearnable_bench import console, plan_file  # noqa: PLC0415
-    from unlearnable_bench.correlate import Noise, make_correlation_plan  # noqa: PLC0415
-    from unlearnable_bench.environment import pick_device  # noqa: PLC0415
+    from unlearnable_bench import console  # noqa: PLC0415
+    from unlearnable_bench.planning import plan_file  # noqa: PLC0415
+    from unlearnable_bench.planning.correlation import Noise, make_correlation_plan  # noqa: PLC0415
+    from unlearnable_bench.running.environment import pick_device  # noqa: PLC0415
 
     where = pick_device(device or None)
     asked = {
@@ -361,16 +381,14 @@ def list_command(
 
     Example: ubench list attacks --verbose
     """
-    from unlearnable_bench import console, registry  # noqa: PLC0415
+    from unlearnable_bench.listing import listing, print_listing  # noqa: PLC0415
 
     _load(plugins)
-    if kind not in {*registry.REGISTRIES, "presets"}:
-        raise unknown("kind", kind, [*registry.REGISTRIES, "presets"])
-    entries = console.listing(kind)
+    entries = listing(kind, options=verbose or as_json)
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=1))
     else:
-        console.print_listing(entries, verbose=verbose)
+        print_listing(entries)
 
 
 @app.command("bench")
@@ -387,21 +405,30 @@ def bench_command(
         Path | None,
         typer.Option(metavar="FILE", help="With --growth, draw it too: .png, .pdf or .svg."),
     ] = None,
+    without: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Techniques of the GPU's fast path to leave out (docs/performance.md).",
+        ),
+    ] = "",
 ) -> None:
-    """Time the harness on this device, beside eager fp32 PyTorch in the same run.
+    """Time the harness on this device, next to eager fp32 PyTorch in the same run.
 
     Example: ubench bench
     """
-    from unlearnable_bench import console  # noqa: PLC0415
-    from unlearnable_bench.environment import pick_device  # noqa: PLC0415
+    from unlearnable_bench.running.environment import pick_device  # noqa: PLC0415
+    from unlearnable_bench.timing import printing  # noqa: PLC0415
 
+    if growth and without:
+        raise UserError("--without changes what `ubench bench` times, not --growth: leave one out")
     if figure and not growth:
         raise UserError("--figure draws how cost grows: add --growth")
     where = pick_device(device or None)
     if growth:
-        interrupted = console.growth(where, as_json=as_json, figure=figure)
+        interrupted = printing.growth(where, as_json=as_json, figure=figure)
     else:
-        interrupted = console.bench(where, as_json=as_json)
+        interrupted = printing.bench(where, as_json=as_json, without=_names(without))
     if interrupted:
         sys.exit(_INTERRUPTED)
 
@@ -454,7 +481,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _load(plugins: list[Path]) -> None:
-    from unlearnable_bench.registry import load_plugin_file  # noqa: PLC0415
+    from unlearnable_bench.planning.registry import load_plugin_file  # noqa: PLC0415
 
     for path in plugins:
         load_plugin_file(path)
@@ -469,7 +496,7 @@ def _names(text: str) -> list[str]:
     """Split a list by commas, but not within the brackets of a label."""
     from unlearnable_bench.results.names import outside_brackets  # noqa: PLC0415
 
-    return [part.strip() for part in outside_brackets(text, ",")]
+    return [part.strip() for part in outside_brackets(text, ",")] if text else []
 
 
 def _whole_numbers(flag: str, text: str) -> list[int]:

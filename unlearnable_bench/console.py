@@ -1,66 +1,35 @@
 """What the command line shows: the plan, progress, tables, listings."""
 
-import json
 import math
-import os
 import shlex
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from rich.box import SIMPLE
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table as Grid
 from rich.text import Text
 
-from unlearnable_bench import api, registry
-from unlearnable_bench.bench import (
-    CARD,
-    LAPTOP,
-    Measurement,
-    Scale,
-    convolution_ceiling,
-    measure,
-)
-from unlearnable_bench.environment import describe, device_name
+from unlearnable_bench import api
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.executor import Summary, is_done
-from unlearnable_bench.growth import FORMATS, Growth, draw, grow
 from unlearnable_bench.harness import Harness, input_gradient
-from unlearnable_bench.options import OptionInfo
-from unlearnable_bench.plan import Cell, Plan, Probe
-from unlearnable_bench.presets import load_preset, preset_names
+from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.reports._text import printable
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.rendering import default_tables, render
 from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running.environment import device_name, use_fast_path
+from unlearnable_bench.running.executor import Summary, is_done
 from unlearnable_bench.terminal import Tracker, new_grid, print_grid, print_table, say, terminal
 
-Row = TypeVar("Row")
-
-_BENCH_COLUMNS = (
-    "batch", "cells", "ms", "passes/s", "TFLOP/s", "share", "x eager", "warm-up s", "MiB",
-)  # fmt: skip
-_GROWTH_COLUMNS = ("value", "job", "batch", "ms", "s/epoch", "MiB")
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One line of `ubench list`."""
-
-    name: str
-    summary: str
-    options: list[OptionInfo]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def run(
@@ -138,146 +107,6 @@ def comparison(first: Path, second: Path) -> None:
         say(out, f"settings differ in {', '.join(differing)}")
 
 
-def bench(device: torch.device, *, as_json: bool) -> bool:
-    """Time every job and print the table, or one JSON object; tell whether Ctrl-C ended it."""
-    scale = _bench_scale(device)
-    ceiling = convolution_ceiling(device)
-    lines, interrupted = _collect(lambda show: measure(device, scale, ceiling, show))
-    if as_json:
-        _print_sheet(device, scale, ceiling_tflops=ceiling, measurements=lines)
-    else:
-        _print_measurements(device, scale, ceiling, lines)
-    return interrupted
-
-
-def _print_measurements(
-    device: torch.device, scale: Scale, ceiling: float, lines: list[Measurement]
-) -> None:
-    out = _bench_heading(device, scale, f"; one large convolution: {ceiling:.3g} TFLOP/s")
-    grid = Grid("job", *_BENCH_COLUMNS, box=SIMPLE)
-    for line in lines:
-        grid.add_row(
-            line.job,
-            str(line.batch),
-            str(line.cells),
-            f"{line.milliseconds:.2f}",
-            f"{line.images_per_second:,.0f}",
-            f"{line.tflops:.3g}",
-            f"{100 * line.share:.0f} %",
-            f"{line.eager_ratio:.1f}",
-            f"{line.warmup_seconds:.1f}",
-            f"{line.peak_memory_mib:,.0f}",
-        )
-    print_grid(out, grid)
-
-
-def growth(device: torch.device, *, as_json: bool, figure: Path | None) -> bool:
-    """Time steps along several parameters and print the table, or one JSON object.
-
-    Returns:
-        Whether Ctrl-C ended it.
-
-    Raises:
-        UserError: a figure that cannot be saved; found before anything is timed.
-    """
-    if figure and figure.suffix[1:] not in FORMATS:
-        raise UserError(f"--figure {figure}: the name must end in .png, .pdf or .svg")
-    if figure and not figure.absolute().parent.is_dir():
-        raise UserError(f"--figure {figure}: there is no folder {figure.absolute().parent}")
-    if figure and not os.access(figure if figure.exists() else figure.absolute().parent, os.W_OK):
-        raise UserError(f"--figure {figure}: no permission to write there")
-    if figure and figure.is_dir():
-        raise UserError(f"--figure {figure}: is a folder")
-    scale = _bench_scale(device)
-    rows, interrupted = _collect(lambda show: grow(device, scale, show))
-    if as_json:
-        _print_sheet(device, scale, growth=rows)
-    else:
-        _print_growth(device, scale, rows)
-    if figure:
-        draw(rows, f"{device_name(device)}, {scale.learner}", figure)
-    return interrupted
-
-
-def _print_growth(device: torch.device, scale: Scale, rows: list[Growth]) -> None:
-    out = _bench_heading(device, scale, "")
-    grid = Grid("parameter", *_GROWTH_COLUMNS, box=SIMPLE)
-    for row in rows:
-        grid.add_row(
-            row.parameter,
-            f"{row.value:,}",
-            row.job,
-            str(row.batch),
-            f"{row.milliseconds:.2f}",
-            "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.2f}",
-            f"{row.peak_memory_mib:,.0f}",
-        )
-    print_grid(out, grid)
-
-
-def listing(kind: str) -> list[Listed]:
-    """Return every preset, or every plugin of a kind; one that fails on import says so."""
-    if kind == "presets":
-        return [Listed(name, load_preset(name).summary, []) for name in preset_names()]
-    entries = []
-    for name in registry.REGISTRIES[kind].names():
-        try:
-            plugin = registry.REGISTRIES[kind].get(name)
-            entries.append(Listed(name, plugin.summary(), plugin.options()))
-        except UserError as error:
-            entries.append(Listed(name, f"unusable: {error}", []))
-    return entries
-
-
-def print_listing(entries: list[Listed], *, verbose: bool) -> None:
-    """Print a line each, and with `verbose` a line for each option."""
-    out = terminal()
-    names = [printable(entry.name) for entry in entries]
-    width = max(map(cell_len, names))
-    for name, entry in zip(names, entries, strict=True):
-        say(out, entry.summary, prefix=set_cell_size(name, width + 2))
-        for option in entry.options if verbose else []:
-            default = option.default or "empty"
-            meaning = f"{option.name} ({option.type}, default {default}): {option.summary}"
-            say(out, meaning, prefix=" " * (width + 4))
-
-
-def _collect(timed: Callable[[Callable[[str], None]], Iterator[Row]]) -> tuple[list[Row], bool]:
-    """Return what was measured, and whether Ctrl-C ended it; show what is being timed."""
-    rows: list[Row] = []
-    with terminal(stderr=True).status("") as status:
-        try:
-            for row in timed(status.update):
-                rows.append(row)  # noqa: PERF402 - what is there when Ctrl-C arrives stays
-        except KeyboardInterrupt:
-            if not rows:
-                raise
-            status.console.print("interrupted: the rest was not measured")
-            return rows, True
-    return rows, False
-
-
-def _bench_scale(device: torch.device) -> Scale:
-    return CARD if device.type == "cuda" else LAPTOP
-
-
-def _bench_heading(device: torch.device, scale: Scale, more: str) -> Console:
-    """Print what was measured on and with; return where."""
-    environment = describe(device)
-    versions = ", ".join(f"{name} {v}" for name, v in environment["packages"].items())
-    driver = f"driver {environment['driver']}, " if environment["driver"] else ""
-    out = terminal()
-    say(out, f"{environment['device']}, {driver}{versions}")
-    say(out, f"{scale.learner}, 32 px{more}")
-    return out
-
-
-def _print_sheet(device: torch.device, scale: Scale, **found: Any) -> None:
-    """Print one JSON object: what was found, on what, and with what."""
-    sheet = {"environment": describe(device), "scale": scale} | found
-    print(json.dumps(sheet, default=asdict, indent=1))  # noqa: T201
-
-
 def _show_plan(
     out: Console,
     plan: Plan,
@@ -339,6 +168,7 @@ def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
     # As in the run.
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
     torch.backends.cudnn.deterministic = True
+    use_fast_path(device)
     harness = Harness(device, 0, precision, plan.data.transform, learner)
     model = harness.network(plan.data.train)
     x = torch.rand(count, 3, size, size, dtype=harness.dtype, device=device)
@@ -348,7 +178,7 @@ def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
     seconds = []
     if on_gpu:
         step = harness.capture(gradient)
-        gradient, warm = step, step.WARM_CALLS + 1
+        gradient, warm = step, max(1, step.warm_calls)
     for _ in range(warm + 3):
         started = time.perf_counter()
         gradient(x, y).sum().item()

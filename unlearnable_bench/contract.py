@@ -39,7 +39,12 @@ class Plugin(Configurable):
     @classmethod
     def summary(cls) -> str:
         """Return the first line of the docstring."""
-        return (cls.__doc__ or "").strip().split("\n")[0]
+        return first_line(cls.__doc__ or "")
+
+
+def first_line(docstring: str) -> str:
+    """Return the first line of a docstring."""
+    return docstring.strip().split("\n")[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.attacks.tap import TAP
-from unlearnable_bench.harness import Training
 from unlearnable_bench.harness.checkpoint import Checkpoint
+from unlearnable_bench.schedule import Training
 
 
 class Root(nn.Module):

@@ -16,7 +16,7 @@ from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.harness.trajectory import Trajectory
-from unlearnable_bench.surrogate import final_surrogate
+from unlearnable_bench.running.surrogate import final_surrogate
 
 BASE: dict[str, Any] = {
     "steps": 5,

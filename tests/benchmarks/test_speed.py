@@ -7,8 +7,8 @@ far rounds differ; `ubench bench` compares with eager PyTorch and with the devic
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from unlearnable_bench.bench import CARD, LAPTOP, Job, jobs, time_job
-from unlearnable_bench.environment import describe, pick_device
+from unlearnable_bench.running.environment import describe, pick_device
+from unlearnable_bench.timing.bench import CARD, LAPTOP, Job, jobs, time_job
 
 DEVICE = pick_device(None)
 SCALE = CARD if DEVICE.type == "cuda" else LAPTOP

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from commands import Command, Result, arrays, contents
 
-from unlearnable_bench import api, registry
+from unlearnable_bench import api
 from unlearnable_bench.cli import main
+from unlearnable_bench.planning import registry
 
 
 @pytest.fixture(scope="session")

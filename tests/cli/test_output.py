@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from commands import QUICK, Command, Result, contents, run_tiny
 
-from unlearnable_bench import api, registry
+from unlearnable_bench import api
+from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.store import ResultsFolder
 

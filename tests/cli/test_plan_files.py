@@ -10,8 +10,8 @@ from commands import Command, contents
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlearnable_bench import plan_file
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.planning import plan_file
 
 DATA = ("--dataset", "npz:tiny.npz")
 CPU = ("--device", "cpu")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from commands import ATTACKS, Command, run_tiny
 
-from unlearnable_bench import api, registry
+from unlearnable_bench import api
+from unlearnable_bench.planning import registry
 from unlearnable_bench.results.store import ResultsFolder
 
 PLUGIN = """

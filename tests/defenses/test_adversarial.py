@@ -23,7 +23,8 @@ from unlearnable_bench.defenses.mart import MART
 from unlearnable_bench.defenses.none import NoDefense
 from unlearnable_bench.defenses.pgd_l2 import PGDL2
 from unlearnable_bench.defenses.trades import TRADES
-from unlearnable_bench.harness import Training, train
+from unlearnable_bench.running.training import train
+from unlearnable_bench.schedule import Training
 
 CLASSES, COUNT = 4, 6
 DEFENSES = [FGSM(), PGDL2(), TRADES(), MART()]

@@ -25,8 +25,9 @@ from unlearnable_bench.defenses.pgd_l2 import PGDL2
 from unlearnable_bench.defenses.randaugment import RandAugment
 from unlearnable_bench.defenses.trades import TRADES
 from unlearnable_bench.defenses.ueraser import UEraserLite, UEraserMax
-from unlearnable_bench.harness import Training, train
 from unlearnable_bench.learners.small_cnn import SmallCNN
+from unlearnable_bench.running.training import train
+from unlearnable_bench.schedule import Training
 
 DEFENSES: list[type[Defense]] = [
     BilateralFilter,

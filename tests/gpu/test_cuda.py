@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +19,17 @@ from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Attack
 from unlearnable_bench.defenses.none import NoDefense
-from unlearnable_bench.grid import make_plan
-from unlearnable_bench.harness import (
-    Harness,
-    Random,
-    Training,
-    gradient,
-    input_gradient,
-    random_transform,
-    train,
-)
+from unlearnable_bench.fast import TECHNIQUES, accelerate, graphs
+from unlearnable_bench.fast.convolutions import convolve_relu
+from unlearnable_bench.harness import Harness, Random, gradient, input_gradient, random_transform
 from unlearnable_bench.harness.checkpoint import Checkpoint
-from unlearnable_bench.harness.convolutions import convolve_relu
 from unlearnable_bench.learners.resnet18 import ResNet18
 from unlearnable_bench.learners.small_cnn import SmallCNN
 from unlearnable_bench.learners.vgg16_bn import VGG16BN
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.running.environment import use_fast_path
+from unlearnable_bench.running.training import train
+from unlearnable_bench.schedule import Training
 
 pytestmark = [
     pytest.mark.gpu,
@@ -52,7 +49,8 @@ ATTACKS = [
 
 
 @pytest.fixture(autouse=True)
-def _repeatable() -> None:
+def _as_in_a_run() -> None:
+    use_fast_path(torch.device(CUDA))
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -160,30 +158,47 @@ def test_the_convolution_with_relu_is_that_of_the_cpu(stride: int, summed: bool)
     torch.testing.assert_close(*results, rtol=2e-2, atol=6e-2)  # the CPU rounds the sum's terms
 
 
-@pytest.mark.parametrize("at_once", [100, 12])
+@pytest.mark.parametrize("max_batch", [100, 12])
 def test_halves_side_by_side_have_the_gradient_of_the_whole(
-    monkeypatch: pytest.MonkeyPatch, at_once: int
+    monkeypatch: pytest.MonkeyPatch, max_batch: int
 ) -> None:
     images, made = image_set(), harness("fp64")
+    made.split_batches = True
     pixels, labels = made.tensors(images)
     model, x = made.network(images), made.unit(pixels)
-    model.at_once = at_once
+    model.max_batch = max_batch
     whole = input_gradient(model, x, labels)
-    monkeypatch.setattr(gradient, "_HALVED_FROM", 2)
+    monkeypatch.setattr(gradient, "_SPLIT_FROM", 2)
     captured = made.capture(lambda at: input_gradient(model, at, labels))
     for _ in range(20):
         torch.testing.assert_close(input_gradient(model, x, labels), whole, rtol=1e-9, atol=1e-15)
         torch.testing.assert_close(captured(x), whole, rtol=1e-9, atol=1e-15)
 
 
-def test_cells_that_leave_room_do_not_halve(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_does_not_split_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it pays depends on what else runs, which must not change a result."""
     images, made = image_set(), harness()
-    made.alone = False
     pixels, labels = made.tensors(images)
     model, x = made.network(images), made.unit(pixels)
-    monkeypatch.setattr(gradient, "_HALVED_FROM", 2)
-    monkeypatch.setattr(gradient, "side_by_side", None)
+    monkeypatch.setattr(gradient, "_SPLIT_FROM", 2)
+    monkeypatch.setattr(graphs, "side_by_side", None)
     assert input_gradient(model, x, labels).shape == x.shape
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_every_technique_can_be_left_out(technique: str) -> None:
+    images = image_set(size=32)
+    gradients = []
+    for without in ((), (technique,)):
+        accelerate(torch.device(CUDA), without)
+        maker = harness("fp64")
+        pixels, labels = maker.tensors(images)
+        model = maker.network(images)
+        step = maker.capture(partial(input_gradient, model))
+        x = maker.unit(pixels)
+        gradients.append([step(x, labels).clone() for _ in range(5)])
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("kernel", [cnn_ntk, fnn_ntk])
@@ -257,7 +272,7 @@ def test_a_step_that_waits_for_the_device_is_refused_with_its_line() -> None:
         return total.sum().item()
 
     captured = harness().capture(step)
-    for _ in range(captured.WARM_CALLS):
+    for _ in range(captured.warm_calls - 1):
         captured(torch.ones(1, device=CUDA))
     with pytest.raises(UserError, match=r"test_cuda.py:\d+: `return total.sum\(\).item\(\)`"):
         captured(torch.ones(1, device=CUDA))
@@ -271,7 +286,9 @@ def test_a_captured_step_refuses_another_shape() -> None:
     captured = harness().capture(lambda x: x + 1)
     captured(torch.ones(3, device=CUDA))
     line = r"test_cuda.py:\d+: `captured\(torch.ones\(4, device=CUDA\)\)`"
-    with pytest.raises(UserError, match=line + r": .* first float32 \[3\], now float32 \[4\]"):
+    with pytest.raises(
+        UserError, match=line + r": captured with float32 \[3\], called with float32 \[4\]"
+    ):
         captured(torch.ones(4, device=CUDA))
 
 
@@ -299,9 +316,9 @@ def test_the_whole_command_runs_on_the_first_device(tmp_path: Path) -> None:
 
 def test_growth_is_measured_on_a_device_that_nobody_used_before() -> None:
     program = """
-from unlearnable_bench.bench import LAPTOP, replace
-from unlearnable_bench.environment import pick_device
-from unlearnable_bench.growth import grow
+from unlearnable_bench.timing.bench import LAPTOP, replace
+from unlearnable_bench.running.environment import pick_device
+from unlearnable_bench.timing.growth import grow
 print(*grow(pick_device("cuda"), replace(LAPTOP, growth={"image size": (16,)})))
 """
     command = [sys.executable, "-c", program]
@@ -311,8 +328,13 @@ print(*grow(pick_device("cuda"), replace(LAPTOP, growth={"image size": (16,)})))
 
 
 def test_packed_cells_have_the_results_of_cells_alone(tmp_path: Path) -> None:
-    """Long enough for their graphs to be replayed at once; batches too small to be halved."""
-    settings = {"training.steps": "200", "em.rounds": "2", "sem.steps": "20"}
+    """Long enough for their graphs to be replayed at once."""
+    settings = {
+        "training.steps": "200",
+        "training.batch_size": "128",
+        "em.rounds": "2",
+        "sem.steps": "20",
+    }
     asked = make_plan(
         methods=["em", "sem"], rho_a=[Radius("0"), Radius("4/255")], settings=settings
     )

@@ -10,8 +10,8 @@ from torch import nn
 from unlearnable_bench import Harness
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.harness import input_gradient
-from unlearnable_bench.harness.memory import activations, images_at_once
-from unlearnable_bench.registry import learners
+from unlearnable_bench.harness.memory import activations, max_batch
+from unlearnable_bench.planning.registry import learners
 
 
 def test_activations_are_what_the_backward_pass_needs() -> None:
@@ -46,16 +46,16 @@ def test_the_limit_follows_memory_and_arithmetic(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: Card)
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Sigmoid())
     device = torch.device("cuda:0")
-    assert images_at_once(network, 6, device, itemsize=4) == 160
-    assert images_at_once(network, 6, device, itemsize=2) == 320
-    assert images_at_once(network, 6, device, itemsize=1 << 40) == 1
+    assert max_batch(network, 6, device, itemsize=4) == 160
+    assert max_batch(network, 6, device, itemsize=2) == 320
+    assert max_batch(network, 6, device, itemsize=1 << 40) == 1
     linear = nn.Sequential(nn.Flatten(), nn.Linear(108, 2))
-    assert images_at_once(linear, 6, device, itemsize=4) >= 160
+    assert max_batch(linear, 6, device, itemsize=4) >= 160
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4, 5, 6, 100])
+@pytest.mark.parametrize("max_batch_", [1, 2, 4, 5, 6, 100])
 @pytest.mark.parametrize("soft", [False, True])
-def test_parts_have_the_gradient_of_the_whole(*, at_once: int, soft: bool) -> None:
+def test_parts_have_the_gradient_of_the_whole(*, max_batch_: int, soft: bool) -> None:
     images, harness = random_images(6), make_harness()
     pixels, y = harness.tensors(images)
     model, x = harness.network(images), harness.unit(pixels)
@@ -64,14 +64,14 @@ def test_parts_have_the_gradient_of_the_whole(*, at_once: int, soft: bool) -> No
     whole = input_gradient(model, x, y)
     seen: list[int] = []
     model.register_forward_pre_hook(lambda _model, args: seen.append(len(args[0])))
-    model.at_once = at_once
+    model.max_batch = max_batch_
     torch.testing.assert_close(input_gradient(model, x, y), whole, rtol=1e-12, atol=1e-15)
-    assert max(seen) <= at_once
+    assert max(seen) <= max_batch_
     assert sum(seen) == 6
     seen.clear()
     wrapped = input_gradient(nn.Sequential(model), x, y)
     torch.testing.assert_close(wrapped, whole, rtol=1e-12, atol=1e-15)
-    assert max(seen) <= at_once
+    assert max(seen) <= max_batch_
 
 
 def test_noise_made_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_noise_made_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def network(self: Harness, *args: Any, **more: Any) -> nn.Module:
         model = make(self, *args, **more)
-        model.at_once = 7
+        model.max_batch = 7
         return model
 
     monkeypatch.setattr(Harness, "network", network)

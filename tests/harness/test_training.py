@@ -17,16 +17,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unlearnable_bench import Defense, Harness, ImageSet, Radius, Random, UserError
-from unlearnable_bench.harness import (
-    ShuffledBatches,
-    Training,
-    accuracy,
-    scheduled_lr,
-    sgd,
-    sweep,
-    train,
-)
+from unlearnable_bench.harness import ShuffledBatches, sgd, sweep
 from unlearnable_bench.harness.checkpoint import Checkpoint
+from unlearnable_bench.running.training import accuracy, train
+from unlearnable_bench.schedule import Training, scheduled_lr
 
 CPU = torch.device("cpu")
 IMAGES = random_images(count=25, seed=1)

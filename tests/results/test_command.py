@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unlearnable_bench import plan_file, registry
-from unlearnable_bench.grid import make_plan
 from unlearnable_bench.identity import canonical
-from unlearnable_bench.plan import Cell, Plan
-from unlearnable_bench.registry import load_plugin_file
+from unlearnable_bench.planning import plan_file, registry
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Cell, Plan
+from unlearnable_bench.planning.registry import load_plugin_file
 from unlearnable_bench.results.command import command_of, recipe_of
 from unlearnable_bench.results.frame import load_records
 

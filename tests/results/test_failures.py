@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unlearnable_bench import api, worker
+from unlearnable_bench import api
 from unlearnable_bench.attacks.random import Random
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.plan import Plan
+from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running import worker
 
 NO_NOISE = "no noise today"
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from unlearnable_bench.contract import Dataset
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import replacing
 from unlearnable_bench.images import Data, ImageSet, Transform
 from unlearnable_bench.options import option
-from unlearnable_bench.results.files import replacing
 
 KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
 

@@ -1,12 +1,11 @@
-"""The shared GPU harness: gradients, capture, randomness, augmentation, loops, training."""
+"""What attacks and defenses are written with: plain PyTorch, seeded and resumable."""
 
 from unlearnable_bench.harness.batches import ShuffledBatches, sweep
 from unlearnable_bench.harness.core import Harness, refuse_divergence
 from unlearnable_bench.harness.gradient import frozen, input_gradient, pgd
 from unlearnable_bench.harness.network import Network
-from unlearnable_bench.harness.optimizer import scheduled_lr, set_lr, sgd
+from unlearnable_bench.harness.optimizer import set_lr, sgd
 from unlearnable_bench.harness.randomness import Random
-from unlearnable_bench.harness.training import Training, accuracy, train
 from unlearnable_bench.harness.transform import central_view, crop_flip, random_transform
 
 __all__ = [
@@ -14,8 +13,6 @@ __all__ = [
     "Network",
     "Random",
     "ShuffledBatches",
-    "Training",
-    "accuracy",
     "central_view",
     "crop_flip",
     "frozen",
@@ -23,9 +20,7 @@ __all__ = [
     "pgd",
     "random_transform",
     "refuse_divergence",
-    "scheduled_lr",
     "set_lr",
     "sgd",
     "sweep",
-    "train",
 ]

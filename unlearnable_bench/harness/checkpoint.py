@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import replacing
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.timesheet import Timesheet
-from unlearnable_bench.results.files import replacing
 
 Stateful: TypeAlias = Tensor | nn.Module | torch.optim.Optimizer | Random
 

@@ -4,29 +4,29 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness.capture import EXCLUSIVE, Captured, fused, wait
+from unlearnable_bench.harness.acceleration import Acceleration, acceleration, fused
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful, state_tensors
+from unlearnable_bench.harness.device import EXCLUSIVE, wait
 from unlearnable_bench.harness.layers import seed_dropout
-from unlearnable_bench.harness.memory import images_at_once
+from unlearnable_bench.harness.memory import max_batch
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
+from unlearnable_bench.harness.step import Step
 from unlearnable_bench.harness.timesheet import Timesheet
 from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.harness.weights import write_tensors
 from unlearnable_bench.images import ImageSet, ResizedCrop, Transform
+from unlearnable_bench.schedule import Precision, Training
 
 if TYPE_CHECKING:
     from unlearnable_bench.contract import Learner
-    from unlearnable_bench.harness.training import Training
-
-Precision = Literal["bf16", "fp32", "fp64"]
 
 
 @dataclass
@@ -48,9 +48,9 @@ class Harness:
         times: what the time goes into: "work", and apart from it "warmup" (compilation and
             capture), a defense's "preparation" of the images, "evaluation", and "keeping" of
             networks for later measurements.
-        alone: whether it has the device to itself; else it leaves room for packed cells.
-        plain: whether networks compute as their learner built them, in PyTorch's own layout,
-            batches whole.
+        split_batches: whether a GPU may compute input gradients of large batches as two halves
+            side by side, which pays if nothing else runs on it.
+        eager: whether networks and steps run as written, in PyTorch's own layout, on any device.
     """
 
     device: torch.device
@@ -58,16 +58,15 @@ class Harness:
     precision: Precision
     transform: Transform | ResizedCrop
     learner: "Learner"
-    training: "Training | None" = None
+    training: Training | None = None
     weights: Path | None = None
     surrogate: Path | None = None
     trajectory: Trajectory | None = None
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     progress: Progress = field(default_factory=Silent)
     times: Timesheet = field(default_factory=Timesheet)
-    alone: bool = True
-
-    plain: ClassVar[bool] = False
+    split_batches: bool = False
+    eager: bool = False
 
     def __post_init__(self) -> None:
         self._watch: _Watch | None = None
@@ -117,20 +116,30 @@ class Harness:
         network = network.to(self.device, self.dtype)
         # Their places are kept with the weights.
         seed_dropout(network, lambda name: Random(self.seed, f"{stream}/{name}", self.device))
-        model = Network(network, size, bf16=self.precision == "bf16", plain=self.plain)
-        model.halves = self.alone and not self.plain
+        bf16, fast = self.precision == "bf16", self._fast
+        if fast:
+            model = fast.network(network, size, bf16=bf16)
+        else:
+            layout = torch.contiguous_format if self.eager else torch.channels_last
+            model = Network(network, bf16=bf16, layout=layout)
+        model.split_batches = self.split_batches and not self.eager
         if self.device.type == "cuda":
-            itemsize = 2 if self.precision == "bf16" else self.dtype.itemsize
-            model.at_once = images_at_once(network, size, self.device, itemsize)
+            itemsize = 2 if bf16 else self.dtype.itemsize
+            model.max_batch = max_batch(network, size, self.device, itemsize)
         return model
 
-    def capture(self, step: Callable[..., Any]) -> Captured:
-        """Make a plain PyTorch step fast: compiled and recorded as a CUDA graph.
+    def capture(self, step: Callable[..., Any]) -> Step:
+        """Make a plain PyTorch step fast: on a GPU, compiled and captured as a CUDA graph.
 
         The step takes tensors of fixed shapes and keeps its state in tensors that it
-        changes in place. On a CPU it runs as it is.
+        changes in place. On a CPU it runs as written.
         """
-        return Captured(step, self.device, self.times)
+        fast = self._fast
+        return fast.capture(step, self.device, self.times) if fast else Step(step)
+
+    @property
+    def _fast(self) -> Acceleration | None:
+        return None if self.eager else acceleration(self.device)
 
     def keep(self, **state: Stateful) -> None:
         """Name all that the loops change (tensors, networks, optimizers).

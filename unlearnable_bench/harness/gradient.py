@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlearnable_bench.harness.capture import fused, one_step, side_by_side
+from unlearnable_bench.harness.acceleration import acceleration, fused
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.randomness import Random
+from unlearnable_bench.harness.step import one_step
 
-# From so many images on, two halves side by side take less time than the whole: where nothing
-# else is at work on the device, which would fill what one of them leaves idle as well.
-_HALVED_FROM = 128
+# From so many images on, two halves side by side take a GPU less time than the whole.
+_SPLIT_FROM = 128
 
 
 @contextmanager
@@ -44,37 +44,39 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
     Returns:
         float [B, 3, H, W]. Summed, not averaged: image i's gradient is its own, and a
-        batch of more images than a network takes `at_once` is computed in parts.
+        batch of more images than a network's `max_batch` is computed in parts.
     """
     networks = [module for module in model.modules() if isinstance(module, Network)]
-    parts = -(-len(x) // min((network.at_once for network in networks), default=len(x)))
-    halves = all(network.halves for network in networks)
-    halved = x.is_cuda and halves and len(x) >= _HALVED_FROM
-    if halved:
+    parts = -(-len(x) // min((network.max_batch for network in networks), default=len(x)))
+    fast = acceleration(x.device)
+    splits = len(x) >= _SPLIT_FROM and all(network.split_batches for network in networks)
+    if fast and splits:
         parts *= 2  # of which two are in memory
     with frozen(model), torch.enable_grad(), one_step():
         if parts == 1:
             return _gradient(model, x, y)
         for network in networks:
-            network.prepare()  # once, before anything runs beside anything
+            network.prepare()  # once, before pieces run side by side
         pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
         work = [partial(_gradient, model, *pair) for pair in pairs]
-        return torch.cat(side_by_side(work, x.device) if halved else [part() for part in work])
+        return torch.cat(
+            fast.side_by_side(work, x.device) if fast and splits else [part() for part in work]
+        )
 
 
 def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     x = x.detach().requires_grad_()
     logits = model(x)
-    return torch.autograd.grad(logits, x, _slope(logits.detach(), y))[0]
+    return torch.autograd.grad(logits, x, _logit_gradient(logits.detach(), y))[0]
 
 
 # As it is done by itself, this would be half a dozen small kernels.
 @fused
-def _slope(logits: Tensor, y: Tensor) -> Tensor:
+def _logit_gradient(logits: Tensor, y: Tensor) -> Tensor:
     """Return the gradient of the summed cross-entropy with respect to the logits."""
     loss = partial(functional.cross_entropy, target=y, reduction="sum")
-    slope: Tensor = torch.func.grad(loss)(logits)
-    return slope
+    gradient: Tensor = torch.func.grad(loss)(logits)
+    return gradient
 
 
 def pgd(

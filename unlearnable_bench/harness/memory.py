@@ -1,4 +1,4 @@
-"""How many images fit into a device's memory at once."""
+"""How many images fit into a device's memory together."""
 
 import copy
 
@@ -11,7 +11,7 @@ from unlearnable_bench.harness.layers import any_weight
 _SHARE = 0.25
 
 
-def images_at_once(network: nn.Module, size: int, device: torch.device, itemsize: int) -> int:
+def max_batch(network: nn.Module, size: int, device: torch.device, itemsize: int) -> int:
     """Return how many images' input gradients a GPU may compute in one pass.
 
     An estimate on the safe side; input gradients of larger batches are computed in parts,

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from unlearnable_bench.harness.capture import fused
+from unlearnable_bench.harness.acceleration import fused
 
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
@@ -94,8 +94,8 @@ def _uniform(key: Tensor, draws: Tensor, shape: tuple[int, ...], low: float, hig
     return low + (high - low) * unit
 
 
-# The compiler may save memory by computing anew in the backward pass, when `draws` stands for
-# the next draw. What it cannot look into it keeps.
+# A compiler may save memory by computing a value again in the backward pass, when `draws` is
+# that of the next draw. It keeps the result of an operator that it cannot look into.
 @torch.library.custom_op("unlearnable_bench::drawn_once", mutates_args=())
 def _drawn_once(key: Tensor, draws: Tensor, shape: Sequence[int]) -> Tensor:
     return _uniform(key, draws, tuple(shape), 0.0, 1.0)

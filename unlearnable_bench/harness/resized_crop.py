@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearnable_bench.harness.capture import fused
+from unlearnable_bench.harness.acceleration import fused
 from unlearnable_bench.harness.randomness import Random
 
 _TRIES = 10

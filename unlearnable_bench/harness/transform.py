@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearnable_bench.harness.capture import fused
+from unlearnable_bench.harness.acceleration import fused
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.resized_crop import random_boxes, resized_crop
 from unlearnable_bench.images import ResizedCrop, Transform, centre

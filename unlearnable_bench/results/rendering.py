@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from unlearnable_bench import registry
 from unlearnable_bench.contract import Report
 from unlearnable_bench.errors import UserError, blaming, unknown
+from unlearnable_bench.files import replacing
 from unlearnable_bench.options import Configurable
+from unlearnable_bench.planning import registry
 from unlearnable_bench.results.aggregate import finished
-from unlearnable_bench.results.files import replacing
 from unlearnable_bench.results.names import parse_aliases
 from unlearnable_bench.results.table import Table
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import msgspec
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import write_text
 from unlearnable_bench.identity import key_of
-from unlearnable_bench.results.files import write_text
 
 FORMAT = 1
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]

@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import replacing
 from unlearnable_bench.images import ImageSet, Labels, Pixels
-from unlearnable_bench.results.files import replacing
 
 _STRIP = 16  # images
 _NOISE = 256  # images

@@ -29,8 +29,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import locked, replacing, write_text
 from unlearnable_bench.images import Pixels
-from unlearnable_bench.results.files import locked, replacing, write_text
 from unlearnable_bench.results.records import FORMAT, Record
 
 _MARKER = "ubench.json"

@@ -1,0 +1,74 @@
+"""torch.compile as this package uses it: one lock, no limit by count, cached across processes."""
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from unlearnable_bench.harness.device import EXCLUSIVE
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# One compiled entry for each mode, batch size and option of the same function.
+_MAX_VARIANTS = 256
+
+
+class Compiler:
+    """Compiles functions of tensors, and networks.
+
+    Args:
+        passes: rewrites the graph of a network before it is divided into kernels; None: nothing.
+    """
+
+    def __init__(self, passes: Any = None) -> None:
+        # One object for all networks: to the compiler another one is another way to compile,
+        # and it would trace each network anew until it meets its limit, and compile no more.
+        self._options = {} if passes is None else {"joint_custom_post_pass": passes}
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._seen: set[object] = set()
+        self._lock = threading.Lock()
+
+    def call(
+        self, function: Callable[P, R], any_size: bool, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a function of tensors, compiled into few kernels."""
+        # The compiler restores torch's own generator as it found it, while another cell may
+        # draw its weights from it: hence the lock. But a backward pass runs in a thread of
+        # autograd's, and the thread that waits for it may hold the lock: it must not ask.
+        backward = torch._C._current_graph_task_id() >= 0  # noqa: SLF001
+        signature = (function, *_signature((*args, *kwargs.values())))
+        with nullcontext() if backward or signature in self._seen else EXCLUSIVE:
+            _prepare()
+            result: R = self._of(function, any_size)(*args, **kwargs)
+        self._seen.add(signature)
+        return result
+
+    def _of(self, function: Callable[..., Any], any_size: bool) -> Callable[..., Any]:
+        with self._lock:
+            if function not in self._compiled:
+                self._compiled[function] = torch.compile(function, dynamic=any_size, fullgraph=True)
+            return self._compiled[function]
+
+    def network(self, network: nn.Module) -> None:
+        """Compile a module's forward and backward in place."""
+        _prepare()
+        network.compile(dynamic=False, options=self._options)
+
+
+def _prepare() -> None:
+    # In each thread: since torch 2.14 or earlier each has settings of its own.
+    torch._dynamo.config.recompile_limit = _MAX_VARIANTS  # noqa: SLF001 - the documented switch
+    torch._dynamo.config.accumulated_recompile_limit = 4 * _MAX_VARIANTS  # noqa: SLF001
+
+
+def _signature(arguments: tuple[object, ...]) -> tuple[object, ...]:
+    """Return what the compiler may compile anew for."""
+    kinds = (
+        (x.shape, x.stride(), x.dtype, x.device, x.requires_grad) if isinstance(x, Tensor) else x
+        for x in arguments
+    )
+    return torch.is_grad_enabled(), *kinds

@@ -1,0 +1,182 @@
+"""BatchNorm folded into the convolution before it, wherever a network is in eval mode.
+
+A frozen BatchNorm is a scale and a shift of each channel: the convolution can do both.
+The input gradient, of which noise and adversarial training take millions, then passes
+fewer arrays through memory.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from unlearnable_bench.fast.layers import is_batch_norm, is_plain
+from unlearnable_bench.harness.layers import any_weight
+
+
+class Folded(nn.Module):
+    """A network as eval mode may compute it, where no gradient of weights is asked for.
+
+    It computes with folded weights of its own: those of the last `refresh`. One image is
+    sent through to see who reads what. (Tracing by torch.fx would, meanwhile, change the
+    modules of other threads too.) What fails on it, or has no BatchNorm right behind a
+    convolution, stays as it is.
+
+    Args:
+        network: takes [N, 3, size, size]; its weights and statistics are shared.
+        size: height and width of its input.
+        dtype: type of the folded weights, and of what they are convolved with.
+
+    Attributes:
+        layers: the folded convolutions.
+    """
+
+    def __init__(self, network: nn.Module, size: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        pairs = _pairs(network, size)
+        self._norms = [norm for _, norm in pairs]
+        self._sizes = [norm.num_features for norm in self._norms]
+        # The channels of all layers are folded at once: small kernels cost by their number.
+        self._ones = any_weight(network).new_ones(sum(self._sizes))
+        self._zeros = torch.zeros_like(self._ones)
+        self._epsilon = torch.zeros_like(self._ones)
+        for norm, part in zip(self._norms, self._epsilon.split(self._sizes), strict=True):
+            part.fill_(norm.eps)
+        self._shift = torch.zeros_like(self._ones, dtype=dtype)
+        shifts = self._shift.split(self._sizes)
+        self.layers = [FoldedConvolution(c, at) for (c, _), at in zip(pairs, shifts, strict=True)]
+        replaced: dict[nn.Module, nn.Module] = {}
+        for (convolution, norm), layer in zip(pairs, self.layers, strict=True):
+            replaced |= {convolution: layer, norm: nn.Identity()}
+        self.twin = _twin(network, replaced).eval() if pairs else network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute with the weights of the last `refresh`."""
+        result: Tensor = self.twin(x)
+        return result
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Fold the weights and statistics as they are now."""
+        norms = self._norms
+        if not norms:
+            return
+        variance = self._channels([norm.running_var for norm in norms], self._ones)
+        mean = self._channels([norm.running_mean for norm in norms], self._zeros)
+        bias = self._channels([layer.convolution.bias for layer in self.layers], self._zeros)
+        scale = (variance + self._epsilon).rsqrt()
+        scale = scale * self._channels([norm.weight for norm in norms], self._ones)
+        shift = self._channels([norm.bias for norm in norms], self._zeros)
+        self._shift.copy_(shift + (bias - mean) * scale)
+        for layer, factor in zip(self.layers, scale.split(self._sizes), strict=True):
+            layer.scale(factor)
+
+    def _channels(self, found: list[Tensor | None], absent: Tensor) -> Tensor:
+        """Return one vector of all layers' channels; `absent` stands for what a layer lacks."""
+        parts = zip(found, absent.split(self._sizes), strict=True)
+        return torch.cat([default if vector is None else vector for vector, default in parts])
+
+
+def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Return a second tree of modules, with modes of its own, over the same tensors.
+
+    Args:
+        module: the root of the first.
+        known: what stands for a module of the first in the second.
+    """
+    if module not in known:
+        twin = known[module] = copy.copy(module)
+        children = module._modules  # noqa: SLF001
+        twin._modules = {k: child and _twin(child, known) for k, child in children.items()}  # noqa: SLF001
+    return known[module]
+
+
+def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Return each convolution whose output nothing but one BatchNorm reads, and that BatchNorm."""
+    seen = _Reads()
+    spies = {m: _Spy(copy.copy(m), m, seen) for m in network.modules() if _may_fold(m)}
+    weights = any_weight(network)
+    image = torch.zeros(1, 3, size, size, dtype=weights.dtype, device=weights.device)
+    try:
+        with seen, torch.no_grad():
+            _twin(network, dict(spies)).eval()(image)
+    except Exception:  # whatever a stranger's network does with spies in it
+        return []
+    return seen.pairs()
+
+
+def _may_fold(module: nn.Module) -> bool:
+    if is_batch_norm(module):
+        return module.running_mean is not None
+    return is_plain(module, nn.Conv2d)
+
+
+class _Reads(TorchDispatchMode):
+    """Counts the operations that read the output of a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+        self._reads: dict[int, int] = {}
+
+    def called(self, module: nn.Module, x: Tensor, result: Tensor) -> None:
+        self._calls.append((module, x, result))  # which keeps their ids theirs
+        if isinstance(module, nn.Conv2d):
+            self._reads[id(result)] = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for leaf in tree_leaves((args, kwargs)):
+            if id(leaf) in self._reads:
+                self._reads[id(leaf)] += 1
+        return func(*args, **(kwargs or {}))
+
+    def pairs(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        modules = [module for module, _, _ in self._calls]
+        once = [call for call in self._calls if modules.count(call[0]) == 1]
+        read = [(y, m) for m, _, y in once if self._reads.get(id(y)) == 1]
+        convolutions = {id(y): m for y, m in read if isinstance(m, nn.Conv2d)}
+        norms = [(id(x), m) for m, x, _ in once if isinstance(m, nn.BatchNorm2d)]
+        return [(convolutions[x], norm) for x, norm in norms if x in convolutions]
+
+
+class _Spy(nn.Module):
+    """Stands for a module; tells what went in and out."""
+
+    def __init__(self, module: nn.Module, original: nn.Module, seen: _Reads) -> None:
+        super().__init__()
+        self.module, self._tell = module, (original, seen)  # a tuple: no submodule
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.module(x)
+        original, seen = self._tell
+        seen.called(original, x, result)
+        return result
+
+
+class FoldedConvolution(nn.Module):
+    """A convolution that does the work of the BatchNorm behind it.
+
+    Attributes:
+        convolution: whose weights are scaled.
+        weight: [out, in, k, k], the scaled weights.
+        shift: [out], what is added.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, shift: Tensor) -> None:
+        super().__init__()
+        self.convolution, self.shift = copy.copy(convolution), shift
+        weight = convolution.weight.detach().to(shift.dtype)
+        self.weight = weight.clone(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve and normalise."""
+        x = x.to(self.weight.dtype)
+        result: Tensor = self.convolution._conv_forward(x, self.weight, self.shift)  # noqa: SLF001
+        return result
+
+    def scale(self, factor: Tensor) -> None:
+        """Set the scaled weights, for one factor [out] a channel."""
+        torch.mul(self.convolution.weight, factor[:, None, None, None], out=self.weight)

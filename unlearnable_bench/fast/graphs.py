@@ -1,0 +1,185 @@
+"""Steps captured as CUDA graphs: one launch for all kernels of a step."""
+
+import functools
+import itertools
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.harness.device import EXCLUSIVE, numbered_stream, wait
+from unlearnable_bench.harness.step import Step, line_of, one_step
+from unlearnable_bench.harness.timesheet import Timesheet
+
+_HERE = str(Path(__file__).parent)
+
+
+def side_by_side(work: Iterable[Callable[[], Tensor]], device: torch.device) -> list[Tensor]:
+    """Do independent pieces of work on a GPU, two at a time.
+
+    Every other one is queued on a second stream: while one waits for memory, or leaves
+    processors idle, the other computes.
+    """
+    current = torch.cuda.current_stream(device)
+    second = _second(current)
+    second.wait_stream(current)
+    results = []
+    for stream, piece in zip(itertools.cycle((current, second)), work, strict=False):
+        with torch.cuda.stream(stream):
+            results.append(piece())
+    # What the second stream made is given back to it: reused only after another wait.
+    current.wait_stream(second)
+    return results
+
+
+class CapturedStep(Step):
+    """A step that is captured as a CUDA graph once warm, then replayed.
+
+    The first calls run the step as written: they do real work, compile the kernels and
+    create the optimizer's state. The next call captures the graph. Capturing executes
+    nothing, so no state has to be saved and restored.
+
+    Args:
+        function: as for `Step`.
+        device: a GPU.
+        times: where the calls before the first replay count as "warmup".
+    """
+
+    _EAGER_CALLS = 2
+    warm_calls = _EAGER_CALLS + 1
+
+    def __init__(
+        self, function: Callable[..., Any], device: torch.device, times: Timesheet
+    ) -> None:
+        super().__init__(function)
+        self._device = device
+        self._times = times
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        # A graph does not keep its inputs and outputs alive: this object does.
+        self._inputs: tuple[Tensor, ...] = ()
+        self._outputs: Any = None
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Run the step; the result is overwritten by the next call.
+
+        Raises:
+            UserError: inputs of another shape or type than before, a step that changes
+                its inputs or synchronises with the host; the message names the line.
+        """
+        if self._graph is None:
+            wait(self._device)  # what is queued is no part of it; waiting for another's is
+            with self._times.on("warmup"), EXCLUSIVE:
+                return self._warm_up(inputs)
+        self._take(inputs)
+        self._graph.replay()
+        return self._outputs
+
+    def _warm_up(self, inputs: tuple[Tensor, ...]) -> Any:
+        if not self._inputs:
+            self._inputs = tuple(x.clone() for x in inputs)
+        self._take(inputs)
+        torch.cuda.synchronize(self._device)
+        if self._calls < self._EAGER_CALLS:
+            self._calls += 1
+            with torch.cuda.stream(_stream(self._device)):
+                self._outputs = self.run(self._inputs)
+        else:
+            self._capture()
+        torch.cuda.synchronize(self._device)
+        return self._outputs
+
+    def _capture(self) -> None:
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        around = torch.cuda.current_stream(self._device)
+        raised: list[BaseException] = []
+        try:
+            with _capturing(graph, pool, self._device), one_step():
+                try:
+                    self._outputs = self._function(*self._inputs)
+                except BaseException as first:
+                    raised.append(first)
+                    raise
+        except BaseException as last:
+            # Ending a broken capture raises once more, and leaves this thread on its stream.
+            torch.cuda.set_stream(around)
+            with suppress(Exception):  # whatever it does, the error to report is the first
+                _forget_broken_capture(pool, self._device)
+            error = [*raised, last][0]
+            if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, RuntimeError):
+                raise error from None
+            line = line_of(traceback.extract_tb(error.__traceback__), _HERE)
+            raise UserError(f"{line} cannot be captured: {_reason(error)}") from error
+        self._graph = graph
+        graph.replay()
+
+    def _take(self, inputs: tuple[Tensor, ...]) -> None:
+        for static, given in zip(self._inputs, inputs, strict=True):
+            if (static.shape, static.dtype) != (given.shape, given.dtype):
+                line = line_of(traceback.extract_stack(), _HERE)
+                raise UserError(
+                    f"{line}: captured with {_kind(static)}, called with {_kind(given)}; call "
+                    "harness.capture again for the second shape"
+                )
+            static.copy_(given)
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream to warm up and capture on: the current one unless it is the default.
+
+    cuBLAS keeps one workspace for each stream that it is captured on. Graphs captured on
+    one stream share it, so they may only be replayed on one stream too: packed cells whose
+    graphs had a stream in common would spoil each other's sums.
+    """
+    current = torch.cuda.current_stream(device)
+    default = torch.cuda.default_stream(device)
+    return numbered_stream(device, 0) if current == default else current
+
+
+@functools.cache
+def _second(stream: torch.cuda.Stream) -> torch.cuda.Stream:
+    return torch.cuda.Stream(stream.device)
+
+
+def _capturing(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device) -> torch.cuda.graph:
+    return torch.cuda.graph(graph, pool, _stream(device), capture_error_mode=_error_mode())
+
+
+def _forget_broken_capture(pool: Any, device: torch.device) -> None:
+    """Leave torch as if a broken capture had never begun.
+
+    torch 2.11 goes on filling its memory pool, and frees no memory of any pool until the
+    process ends; later versions refuse what is tried here (pytorch/pytorch#180395). And
+    torch's own generator stays in capture mode until a capture ends that does not break: the
+    next to draw from it, another cell or the compiler, would fail.
+    """
+    number = _stream(device).device.index
+    with suppress(RuntimeError, AttributeError):
+        torch._C._cuda_endAllocateToPool(number, pool)  # noqa: SLF001
+        torch._C._cuda_releasePool(number, pool)  # noqa: SLF001
+    with _capturing(torch.cuda.CUDAGraph(), None, device):
+        torch.zeros(1, device=device)
+
+
+def _error_mode() -> str:
+    """Return whose unsafe calls break a capture: with packed cells, this thread's only."""
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    return "global" if on_main_thread else "thread_local"
+
+
+def _kind(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).split("\n")[0]
+    return (
+        "a captured step must not wait for the device (.item(), .cpu(), print) "
+        f"nor make tensors from host data ({text})"
+    )

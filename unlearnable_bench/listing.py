@@ -1,0 +1,62 @@
+"""What `ubench list` prints: every plugin of a kind, or every preset."""
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+
+from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.options import OptionInfo
+from unlearnable_bench.planning import registry
+from unlearnable_bench.presets import load_preset, preset_names
+from unlearnable_bench.reports._text import printable
+from unlearnable_bench.terminal import say, terminal
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of `ubench list`."""
+
+    name: str
+    summary: str
+    options: list[OptionInfo]
+
+
+def listing(kind: str, *, options: bool) -> list[Listed]:
+    """Return every preset, or every plugin of a kind.
+
+    A plugin that fails on import has the reason in place of its summary.
+
+    Args:
+        kind: one of the registries, or "presets".
+        options: describe the options too.
+
+    Raises:
+        UserError: no such kind.
+    """
+    kinds = [*registry.REGISTRIES, "presets"]
+    if kind not in kinds:
+        raise unknown("kind", kind, kinds)
+    if kind == "presets":
+        return [Listed(name, load_preset(name).summary, []) for name in preset_names()]
+    plugins = registry.REGISTRIES[kind]
+    entries = []
+    for name in plugins.names():
+        try:
+            described = plugins.get(name).options() if options else []
+            entries.append(Listed(name, plugins.summary(name), described))
+        except UserError as error:
+            entries.append(Listed(name, f"unusable: {error}", []))
+    return entries
+
+
+def print_listing(entries: list[Listed]) -> None:
+    """Print a line for each entry, and one for each of its options."""
+    out = terminal()
+    names = [printable(entry.name) for entry in entries]
+    width = max(map(cell_len, names))
+    for name, entry in zip(names, entries, strict=True):
+        say(out, entry.summary, prefix=set_cell_size(name, width + 2))
+        for option in entry.options:
+            default = option.default or "empty"
+            meaning = f"{option.name} ({option.type}, default {default}): {option.summary}"
+            say(out, meaning, prefix=" " * (width + 4))

@@ -1,0 +1,103 @@
+"""Several defenses at once: `jpeg+cutmix`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from unlearnable_bench.contract import Defense
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.planning import registry
+from unlearnable_bench.planning.registry import Chosen
+
+if TYPE_CHECKING:
+    from unlearnable_bench.harness import Harness, Random
+    from unlearnable_bench.images import ImageSet
+    from unlearnable_bench.radius import Radius
+
+_HOOKS = ("prepare", "augment", "perturb", "loss", "validation_share")
+# What one learner has one of: two defenses that bring their own cannot be combined.
+_SINGLE = {
+    "perturb": "inner maximisation",
+    "loss": "loss",
+    "validation_share": "choice of the epoch",
+}
+
+
+def compose(name: str, settings: Callable[[str], Mapping[str, str]]) -> Chosen[Defense]:
+    """Return the defense of that name, or the composition of those joined by `+`.
+
+    Args:
+        name: such as `jpeg` or `jpeg+cutmix`.
+        settings: the user's options of a defense by its name.
+
+    Raises:
+        UserError: an unknown defense or option, one that does nothing, or two that exclude each
+            other.
+    """
+    parts = tuple(registry.defenses.choose(n, settings(n)) for n in name.split("+"))
+    for part in parts:
+        # A misspelt hook would be ordinary training under the defense's name.
+        if part.name != "none" and not any(_overrides(part.plugin, hook) for hook in _HOOKS):
+            raise UserError(f"defense {part.name!r} has none of the hooks {', '.join(_HOOKS)}")
+    if len(parts) == 1:
+        return parts[0]
+    for hook, meaning in _SINGLE.items():
+        owners = [part.name for part in parts if _overrides(part.plugin, hook)]
+        if len(owners) > 1:
+            both = " and ".join(owners)
+            raise UserError(f"{name}: {both} each bring their own {meaning}; combine one of them")
+    return Chosen("+".join(part.label for part in parts), {}, Composition(parts=parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition(Defense):
+    """Defenses one after another, in the order given."""
+
+    parts: tuple[Chosen[Defense], ...]
+
+    def used(self) -> dict[str, Any]:
+        """Return the parts' identities."""
+        return {"parts": [part.identity() for part in self.parts]}
+
+    def validation_share(self) -> float:
+        """Return what the part that wants it holds out."""
+        return max(part.plugin.validation_share() for part in self.parts)
+
+    def prepare(self, images: "ImageSet", harness: "Harness") -> "ImageSet":
+        """Prepare in order."""
+        return reduce(lambda done, part: part.plugin.prepare(done, harness), self.parts, images)
+
+    def augment(
+        self, model: nn.Module, x: Tensor, y: Tensor, random: "Random"
+    ) -> tuple[Tensor, Tensor]:
+        """Augment in order."""
+        for part in self.parts:
+            x, y = part.plugin.augment(model, x, y, random)
+        return x, y
+
+    def perturb(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        rho_a: "Radius",
+        steps: int,
+        random: "Random",
+    ) -> Tensor:
+        """Perturb as the part that overrides it."""
+        return self._owner("perturb").perturb(model, x, y, rho_a, steps, random)
+
+    def loss(self, model: nn.Module, x: Tensor, perturbed: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of the part that overrides it."""
+        return self._owner("loss").loss(model, x, perturbed, y)
+
+    def _owner(self, hook: str) -> Defense:
+        owners = [part.plugin for part in self.parts if _overrides(part.plugin, hook)]
+        return (owners or [self.parts[0].plugin])[0]
+
+
+def _overrides(defense: Defense, hook: str) -> bool:
+    return getattr(type(defense), hook) is not getattr(Defense, hook)

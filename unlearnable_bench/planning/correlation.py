@@ -1,0 +1,128 @@
+"""The plan of the robustness-protection correlation: a family of noises, trained on and measured.
+
+The view is that of the SEM paper's Figure 3 (Liu et al., AAAI 2024). What the paper varied is not
+known; the family here is ours: the radius of the surrogate's adversarial training x the
+perturbation of the noise phase and its radius x updates of one generator.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.planning import registry
+from unlearnable_bench.planning.grid import make_plan
+from unlearnable_bench.planning.plan import Cell, Plan, Probe
+from unlearnable_bench.radius import Radius
+
+METHODS = ("sem", "rem")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the noise phase sees: a perturbation, and its radius where it has one."""
+
+    perturbation: str
+    radius: Radius | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Noise":
+        """Read `none`, `uniform`, `pgd:2/255`; without a radius, that of the evaluation counts.
+
+        Raises:
+            UserError: no such perturbation, or a radius that is none.
+        """
+        name, colon, radius = text.strip().partition(":")
+        if name not in _perturbations():
+            raise unknown("perturbation of the noise phase", name, _perturbations())
+        if name == "none" and colon:
+            raise UserError(f"--noise {text}: `none` has no radius")
+        return cls(name, Radius(radius) if colon else None)
+
+
+def _perturbations() -> list[str]:
+    """Return the perturbations that the noise phase of SEM and REM knows."""
+    options = {option.name: option for option in registry.attacks.get("sem").options()}
+    return options["perturbation"].type.split("|")
+
+
+def make_correlation_plan(
+    *,
+    surrogate_rho_a: Sequence[Radius],
+    noises: Sequence[Noise],
+    rho_a: Radius,
+    stops: Sequence[int] = (),
+    method: str = "sem",
+    settings: Mapping[str, Any] = {},
+    **rest: Any,
+) -> Plan:
+    """Return the cells and probes of a correlation analysis.
+
+    Each variant of the noise is trained on by standard training, with and without the defense
+    `uniform-noise` of radius rho_a, and adversarially at rho_a; so are the clean images. Its
+    robustness at rho_a is measured.
+
+    Args:
+        surrogate_rho_a: radii of the surrogate's adversarial training, one variant each.
+        noises: what the noise phase sees, one variant each.
+        rho_a: radius of adversarial training and of the attack that measures robustness.
+        stops: updates at which one generator's noise is taken besides the last, one variant each.
+        method: `sem` or `rem`; they differ in what `noises` replaces.
+        settings: as for `make_plan`; the options that make the variants are not among them.
+        rest: dataset, preset, seeds, precision, surrogate and learners, as for `make_plan`.
+
+    Raises:
+        UserError: as `make_plan`; no radius above 0; fewer than two variants.
+    """
+    if method not in METHODS:
+        raise unknown("method with a family of noises", method, METHODS)
+    if not rho_a:
+        raise UserError(
+            "--rho-a must be above 0: protection is measured under adversarial training"
+        )
+    taken = {f"{method}.{name}" for name in ("rho_a", "perturbation", "noise_rho_a", "stop")}
+    for key in taken & settings.keys():
+        raise UserError(f"--set {key}: `ubench correlate` sets it itself, one value a variant")
+    first: Plan | None = None
+    cells: dict[str, Cell] = {}
+    for noise, radius, stop in product(
+        dict.fromkeys(noises), dict.fromkeys(surrogate_rho_a), (*sorted(set(stops)), None)
+    ):
+        plan = make_plan(
+            methods=[method],
+            rho_a=[Radius("0"), rho_a],
+            defenses=["none", "uniform-noise"],
+            settings={
+                **settings,
+                "uniform-noise.radius": str(rho_a),
+                **_variant(method, radius, noise, rho_a, stop),
+            },
+            **rest,
+        )
+        first = first or plan
+        for cell in plan.cells:
+            if not (cell.rho_a and cell.defense.name == "uniform-noise"):
+                # One copy of the images for all variants.
+                poison = replace(cell.poison, data=first.data)
+                cells.setdefault(cell.key, replace(cell, poison=poison))
+    probes = {
+        probe.key: probe
+        for cell in cells.values()
+        if cell.rho_a and cell.poison.attack.name == method
+        for probe in [Probe(cell.poison, cell.attack_label, rho_a, cell.training)]
+    }
+    if first is None or len(probes) < 2:
+        raise UserError("a correlation needs variants: give several --surrogate-rho-a or --noise")
+    return replace(first, cells=tuple(cells.values()), probes=tuple(probes.values()))
+
+
+def _variant(
+    method: str, radius: Radius, noise: Noise, rho_a: Radius, stop: int | None
+) -> dict[str, str]:
+    options = {"rho_a": str(radius), "perturbation": noise.perturbation}
+    if noise.perturbation != "none":
+        options["noise_rho_a"] = str(noise.radius or rho_a)
+    if stop is not None:
+        options["stop"] = str(stop)
+    return {f"{method}.{name}": value for name, value in options.items()}

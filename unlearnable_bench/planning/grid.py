@@ -1,0 +1,317 @@
+"""From names, presets and settings to the cells of a plan."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any, TypeVar, cast, get_args
+
+from unlearnable_bench.contract import Attack, Defense, Learner, Plugin
+from unlearnable_bench.errors import UserError, blaming, unknown
+from unlearnable_bench.images import Data
+from unlearnable_bench.options import Configurable, Setting, as_texts
+from unlearnable_bench.planning import registry
+from unlearnable_bench.planning.composition import compose
+from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
+from unlearnable_bench.planning.protection import Protection
+from unlearnable_bench.planning.registry import Chosen, Registry
+from unlearnable_bench.presets import Preset, load_preset
+from unlearnable_bench.radius import Radius
+from unlearnable_bench.schedule import Precision, Training
+
+T = TypeVar("T", bound=Plugin)
+
+
+def make_plan(
+    *,
+    methods: Sequence[str],
+    rho_a: Sequence[Radius] = (Radius("0"),),
+    rho_u: Sequence[Radius] = (),
+    defenses: Sequence[str] = ("none",),
+    learners: Sequence[str] = (),
+    surrogate: str | None = None,
+    dataset: str | None = None,
+    preset: str = "smoke",
+    seeds: Sequence[int] = (0,),
+    precision: str | None = None,
+    settings: Mapping[str, Setting] = {},
+    clean: bool = True,
+    protect: Sequence[float] = (1.0,),
+    protect_classes: Sequence[str] = (),
+) -> Plan:
+    """Resolve names, presets and settings into cells; loads the data.
+
+    Args:
+        methods: names of attacks, or `file:PATH`.
+        rho_a: radii of adversarial training.
+        rho_u: radii of the noise, for every attack that has this option; none: its own.
+        defenses: names of defenses, or several joined as `jpeg+cutmix`.
+        learners: names of learners; none: the preset's.
+        surrogate: name of the learner that makes the noise; None: the preset's.
+        dataset: name, or `npz:FILE`, `folder:DIR` and the like; None: the preset's.
+        preset: name of the preset.
+        seeds: one replicate each, of noise and training.
+        precision: `bf16`, `fp32` or `fp64`; None: the preset's.
+        settings: `sem.steps` to `2000` or `"2000"`; the part before the dot is a plugin,
+            `training` or `adversarial` (training with rho_a above 0). A list, or a text with
+            commas, makes one variant of an attack, defense or learner of each value; several
+            make their product, the first changing slowest. A learner that makes the noise too
+            has the same options in both places.
+        clean: add the clean control where it is missing; for a share of protected images, what
+            the unprotected ones teach alone (the row `remainder`).
+        protect: shares of the images that carry the poison, above 0, at most 1.
+        protect_classes: names of the classes to protect; none: all.
+
+    Raises:
+        UserError: anything unknown or out of its meaning, or data that cannot be read.
+    """
+    _refuse_types(
+        methods=(methods, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
+        defenses=(defenses, str), learners=(learners, str), protect=(protect, (int, float)),
+        protect_classes=(protect_classes, str),
+    )  # fmt: skip
+    base = load_preset(preset)
+    sections = _sections(settings)
+    precision = precision or base.precision
+    if precision not in get_args(Precision):
+        raise unknown("precision", precision, get_args(Precision))
+    names = list(dict.fromkeys([*(["clean"] if clean else []), *methods]))
+    if not names or not rho_a or not seeds or not defenses or not protect:
+        raise UserError(
+            "nothing to run: give at least one method, rho_a, defense, seed and share to protect"
+        )
+
+    attacks = [chosen for name in names for chosen in _attacks(name, base, sections, rho_u)]
+    chosen_defenses = [chosen for name in _unique(defenses) for chosen in _defenses(name, sections)]
+    chosen_learners = [
+        chosen
+        for name in _unique(learners or [base.learner])
+        for chosen in _learners(name, sections)
+    ]
+    makers = _learners(surrogate or base.surrogate, sections)
+    schedules, preset_label = _schedules(base, sections, precision)
+    data = _data(dataset or base.dataset, sections)
+    sections.refuse_rest()
+    for attack in attacks:
+        with blaming(f"attack {attack.name!r}"):
+            attack.plugin.check(data.train)
+    protections = _protections(data, protect, protect_classes)
+    if protect_classes:
+        named = [name for name in data.class_names if name in protect_classes]
+        preset_label += f"[protect_classes={','.join(named)}]"
+
+    def cell(
+        attack: Chosen[Attack],
+        maker: Chosen[Learner],
+        protection: Protection,
+        seed: int,
+        learner: Chosen[Learner],
+        defense: Chosen[Defense],
+        radius: Radius,
+    ) -> Cell:
+        poison = PoisonPlan(
+            attack, maker, seed, cast("Precision", precision), schedules[False], data
+        )
+        label = "remainder" if protection.alone else _attack_label(attack, maker, base)
+        schedule = schedules[bool(radius)]
+        return Cell(poison, label, learner, defense, radius, schedule, preset_label, protection)
+
+    cells = (
+        cell(attack, maker, protection, seed, learner, defense, radius)
+        for attack in attacks
+        for maker in makers
+        for protection in protections[attack.name == "clean"]
+        for seed in _unique(seeds)
+        for learner in chosen_learners
+        for defense in chosen_defenses
+        for radius in _unique(rho_a)
+        # One section of settings serves both: they are never two variants of one learner.
+        if learner.name != maker.name or learner == maker
+    )
+    # A method that needs no surrogate is the same with each of them.
+    distinct: dict[str, Cell] = {}
+    for one in cells:
+        distinct.setdefault(one.key, one)
+    return Plan(data, preset_label, tuple(distinct.values()))
+
+
+def _refuse_types(**given: tuple[Any, Any]) -> None:
+    """Refuse what a notebook passes that is no list of the right kind."""
+    for name, (values, kind) in given.items():
+        kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise UserError(f"make_plan({name}=...) takes a list of {kinds}, got {values!r}")
+        for value in values:
+            if not isinstance(value, kind) or isinstance(value, bool):
+                got = f"{value!r} of type {type(value).__name__}"
+                raise UserError(f"make_plan({name}=...) takes {kinds}, got {got}")
+
+
+def _protections(
+    data: Data, shares: Sequence[float], names: Sequence[str]
+) -> dict[bool, list[Protection]]:
+    """Return the protections of a method (False) and of the clean control (True)."""
+    for name in names:
+        if name not in data.class_names:
+            raise unknown(f"class of {data.name}", name, data.class_names)
+    classes = tuple(sorted({data.class_names.index(name) for name in names}))
+    for share in shares:
+        if not 0 < share <= 1:
+            raise UserError(
+                f"--protect takes shares above 0 and at most 1, such as 0.2, got {share:g}"
+            )
+    parts = [Protection(share, classes) for share in _unique(shares)]
+    for part in parts:
+        count = len(part.chosen(data.train.labels, 0))
+        if not count or (part.share < 1 and count == len(data.train)):
+            raise UserError(
+                f"--protect {part.share:g} of {data.name} protects {count} of "
+                f"{len(data.train)} images: choose a share that leaves some on both sides"
+            )
+    # A clean set that is partly "protected" is the clean set; its fair reference is the rest.
+    return {False: parts, True: [replace(part, alone=part.share < 1) for part in parts]}
+
+
+def _data(name: str, sections: "_Sections") -> Data:
+    """Load a data set; what the user changed is part of its name: `shapes[contrast=80.0]`."""
+    kind, variants = _with_path(registry.datasets, name, sections)
+    chosen = registry.datasets.choose(kind, _single(kind, variants))
+    with blaming(f"data set {kind!r}"):
+        data = chosen.plugin.load()
+    if not isinstance(data, Data):
+        raise UserError(f"data set {kind!r} loads {type(data).__name__} instead of Data")
+    changed = {name: value for name, value in chosen.passed.items() if name != "path"}
+    return replace(data, name=replace(chosen, name=data.name, passed=changed).label)
+
+
+class _Sections:
+    """The `--set` values by section; every section must be taken by something."""
+
+    def __init__(self, values: dict[str, dict[str, str | list[str]]]) -> None:
+        self._values = values
+        self._taken: set[str] = set()
+
+    def take(
+        self, name: str, owner: type[Configurable], usual: Mapping[str, str] = {}
+    ) -> list[dict[str, str]]:
+        """Return the settings of each variant of a section; they override the `usual` ones."""
+        self._taken.add(name)
+        return owner.variants({**usual, **self._values.get(name, {})}, owner=name)
+
+    def refuse_rest(self) -> None:
+        for name, values in self._values.items():
+            if name not in self._taken:
+                wrong = unknown("part of this run", name, self._taken)
+                raise UserError(f"--set {name}.{next(iter(values))}: {wrong}")
+
+
+def _sections(settings: Mapping[str, Setting]) -> _Sections:
+    if not isinstance(settings, Mapping):
+        raise UserError(f"make_plan(settings=...) takes a dict of options, got {settings!r}")
+    values: dict[str, dict[str, str | list[str]]] = {}
+    for key, value in settings.items():
+        section, dot, name = str(key).partition(".")
+        if not (dot and section and name):
+            raise UserError(
+                f"--set {key}={value}: write SECTION.OPTION=VALUE, such as sem.steps=2000"
+            )
+        values.setdefault(section, {})[name] = as_texts(value, key)
+    return _Sections(values)
+
+
+def _single(name: str, variants: list[dict[str, str]]) -> dict[str, str]:
+    """Return the settings of what a plan has one of; refuse several values of an option."""
+    first, last = variants[0], variants[-1]
+    for option in first:
+        if first[option] != last[option]:
+            raise UserError(
+                f"--set {name}.{option} takes one value a run, got {first[option]} and "
+                f"{last[option]}: run once with each; runs may share a results folder (--out)"
+            )
+    return first
+
+
+def _variants(kinds: Registry[T], name: str, sections: _Sections) -> list[dict[str, str]]:
+    return sections.take(name, kinds.get(name))
+
+
+def _learners(name: str, sections: _Sections) -> list[Chosen[Learner]]:
+    variants = _variants(registry.learners, name, sections)
+    return [registry.learners.choose(name, passed) for passed in variants]
+
+
+def _defenses(name: str, sections: _Sections) -> list[Chosen[Defense]]:
+    """Return every variant of a defense, or of several joined by `+`."""
+    parts = _unique(name.split("+"))
+    variants = product(*(_variants(registry.defenses, part, sections) for part in parts))
+    return [compose(name, dict(zip(parts, chosen, strict=True)).__getitem__) for chosen in variants]
+
+
+def _attacks(
+    name: str, base: Preset, sections: _Sections, rho_u: Sequence[Radius]
+) -> list[Chosen[Attack]]:
+    """Return every variant of an attack: by radius of the noise, if it has one, and options."""
+    kind, variants = _with_path(registry.attacks, name, sections)
+    has_radius = "rho_u" in {option.name for option in registry.attacks.get(kind).options()}
+    if has_radius and rho_u:
+        if "rho_u" in variants[0]:
+            raise UserError(f"--rho-u and --set {kind}.rho_u both set the noise's radius: give one")
+        radii = [{"rho_u": str(radius)} for radius in _unique(rho_u)]
+        variants = [passed | radius for radius in radii for passed in variants]
+    preset = base.attacks.get(kind, {})
+    return [registry.attacks.choose(kind, passed, preset) for passed in variants]
+
+
+def _with_path(
+    kinds: Registry[Any], name: str, sections: _Sections
+) -> tuple[str, list[dict[str, str]]]:
+    """Split `npz:FILE` into the plugin's name and its variants, with `path` among the settings."""
+    kind, colon, path = name.partition(":")
+    plugin = kinds.get(kind)
+    variants = sections.take(kind, plugin, {"path": path} if colon else {})
+    has_path = "path" in {option.name for option in plugin.options()}
+    if has_path and not all(passed.get("path") for passed in variants):
+        raise UserError(f"the {kinds.kind} {kind} needs a path: {kind}:PATH")
+    return kind, variants
+
+
+def _attack_label(attack: Chosen[Attack], surrogate: Chosen[Learner], preset: Preset) -> str:
+    """Return the row's name; of rho_u tables and records tell by themselves."""
+    passed = {k: v for k, v in attack.passed.items() if k != "rho_u"}
+    if attack.plugin.trains_surrogate and surrogate.label != preset.surrogate:
+        passed["surrogate"] = surrogate.label
+    return replace(attack, passed=passed).label
+
+
+def _schedules(
+    base: Preset, sections: _Sections, precision: str
+) -> tuple[dict[bool, Training], str]:
+    """Return the schedules of standard and adversarial training, and the preset's label."""
+    training, adversarial = (
+        _single(name, sections.take(name, Training)) for name in ("training", "adversarial")
+    )
+    usual = {
+        False: Training.configured(base.training, owner="training"),
+        True: Training.configured(base.training | base.adversarial, owner="training"),
+    }
+    standard = Training.configured(base.training | training, owner="training")
+    robust = Training.configured(base.training | base.adversarial | training, owner="training")
+    robust = Training.configured(robust.used() | adversarial, owner="adversarial")
+    changed = {
+        f"training.{k}": v
+        for k, v in training.items()
+        if (standard.used()[k], robust.used()[k]) != (usual[False].used()[k], usual[True].used()[k])
+    }
+    changed |= {
+        f"adversarial.{k}": v
+        for k, v in adversarial.items()
+        if robust.used()[k] != usual[True].used()[k]
+    }
+    if precision != base.precision:
+        changed["precision"] = precision
+    inside = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
+    label = f"{base.name}[{inside}]" if inside else base.name
+    return {False: standard, True: robust}, label
+
+
+def _unique(items: Sequence[Any]) -> list[Any]:
+    return list(dict.fromkeys(items))

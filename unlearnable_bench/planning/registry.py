@@ -1,0 +1,244 @@
+"""Where plugins are found: entry points, and single files given with `--plugin`."""
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from unlearnable_bench.contract import (
+    Attack,
+    Dataset,
+    Defense,
+    Learner,
+    Plugin,
+    Report,
+    first_line,
+)
+from unlearnable_bench.errors import UserError, in_words, unknown
+
+_OWN = "unlearnable_bench."
+# Rows of tables and sections of --set that are no plugins.
+_RESERVED = ("remainder", "training", "adversarial")
+
+T = TypeVar("T", bound=Plugin)
+
+
+@dataclass(frozen=True)
+class Chosen(Generic[T]):
+    """A plugin as a user chose it: it can be described, labelled and built again.
+
+    Attributes:
+        name: registered name.
+        passed: the settings of the user's that change something; they show in the label.
+        plugin: the configured object.
+        source: SHA-256 of the file, for a plugin that is not packaged.
+    """
+
+    name: str
+    passed: Mapping[str, str]
+    plugin: T
+    source: str | None = None
+
+    @property
+    def label(self) -> str:
+        """`sem`, or `sem[steps=2000]` where the user changed an option."""
+        settings = ",".join(f"{key}={value}" for key, value in sorted(self.passed.items()))
+        return f"{self.name}[{settings}]" if settings else self.name
+
+    def identity(self) -> dict[str, Any]:
+        """Return what determines the plugin's behaviour; part of the keys of results."""
+        # An option that is none says nothing: one that is new finds the old results.
+        options = {name: value for name, value in self.plugin.used().items() if value is not None}
+        identity = {"name": self.name, "version": self.plugin.version, "options": options}
+        extra = {"source": self.source, "fingerprint": self.plugin.fingerprint()}
+        return identity | {name: value for name, value in extra.items() if value}
+
+
+@dataclass
+class Registry(Generic[T]):
+    """The plugins of one kind by name.
+
+    Attributes:
+        kind: what one is called in messages ("attack").
+        group: the entry-point group.
+        base: the class of the contract.
+    """
+
+    kind: str
+    group: str
+    base: type[T]
+    _from_files: dict[str, tuple[type[T], str]] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """Return every registered name, sorted, without importing anything."""
+        return sorted(
+            {point.name for point in entry_points(group=self.group)} | {*self._from_files}
+        )
+
+    def get(self, name: str) -> type[T]:
+        """Import and return the class registered under `name`.
+
+        Raises:
+            UserError: no such name, two packages that claim it, or a plugin that
+                fails on import.
+        """
+        if name in self._from_files:
+            return self._from_files[name][0]
+        points = entry_points(group=self.group, name=name)
+        if not points:
+            raise unknown(self.kind, name, self.names())
+        if len({point.value for point in points}) > 1:
+            packages = " and ".join(sorted(map(_package, points)))
+            raise UserError(f"{self.kind} {name!r} is claimed by {packages}; uninstall one of them")
+        return self._load(next(iter(points)))
+
+    def summary(self, name: str) -> str:
+        """Return the first line of a plugin's docstring.
+
+        Our own plugins are read, not imported: `ubench list` must not wait for torch.
+
+        Raises:
+            UserError: as `get`.
+        """
+        points = entry_points(group=self.group, name=name)
+        values = {point.value for point in points}
+        if name not in self._from_files and len(values) == 1:
+            module, _, cls = values.pop().partition(":")
+            found = _docstring(module, cls) if module.startswith(_OWN) else None
+            if found:
+                return first_line(found)
+        return self.get(name).summary()
+
+    def choose(
+        self, name: str, passed: Mapping[str, str] = {}, preset: Mapping[str, Any] = {}
+    ) -> Chosen[T]:
+        """Build the plugin `name` with a preset's values overridden by the user's.
+
+        Raises:
+            UserError: as `get`, or a setting that does not fit.
+        """
+        cls = self.get(name)
+        source = self._from_files[name][1] if name in self._from_files else None
+        plugin = cls.configured({**preset, **passed}, owner=name)
+        usual, used = cls.configured(preset, owner=name).used(), plugin.used()
+        changed = {key: str(used[key]) for key in passed if used[key] != usual[key]}
+        return Chosen(name, changed, plugin, source)
+
+    def add_file(self, classes: Iterable[type], digest: str, path: Path) -> list[str]:
+        """Register the plugin classes of a file; `MyNoise` becomes `my-noise`.
+
+        Raises:
+            UserError: a name that is taken.
+        """
+        added = []
+        for cls in classes:
+            if not issubclass(cls, self.base):
+                continue
+            if inspect.isabstract(cls):
+                lacking = ", ".join(sorted(vars(cls)["__abstractmethods__"]))
+                raise UserError(f"--plugin {path}: {cls.__name__} lacks the method {lacking}")
+            if any(isinstance(value, Field) for value in vars(cls).values()):
+                how = "@dataclass(frozen=True, kw_only=True)"
+                raise UserError(f"--plugin {path}: write {how} above {cls.__name__}")
+            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+            if name in _RESERVED:
+                raise UserError(f"{path}: {name!r} has a meaning of its own; rename the class")
+            if name in self.names():
+                raise UserError(
+                    f"{path}: {self.kind} {name!r} is registered already; rename the class"
+                )
+            self._from_files[name] = (cls, digest)
+            added.append(name)
+        return added
+
+    def _load(self, point: EntryPoint) -> type[T]:
+        try:
+            cls = point.load()
+        except (Exception, SystemExit) as error:  # whatever a stranger's import raises
+            owner = f"{self.kind} {point.name!r} of {_package(point)}"
+            raise UserError(f"{owner} fails on import: {in_words(error)}") from error
+        if not (isinstance(cls, type) and issubclass(cls, self.base)):
+            raise UserError(
+                f"{self.kind} {point.name!r} of {_package(point)} is no subclass of "
+                f"{self.base.__name__}"
+            )
+        return cls
+
+
+def _docstring(module: str, cls: str) -> str | None:
+    """Return the docstring of a class of a module that is not imported for it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == cls:
+            return ast.get_docstring(node)
+    return None
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
+attacks = Registry("attack", "unlearnable_bench.attacks", Attack)  # type: ignore[type-abstract]
+defenses = Registry("defense", "unlearnable_bench.defenses", Defense)
+learners = Registry("learner", "unlearnable_bench.learners", Learner)  # type: ignore[type-abstract]
+datasets = Registry("data set", "unlearnable_bench.datasets", Dataset)  # type: ignore[type-abstract]
+reports = Registry("report", "unlearnable_bench.reports", Report)  # type: ignore[type-abstract]
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "attacks": attacks,
+    "defenses": defenses,
+    "learners": learners,
+    "datasets": datasets,
+    "reports": reports,
+}
+
+
+def load_plugin_file(path: Path) -> list[str]:
+    """Import a file and register the plugin classes that it defines.
+
+    Returns:
+        The names registered.
+
+    Raises:
+        UserError: no such file, an import that fails, no plugin in it, or a name
+            that is taken.
+    """
+    if not path.is_file():
+        raise UserError(f"--plugin {path}: no such file")
+    module_name = f"ubench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--plugin {path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up
+    writes_bytecode = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # leave nothing beside the user's file
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever a stranger's import raises
+        raise UserError(f"--plugin {path} fails on import: {in_words(error)}") from error
+    finally:
+        sys.dont_write_bytecode = writes_bytecode
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    classes = _own_classes(module)
+    names = [
+        n for registry in REGISTRIES.values() for n in registry.add_file(classes, digest, path)
+    ]
+    if not names:
+        raise UserError(f"--plugin {path} defines no Attack, Defense, Learner, Dataset or Report")
+    return names
+
+
+def _own_classes(module: ModuleType) -> list[type]:
+    members = vars(module).values()
+    return [m for m in members if isinstance(m, type) and m.__module__ == module.__name__]

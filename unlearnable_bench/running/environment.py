@@ -1,0 +1,125 @@
+"""What a result was computed with."""
+
+import logging
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Collection
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unlearnable_bench.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+
+_PACKAGES = ("unlearnable-bench", "torch", "torchvision", "numpy", "scikit-learn")
+
+
+def pick_device(name: str | None) -> torch.device:
+    """Return the device of that name; CUDA where there is one if none is named.
+
+    A CUDA device always has its index: parts of torch refuse one without.
+
+    Raises:
+        UserError: an unknown device, or CUDA without CUDA.
+    """
+    available = torch.cuda.is_available()
+    if name is None:
+        name = "cuda" if available else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}; write cpu, cuda or cuda:1") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"unsupported device {name!r}; write cpu, cuda or cuda:1")
+    if device.type == "cuda" and not available:
+        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    if device.type != "cuda":
+        return device
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices")
+    return torch.device("cuda", device.index or 0)
+
+
+def use_fast_path(device: torch.device, without: Collection[str] = ()) -> None:
+    """Let the harness use the fast path on a GPU; does nothing for a CPU.
+
+    Args:
+        device: where the work will be done.
+        without: techniques to leave out, of `fast.TECHNIQUES`.
+
+    Raises:
+        UserError: an unknown technique.
+    """
+    if device.type != "cuda":
+        return
+    try:
+        # Loads torch's compiler: seconds that only work on a GPU should wait.
+        from unlearnable_bench.fast import accelerate  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _LOG.warning("ubench: no fast path (%s): everything runs, but many times slower", error)
+        return
+    accelerate(device, without)
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Return versions, device, driver and git revision, as JSON can hold them."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "device": device_name(device),
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,
+        "driver": _driver() if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "git": _git_revision(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the GPU, or the machine type of a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the highest memory in bytes: of the GPU's allocator, or of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _driver() -> str | None:
+    return _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+
+
+@cache
+def _git_revision() -> str | None:
+    """Return the revision where the package runs from a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    return _output("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12")
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.split("\n")[0].strip() or None

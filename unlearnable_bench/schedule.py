@@ -1,0 +1,61 @@
+"""How long and at what rate a learner is trained."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.options import Configurable, option
+from unlearnable_bench.radius import Radius
+
+Precision = Literal["bf16", "fp32", "fp64"]
+ScheduleName = Literal["steps", "triangle"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Configurable):
+    """The schedule of a learner; the defaults are those of the REM and SEM code."""
+
+    batch_size: int = option(128, "images in a batch", minimum=1)
+    steps: int | None = option(40_000, "updates of the weights; none: count epochs", minimum=1)
+    epochs: int = option(100, "passes over the data, where steps is none", minimum=1)
+    lr: float = option(0.1, "peak learning rate", minimum=0)
+    schedule: ScheduleName = option(
+        "steps", "of the learning rate: /10 at 40 % and 80 %, or up and down"
+    )
+    momentum: float = option(0.9, "of SGD", minimum=0, maximum=1)
+    nesterov: bool = option(False, "Nesterov momentum")
+    weight_decay: float = option(5e-4, "L2 penalty of SGD", minimum=0)
+    label_smoothing: float = option(
+        0.0, "share of the target spread over all classes", minimum=0, maximum=1
+    )
+    pgd_steps: int = option(10, "ascent steps of adversarial training", minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nesterov and not self.momentum:
+            raise UserError("nesterov needs a momentum above 0")
+
+    def total(self, images: int) -> int:
+        """Return the number of updates for so many training images."""
+        if self.steps is not None:
+            return self.steps
+        return self.epochs * (images // min(self.batch_size, images))
+
+    def image_passes(self, images: int, rho_a: Radius) -> float:
+        """Estimate forward-and-backward passes of single images."""
+        passes = self.pgd_steps + 1 if rho_a else 1
+        return float(self.total(images) * min(self.batch_size, images) * passes)
+
+
+def scheduled_lr(schedule: ScheduleName, peak: float, step: int, steps: int) -> float:
+    """Return the learning rate of a step.
+
+    `steps`: a tenth after 40 %, a hundredth after 80 % (REM and SEM code: 2,000 and
+    4,000 of 5,000; 16,000 and 32,000 of 40,000). `triangle`: up linearly over the
+    first fifth, then down to 0.
+    """
+    done = step / steps
+    if schedule == "steps":
+        return peak * 0.1 ** ((done >= 0.4) + (done >= 0.8))
+    rise = 0.2
+    return peak * min(1.0, (done + 1 / steps) / rise, (1 - done) / (1 - rise))

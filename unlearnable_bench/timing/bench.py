@@ -1,0 +1,394 @@
+"""What a device does with this work: `ubench bench`."""
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlearnable_bench.contract import Learner
+from unlearnable_bench.harness import Harness, input_gradient
+from unlearnable_bench.harness.acceleration import acceleration, install
+from unlearnable_bench.harness.device import own_stream, wait
+from unlearnable_bench.images import ImageSet, Transform
+from unlearnable_bench.planning import registry
+from unlearnable_bench.radius import Radius
+from unlearnable_bench.running.environment import peak_memory, use_fast_path
+from unlearnable_bench.running.training import train
+from unlearnable_bench.schedule import Training
+
+if TYPE_CHECKING:
+    from unlearnable_bench.schedule import Precision
+
+_CLASSES, _SIZE = 10, 32
+_TRANSFORM = Transform(4, flip=True)
+_MIB = 1 << 20
+WARM_STEPS = 4  # calls until a captured step is replayed
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured.
+
+    Attributes:
+        learner: name of the network.
+        gradient_batches: batch sizes of the input gradient.
+        batch: batch size of training and noise steps.
+        attacks: options by noise method; each must have `steps` and `batch_size`.
+        packed: numbers of cells that share the device while they train.
+        growth: the values that each parameter takes in `grow`; on a GPU each new shape costs
+            seconds of compilation.
+        repeats: timed steps of the fast path; the eager path takes a sixth.
+    """
+
+    learner: str
+    gradient_batches: tuple[int, ...]
+    batch: int
+    attacks: dict[str, dict[str, Any]]
+    packed: tuple[int, ...]
+    growth: dict[str, tuple[int, ...]]
+    repeats: int
+
+
+CARD = Scale(
+    learner="resnet18",
+    gradient_batches=(128, 256, 640, 1024),
+    batch=128,
+    attacks={"sem": {}, "rem": {}, "em": {}},
+    packed=(2, 3),
+    growth={
+        "sem.samples": (1, 2, 5, 10),
+        "sem.noise_steps": (5, 10, 20),
+        "training.pgd_steps": (5, 10, 20),
+        "image size": (32, 64, 128, 224),
+        "small-cnn.width": (64, 128, 256, 512),
+        "images": (5_000, 10_000, 25_000, 50_000),
+    },
+    repeats=30,
+)
+_SHORT = {"noise_steps": 2, "samples": 2, "attack_steps": 2}
+LAPTOP = Scale(
+    learner="small-cnn",
+    gradient_batches=(32, 64),
+    batch=32,
+    attacks={"sem": _SHORT, "rem": _SHORT, "em": {"noise_steps": 2}},
+    packed=(2,),
+    growth={
+        "sem.samples": (1, 2, 4),
+        "sem.noise_steps": (1, 2, 4),
+        "training.pgd_steps": (1, 2, 4),
+        "image size": (16, 32, 64),
+        "small-cnn.width": (8, 16, 32),
+        "images": (320, 640, 1280),
+    },
+    repeats=12,
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of the table.
+
+    Attributes:
+        job: what was measured.
+        batch: images in a batch.
+        cells: how many did it at once on the device, each in a thread of its own.
+        milliseconds: of one step on the fast path, mean of the timed steps; with several
+            cells, wall time by step and cell.
+        images_per_second: forward-and-backward passes of single images, of all cells.
+        tflops: 10^12 operations per second, two forward passes counted for each.
+        share: of the convolution ceiling of the same run.
+        eager_ratio: time of one cell's step on the eager fp32 path, same run, over
+            `milliseconds`.
+        warmup_seconds: compilation and capture, before the first timed step; of all cells.
+        peak_memory_mib: of the GPU's allocator, in 2^20 bytes; on a CPU, of this process so far.
+    """
+
+    job: str
+    batch: int
+    cells: int
+    milliseconds: float
+    images_per_second: float
+    tflops: float
+    share: float
+    eager_ratio: float
+    warmup_seconds: float
+    peak_memory_mib: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to time.
+
+    Attributes:
+        name: what one step is.
+        learner: the network.
+        batch: images in a batch.
+        passes: forward-and-backward passes of an image in one step.
+        drive: takes a harness and a number of steps, drives that many through it.
+        packed: also to be timed with so many cells at once.
+        splits: whether batches are split, as where noise is made, or not, as in training.
+    """
+
+    name: str
+    learner: Learner
+    batch: int
+    passes: float
+    drive: Callable[[Harness, int], None]
+    packed: tuple[int, ...] = ()
+    splits: bool = True
+
+    @property
+    def title(self) -> str:
+        """Name and batch size."""
+        return f"{self.name}, batch {self.batch}"
+
+
+class _Stopwatch:
+    """Progress that times a job's first loop, from its first warm step on.
+
+    Several cells share one. They begin their timed steps together, and go on to what is not
+    timed together: the time is that of the last one.
+    """
+
+    def __init__(self, device: torch.device, cells: int) -> None:
+        self._device = device
+        self._stamps: list[float] = []
+        self.together = threading.Barrier(cells, lambda: self._stamps.append(time.perf_counter()))
+
+    def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
+        for step in steps:
+            yield step
+            # The last step is left out: training evaluates in it.
+            if len(self._stamps) < 2 and step + 1 in (WARM_STEPS, total - 1):
+                wait(self._device)
+                self.together.wait()
+
+    @property
+    def milliseconds(self) -> float:
+        started, ended = self._stamps
+        return 1e3 * (ended - started)
+
+
+def measure(
+    device: torch.device,
+    scale: Scale,
+    ceiling: float,
+    on_job: Callable[[str], None] = lambda _: None,
+    without: Collection[str] = (),
+) -> Iterator[Measurement]:
+    """Time every job on the fast path, and on the eager fp32 path in the same run.
+
+    Args:
+        device: where.
+        scale: how much.
+        ceiling: from `convolution_ceiling`, in the same run.
+        on_job: called with what is timed next.
+        without: techniques of the fast path to leave out.
+
+    Yields:
+        Each measurement as soon as it is made.
+    """
+    use_fast_path(device, without)
+    for job in jobs(scale):
+        on_job(f"{job.title}, eager")
+        eager = _time_eager(job, device, max(2, scale.repeats // 6))
+        operations = 2 * job.passes * _forward_operations(job.learner)
+        for cells in (1, *job.packed):
+            on_job(job.title if cells == 1 else f"{job.title}, {cells} cells")
+            fast = time_job(job, device, scale.repeats, cells)
+            per_second = job.batch / fast.milliseconds * 1e3
+            tflops = operations * per_second / 1e12
+            yield Measurement(
+                job=job.name,
+                batch=job.batch,
+                cells=cells,
+                milliseconds=fast.milliseconds,
+                images_per_second=per_second * job.passes,
+                tflops=tflops,
+                share=tflops / ceiling,
+                eager_ratio=eager / fast.milliseconds,
+                warmup_seconds=fast.warmup_seconds,
+                peak_memory_mib=fast.peak_memory_mib,
+            )
+
+
+def jobs(scale: Scale) -> Iterator[Job]:
+    """Yield what `measure` times."""
+    learner = registry.learners.choose(scale.learner).plugin
+    for batch in scale.gradient_batches:
+        yield gradient_job(learner, batch)
+    for job in (
+        training_job(learner, scale.batch, Radius("0")),
+        training_job(learner, scale.batch, Radius("4/255")),
+    ):
+        yield replace(job, packed=scale.packed)
+    for name, options in scale.attacks.items():
+        passed = options | {"batch_size": scale.batch}
+        if name == "em":
+            passed |= {"variant": "misaligned"}  # the one that goes by steps
+        yield attack_job(learner, name, passed)
+
+
+def gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> Job:
+    """Return input gradients of images of `size` pixels."""
+    images = _images(batch, size)
+
+    def drive(harness: Harness, steps: int) -> None:
+        pixels, labels = harness.tensors(images)
+        model, x = harness.network(images), harness.unit(pixels)
+
+        def step(at: Tensor) -> Tensor:
+            return input_gradient(model, at, labels)
+
+        captured = harness.capture(step)
+        for _ in harness.loop("steps", steps):
+            captured(x)
+
+    return Job("input gradient", learner, batch, 1, drive)
+
+
+def training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) -> Job:
+    """Return training steps; `options` are those of `Training`."""
+    defense = registry.defenses.choose("none").plugin
+
+    def drive(harness: Harness, steps: int) -> None:
+        images = _images(batch * steps)  # one epoch: evaluation falls into the last step
+        schedule = Training(batch_size=batch, steps=steps, **options)  # type: ignore[arg-type]
+        train(images, _images(batch), defense, rho_a, schedule, harness)
+
+    pgd_steps = Training(**options).pgd_steps if rho_a else 0  # type: ignore[arg-type]
+    name = f"training, PGD-{pgd_steps}" if rho_a else "standard training"
+    return Job(name, learner, batch, pgd_steps + 1.5, drive, splits=False)
+
+
+def attack_job(learner: Learner, name: str, options: dict[str, Any]) -> Job:
+    """Return the steps of a noise method that goes by steps."""
+    attack: Any = registry.attacks.choose(name, {}, options).plugin
+    batch: int = options["batch_size"]
+    costs = [replace(attack, steps=k).image_passes(batch) for k in (1, 2)]
+
+    def drive(harness: Harness, steps: int) -> None:
+        replace(attack, steps=steps).generate(_images(2 * batch), harness)
+
+    return Job(f"{name} step", learner, batch, (costs[1] - costs[0]) / batch, drive)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a job took; the fields are those of `Measurement`."""
+
+    milliseconds: float
+    warmup_seconds: float
+    peak_memory_mib: float
+
+
+def _time_eager(job: Job, device: torch.device, repeats: int) -> float:
+    """Return the mean milliseconds of a job's warm steps in plain fp32 PyTorch."""
+    present = acceleration(device)
+    install(device.type, None)
+    try:
+        harness = Harness(device, 0, "fp32", _TRANSFORM, job.learner, eager=True)
+        return _drive([harness], job, repeats).milliseconds
+    finally:
+        install(device.type, present)
+
+
+def time_job(job: Job, device: torch.device, repeats: int, cells: int = 1) -> Timing:
+    """Time a job's warm steps on the fast path, in so many cells at once."""
+    precision: Precision = "bf16" if device.type == "cuda" else "fp32"
+    harnesses = [
+        Harness(device, 0, precision, _TRANSFORM, job.learner, split_batches=job.splits)
+        for _ in range(cells)
+    ]
+    return _drive(harnesses, job, repeats)
+
+
+def _drive(harnesses: list[Harness], job: Job, repeats: int) -> Timing:
+    device, cells = harnesses[0].device, len(harnesses)
+    if device.type == "cuda":
+        torch.cuda.init()  # before that, torch knows no memory to ask about
+        gc.collect()  # else the last job's memory counts as this one's
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        fast = harnesses[0].precision != "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = fast
+        torch.backends.cudnn.allow_tf32 = fast
+        torch.backends.cudnn.deterministic = fast  # as in a run
+    stopwatch = _Stopwatch(device, cells)
+
+    def work(harness: Harness) -> None:
+        harness.progress = stopwatch
+        job.drive(harness, WARM_STEPS + repeats + 1)
+
+    if cells == 1:  # in the main thread, where Ctrl-C arrives
+        work(harnesses[0])
+    else:
+        _in_threads(work, harnesses, stopwatch.together)
+    return Timing(
+        milliseconds=stopwatch.milliseconds / repeats / cells,
+        warmup_seconds=sum(harness.times["warmup"] for harness in harnesses),
+        peak_memory_mib=peak_memory(device) / _MIB,
+    )
+
+
+def _in_threads(
+    work: Callable[[Harness], None], harnesses: list[Harness], together: threading.Barrier
+) -> None:
+    """Do the work in a thread for each harness, on a stream of its own, as packed cells do."""
+
+    def alone(number: int, harness: Harness) -> None:
+        own_stream(harness.device, number)
+        try:
+            work(harness)
+        except BaseException:
+            together.abort()  # or the others would wait for ever
+            raise
+
+    with ThreadPoolExecutor(len(harnesses)) as pool:
+        threads = [pool.submit(alone, k, harness) for k, harness in enumerate(harnesses, 1)]
+    errors = [error for thread in threads if (error := thread.exception())]
+    if errors:  # the one that broke the others' barrier
+        raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
+
+
+def _images(count: int, size: int = _SIZE) -> ImageSet:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return ImageSet(pixels, random.integers(0, _CLASSES, count), _CLASSES)
+
+
+def _forward_operations(learner: Learner) -> float:
+    """Return the operations of one image's forward pass (a multiply-add counts two)."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - loads triton
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        learner.build(_CLASSES, _SIZE).eval()(torch.zeros(1, 3, _SIZE, _SIZE))
+    return float(counter.get_total_flops())
+
+
+def convolution_ceiling(device: torch.device) -> float:
+    """Return the rate in 10^12 operations per second of one large 3x3 convolution."""
+    batch, channels, side = (1024, 256, 16) if device.type == "cuda" else (16, 64, 16)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, device=device)
+    layer = layer.to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(batch, channels, side, side, device=device, dtype=dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    operations = 2 * batch * side**2 * channels**2 * 9
+    best = float("inf")
+    with torch.no_grad():
+        for _ in range(5):
+            wait(device)
+            started = time.perf_counter()
+            for _ in range(10):
+                layer(x)
+            wait(device)
+            best = min(best, (time.perf_counter() - started) / 10)
+    return operations / best / 1e12
