@@ -1,7 +1,7 @@
 """The control that changes nothing."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius
 
@@ -10,7 +10,7 @@ from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius
 class Clean(Attack):
     """No noise: the control that every other row is read against."""
 
-    trains_surrogate: ClassVar[bool] = False
+    surrogate: ClassVar[Literal["none"]] = "none"
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Return the images as they are."""

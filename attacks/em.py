@@ -10,13 +10,11 @@ from torch.nn import functional
 
 from unlearnable_bench import (
     Attack,
-    Budget,
     Harness,
     ImageSet,
     Poison,
     Radius,
     UserError,
-    add_noise,
     option,
 )
 from unlearnable_bench.attacks.alternation import alternate
@@ -30,6 +28,10 @@ from unlearnable_bench.harness import (
 )
 from unlearnable_bench.images import Labels
 
+_IN_ROUNDS = (
+    "variant is official or classwise",
+    lambda attack: attack.variant in ("official", "classwise"),
+)
 _SHARE = 0.2  # of the images, for the search of class-wise noise
 
 
@@ -59,15 +61,21 @@ class EM(Attack):
     )
     batch_size: int | None = option(None, "images in a batch; none: 512, misaligned 128", minimum=1)
     lr: float = option(0.1, "learning rate of the surrogate", minimum=0)
-    rounds: int = option(50, "official, classwise: rounds at most", minimum=1)
-    batches: int = option(10, "official, classwise: surrogate updates in a round", minimum=1)
+    rounds: int = option(50, "largest number of rounds", minimum=1, when=_IN_ROUNDS)
+    batches: int = option(10, "number of surrogate updates in a round", minimum=1, when=_IN_ROUNDS)
     stop_error: float = option(
         0.01,
-        "official, classwise: stop once the surrogate's training error is this low",
+        "training error of the surrogate that ends the rounds",
         minimum=0,
         maximum=1,
+        when=_IN_ROUNDS,
     )
-    steps: int = option(5000, "misaligned: surrogate updates", minimum=1)
+    steps: int = option(
+        5000,
+        "number of surrogate updates",
+        minimum=1,
+        when=("variant is misaligned", lambda attack: attack.variant == "misaligned"),
+    )
 
     def check(self, images: ImageSet) -> None:
         """Refuse a class without an image where noise is made for classes."""
@@ -258,9 +266,7 @@ class EM(Attack):
         return delta, slope
 
     def _poison(self, images: ImageSet, noise: Tensor, notes: dict[str, float]) -> Poison:
-        levels = (255 * noise).permute(0, 2, 3, 1).cpu().numpy()
-        poisoned = add_noise(images.images, levels, self.rho_u)
-        return Poison(poisoned, Budget("linf", self.rho_u), notes)
+        return Poison.from_noise(images, 255 * noise, self.rho_u, notes)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from unlearnable_bench import (
     Poison,
     Radius,
     UserError,
-    add_noise,
     option,
 )
 
@@ -31,7 +30,7 @@ class File(Attack):
     Nothing is unpickled. A poison of this project's (`poisons/KEY.safetensors`) is one too.
     """
 
-    trains_surrogate: ClassVar[bool] = False
+    surrogate: ClassVar[Literal["none"]] = "none"
 
     path: str = option("", "the file")
     rho_u: Radius = option(Radius("8/255"), "radius that the noise must keep, L-infinity")
@@ -67,7 +66,7 @@ class File(Attack):
         worst = max(float(levels.max()), -float(levels.min()))
         if worst > self.rho_u.levels + 0.5:
             raise UserError(f"{self.path} reaches {worst:g}/255, beyond file.rho_u={self.rho_u}")
-        return Poison(add_noise(images.images, levels, self.rho_u), budget)
+        return Poison.from_noise(images, levels, self.rho_u)
 
     def _array(self, images: ImageSet) -> NDArray[Any]:
         array = _read(Path(self.path))

@@ -10,13 +10,11 @@ from torch.nn import functional
 
 from unlearnable_bench import (
     Attack,
-    Budget,
     Harness,
     ImageSet,
     Poison,
     Radius,
     UserError,
-    add_noise,
     option,
 )
 from unlearnable_bench.attacks.ntk import (
@@ -48,8 +46,7 @@ class NTGA(Attack):
     filled up with images of the one before, whose noise stays as it was.
     """
 
-    trains_surrogate: ClassVar[bool] = False
-    slow: ClassVar[bool] = True
+    surrogate: ClassVar[Literal["none"]] = "none"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     kernel: Literal["cnn", "fnn"] = option("cnn", "of the paper's CNN or fully connected network")
@@ -61,7 +58,12 @@ class NTGA(Attack):
         None, "held-out images for each block; none: a fifth of the set", minimum=1
     )
     steps: int = option(1, "1: one of rho_u; more: PGD, each 1.1 rho_u / steps", minimum=1)
-    stride: int = option(2, "cnn: of both convolutions; the paper's for ImageNet is 3", minimum=1)
+    stride: int = option(
+        2,
+        "stride of both convolutions; the paper's for ImageNet is 3",
+        minimum=1,
+        when=("kernel is cnn", lambda attack: attack.kernel == "cnn"),
+    )
 
     def check(self, images: ImageSet) -> None:
         """Refuse a set too small for a block and two held-out sets beside it."""
@@ -92,8 +94,7 @@ class NTGA(Attack):
             found = self._ascend(pixels[block], targets[block], parts, slopes)
             fresh = first - start
             noise[block[fresh:]] = found[fresh:].round().short()
-        levels = noise.permute(0, 2, 3, 1).cpu().numpy()
-        return Poison(add_noise(images.images, levels, self.rho_u), Budget("linf", self.rho_u))
+        return Poison.from_noise(images, noise, self.rho_u)
 
     @property
     def _ntk(self) -> Kernel:

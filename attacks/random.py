@@ -1,16 +1,16 @@
 """The control that shows what noise alone does."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
+from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class Random(Attack):
     """Uniform random noise in the ball: the control for the noise's size alone."""
 
-    trains_surrogate: ClassVar[bool] = False
+    surrogate: ClassVar[Literal["none"]] = "none"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
 
@@ -19,7 +19,7 @@ class Random(Attack):
         levels = self.rho_u.levels
         draws = harness.random("noise").integers(2 * levels + 1, *images.images.shape)
         noise = (draws - levels).cpu().numpy()
-        return Poison(add_noise(images.images, noise, self.rho_u), Budget("linf", self.rho_u))
+        return Poison.from_noise(images, noise, self.rho_u)
 
     def image_passes(self, images: int) -> float:
         """Return 0: no network is involved."""

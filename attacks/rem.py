@@ -10,13 +10,11 @@ from torch.nn import functional
 
 from unlearnable_bench import (
     Attack,
-    Budget,
     Harness,
     ImageSet,
     Poison,
     Radius,
     UserError,
-    add_noise,
     option,
 )
 from unlearnable_bench.attacks.alternation import alternate
@@ -29,6 +27,10 @@ from unlearnable_bench.harness import (
     sgd,
 )
 
+_ADVERSARIAL = (
+    "perturbation is pgd or rho_a is above 0",
+    lambda attack: attack.rho_a or (attack.perturbation == "pgd" and attack.noise_rho_a),
+)
 Perturbation = Literal["pgd", "uniform", "gaussian", "none"]
 
 
@@ -50,11 +52,17 @@ class REM(Attack):
     noise_steps: int = option(10, "descent steps of the noise", minimum=1)
     alpha_u: Radius | None = option(None, "length of a descent step; none: 2 rho_u / noise_steps")
     samples: int = option(5, "EOT samples of t per descent step", minimum=1)
-    attack_steps: int = option(10, "PGD steps of delta_a", minimum=1)
-    alpha_a: Radius | None = option(None, "length of a PGD step; none: 2 rho_a / attack_steps")
-    perturbation: Perturbation = option("pgd", "of the views in the noise phase")
+    attack_steps: int = option(10, "number of PGD steps of delta_a", minimum=1, when=_ADVERSARIAL)
+    alpha_a: Radius | None = option(
+        None, "size of a PGD step; none: 2 rho_a / attack_steps", when=_ADVERSARIAL
+    )
+    perturbation: Perturbation = option(
+        "pgd", "perturbation of the views when the noise is optimised"
+    )
     noise_rho_a: Radius | None = option(
-        None, "radius of that perturbation; none: rho_a, as for the surrogate"
+        None,
+        "radius of that perturbation; none: rho_a, as for the surrogate",
+        when=("perturbation is not none", lambda attack: attack.perturbation != "none"),
     )
     stop: int | None = option(
         None,
@@ -139,15 +147,16 @@ class REM(Attack):
         )
         refuse_divergence(model)
         harness.keep_surrogate(model, updates)
-        found = noise.permute(0, 2, 3, 1).cpu().numpy()
-        return Poison(add_noise(images.images, found, self.rho_u), Budget("linf", self.rho_u))
+        return Poison.from_noise(images, noise, self.rho_u)
 
     def perturb(
         self, views: Tensor, gradient: Callable[[Tensor], Tensor], random: Random
     ) -> Tensor:
         """Return the views [B, 3, H, W] as the noise phase sees them."""
+        if self.perturbation == "none":
+            return views
         radius = self._noise_radius
-        if self.perturbation == "none" or not radius:
+        if not radius:
             return views
         if self.perturbation == "pgd":
             return self._pgd(views, gradient, radius, random)

@@ -1,7 +1,7 @@
 """Synthetic shortcuts."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from unlearnable_bench import (
     Poison,
     Radius,
     UserError,
-    add_noise,
     option,
 )
 
@@ -30,7 +29,7 @@ class SC(Attack):
     ball instead, which is another attack.
     """
 
-    trains_surrogate: ClassVar[bool] = False
+    surrogate: ClassVar[Literal["none"]] = "none"
 
     # Weaker noise would drown in the truncation to 8 bits.
     strength: float = option(6.0, "root mean square of the noise, in 8-bit levels", minimum=0.5)
@@ -48,8 +47,7 @@ class SC(Attack):
         """Give each image a pattern of its class's cluster, all of one L2 norm."""
         noise = self._noise(images, harness.seed + 1)  # seed 0 draws what the official seed 1 draws
         if self.rho_u is not None:
-            poisoned = add_noise(images.images, 255 * noise, self.rho_u)
-            return Poison(poisoned, Budget("linf", self.rho_u))
+            return Poison.from_noise(images, 255 * noise, self.rho_u)
         # Truncated, not rounded, as in the official code.
         poisoned = (np.clip(images.images / 255 + noise, 0, 1) * 255).astype(np.uint8)
         norm = self.strength / 255 * float(np.sqrt(images.images[0].size))

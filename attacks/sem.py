@@ -15,4 +15,6 @@ class SEM(REM):
     still against adversarial ones.
     """
 
-    perturbation: Perturbation = option("uniform", "of the views in the noise phase")
+    perturbation: Perturbation = option(
+        "uniform", "perturbation of the views when the noise is optimised"
+    )

@@ -1,15 +1,14 @@
 """Targeted adversarial poisoning."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
+from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, clean_network, option
 from unlearnable_bench.harness import central_view, input_gradient, random_transform, sweep
-from unlearnable_bench.running.surrogate import clean_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,7 @@ class TAP(Attack):
     of the true label instead, as APBench does.
     """
 
-    uses_clean_network: ClassVar[bool] = True
+    surrogate: ClassVar[Literal["clean"]] = "clean"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     steps: int = option(250, "PGD steps", minimum=1)
@@ -74,10 +73,8 @@ class TAP(Attack):
             losses[restart] -= sign * float((found * fresh).sum()) / len(images)
             if visit + 1 == len(visits) and restart == int(losses[: restart + 1].argmin()):
                 best.copy_(noise)
-        levels = (255 * best).permute(0, 2, 3, 1).cpu().numpy()
         notes = {"loss": float(-sign * losses.min())}
-        poisoned = add_noise(images.images, levels, self.rho_u)
-        return Poison(poisoned, Budget("linf", self.rho_u), notes)
+        return Poison.from_noise(images, 255 * best, self.rho_u, notes)
 
     def image_passes(self, images: int) -> float:
         """Count the attack's passes and, beside them, none of the clean training's."""

@@ -101,7 +101,7 @@ def test_loss_and_accuracy_under_attack_are_those_of_a_literal_loop() -> None:
     """PGD image by image and step by step, in float64."""
     images, harness = random_images(7), make_harness(learner=Tiny())
     model = harness.network(images).eval()
-    cell = make_plan(methods=["sem"], settings=SHORT).cells[-1]
+    cell = make_plan(methods=["sem"], settings=SHORT, rho_a=[R4]).cells[-1]
     probe = Probe(cell.poison, "sem", Radius("8/255"), cell.training, steps=3)
     found = under_attack(model, images, probe, harness)
 
@@ -153,7 +153,8 @@ def test_a_run_measures_each_variant_once_and_relates_it_to_protection(measured:
 
 
 def test_a_method_that_keeps_no_surrogate_fails_in_one_line(tmp_path: Path) -> None:
-    base = make_plan(methods=["sc"], settings={k: v for k, v in SHORT.items() if "sem" not in k})
+    settings = {k: v for k, v in SHORT.items() if "sem" not in k}
+    base = make_plan(methods=["sc"], settings=settings, rho_a=[R4])
     cell = base.cells[-1]
     probe = Probe(cell.poison, "sc", R4, cell.training)
     asked = Plan(base.data, base.preset_label, (), (probe,))

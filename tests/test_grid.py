@@ -105,7 +105,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(data: str, out: Path, **asked: Any) -> None:
-    taken = {*asked["methods"], *asked.get("defenses", []), "small-cnn", "training", "adversarial"}
+    taken = {*asked["methods"], *asked.get("defenses", []), "small-cnn", "training"}
+    taken |= {"adversarial"} if any(asked.get("rho_a", ())) else set()
     settings = {key: value for key, value in TINY.items() if key.split(".")[0] in taken}
     noise = out.parent / "noise.npy"
     if "file" in asked["methods"]:

@@ -118,9 +118,9 @@ def test_rounding_at_most_doubles_a_small_l2_norm() -> None:
     [
         ("l1", 1.0, "unknown norm of a budget 'l1'"),
         ("linf", 8 / 255, r"Budget\('linf', 0\.031.*write Radius\('8/255'\)"),
-        ("l2", -1.0, "must be a number from 0"),
-        ("l2", math.nan, "must be a number from 0"),
-        ("l2", "much", "must be a number from 0"),
+        ("l2", -1.0, "the radius is a number from 0"),
+        ("l2", math.nan, "the radius is a number from 0"),
+        ("l2", "much", "the radius is a number from 0"),
     ],
 )
 def test_a_budget_that_promises_nothing_is_refused(norm: Any, radius: Any, words: str) -> None:
@@ -250,3 +250,44 @@ def test_the_digest_tells_all_data_apart() -> None:
     ]
     assert len({variant.sha256 for variant in variants}) == len(variants)
     assert data().sha256 == variants[0].sha256
+
+
+def test_pixels_are_counted_once_however_many_channels_change() -> None:
+    clean = np.full((2, 4, 4, 3), 100, np.uint8)
+    poison = clean.copy()
+    poison[1, 0, 0] = 0
+    poison[1, 2, 3, 1] = 101
+    assert Budget("l0", 2).excess(clean, poison) is None
+    words = "l0 2 pixels at image 1, promised 1 pixels"
+    assert Budget("l0", 1).excess(clean, poison) == words
+    assert Budget("none").excess(clean, 255 - clean) is None
+
+
+@pytest.mark.parametrize(
+    ("norm", "radius", "words"),
+    [
+        ("l0", 1.5, "the radius is a whole number of pixels from 0"),
+        ("l0", None, "a whole number of pixels"),
+        ("l0", -1, "a whole number of pixels"),
+        ("none", Radius("8/255"), "without a bound, no radius"),
+        ("l1", 1.0, "unknown norm of a budget 'l1'"),
+    ],
+)
+def test_a_budget_has_the_radius_of_its_norm(norm: Any, radius: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Budget(norm, radius)
+
+
+def test_a_poison_is_made_from_noise_of_either_layout() -> None:
+    random = np.random.default_rng(0)
+    clean = ImageSet(random.integers(0, 256, (5, 6, 6, 3), dtype=np.uint8), np.zeros(5, int), 2)
+    noise = random.uniform(-12, 12, clean.images.shape)
+    radius, notes = Radius("8/255"), {"rounds": 3}
+    expected = add_noise(clean.images, noise, radius)
+    as_tensor = torch.tensor(noise).permute(0, 3, 1, 2)
+    for either in (noise, as_tensor):
+        poison = Poison.from_noise(clean, either, radius, notes)
+        assert np.array_equal(poison.images, expected)
+        assert (poison.budget, poison.notes) == (Budget("linf", radius), notes)
+    with pytest.raises(UserError, match=r"\[1, 6, 6, 3\], the images are \[5, 6, 6, 3\]; give one"):
+        Poison.from_noise(clean, noise[:1], radius)

@@ -14,7 +14,7 @@ from unlearnable_bench.results.table import Table, entry_text
 
 ROOT = Path(__file__).parent.parent
 SHORT = {
-    "shapes.train": "60", "shapes.test": "20", "training.epochs": "1", "adversarial.epochs": "1",
+    "shapes.train": "60", "shapes.test": "20", "training.epochs": "1",
     "small-cnn.width": "4", "sem.steps": "2", "sem.noise_steps": "1", "sem.samples": "1",
     "sem.attack_steps": "1",
 }  # fmt: skip

@@ -18,6 +18,7 @@ from unlearnable_bench import api
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
+from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports._text import printable
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.records import Record
@@ -129,10 +130,11 @@ def _show_plan(
         "learner": ", ".join(dict.fromkeys(c.learner.label for c in plan.cells))
         + f"; surrogate {', '.join(dict.fromkeys(c.poison.surrogate.label for c in plan.cells))}"
         f"; {plan.cells[0].poison.precision}",
+        "noise": _noises(plan),
         "device": device_name(device),
         "cells": f"{count}{probes}: {', '.join(dict.fromkeys(c.attack_label for c in plan.cells))}"
         f"{_other_axes(plan)}"
-        f" x rho_a {', '.join(dict.fromkeys(str(c.rho_a) for c in plan.cells))}"
+        f" x training at rho_a {', '.join(dict.fromkeys(str(c.rho_a) for c in plan.cells))}"
         f" x seeds {', '.join(dict.fromkeys(str(c.poison.seed) for c in plan.cells))}",
         "results": f"{folder} ({done} of {len(plan.work)} there already)",
         "estimate": "nothing to compute"
@@ -141,6 +143,18 @@ def _show_plan(
     }
     for name, text in lines.items():
         say(out, text, prefix=f"{name:9} ")
+
+
+def _noises(plan: Plan) -> str:
+    """Return each method with the radii of its noise, which are not those of training."""
+    parts: dict[str, None] = {}
+    for cell in plan.cells:
+        used = cell.poison.attack.plugin.used()
+        # Step sizes are radii by type only.
+        radii = (f"{n} {v}" for n, v in used.items() if "rho_" in n and isinstance(v, Radius))
+        inside = ", ".join(radii)
+        parts[f"{cell.poison.attack.name} ({inside})" if inside else ""] = None
+    return "; ".join(filter(None, parts)) or "without a radius"
 
 
 def _other_axes(plan: Plan) -> str:

@@ -8,8 +8,9 @@ the plugin has a hand in: raise it when the same options mean something else.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import Configurable
 
 # Neither torch nor pandas is imported here: `ubench report` must not wait for the one,
@@ -52,17 +53,28 @@ class Attack(Plugin, ABC):
     """A noise method: turns clean training images into a poison.
 
     Attributes:
-        trains_surrogate: False for a method that trains no network; its poison is
-            made anew for each cell instead of being kept on disk.
-        slow: True for a method that takes minutes without a network; its poison is
-            kept all the same.
-        uses_clean_network: True for a method that asks for a `clean_network`; the
-            schedule of standard training is then part of what determines the poison.
+        surrogate: the network that makes the noise: "own" if `generate` trains one that
+            `harness.network` returns, "clean" if it asks for a `clean_network` (the schedule of
+            standard training then determines the poison too), "none" without a network. A
+            `generate` that does otherwise is refused: the surrogate is part of a result's key.
     """
 
-    trains_surrogate: ClassVar[bool] = True
-    slow: ClassVar[bool] = False
-    uses_clean_network: ClassVar[bool] = False
+    surrogate: ClassVar[Literal["none", "own", "clean"]] = "own"
+
+    def __init_subclass__(cls) -> None:
+        """Refuse the attributes by which plugins of ubench 0.1 declared their surrogate."""
+        super().__init_subclass__()
+        for old in ("trains_surrogate", "uses_clean_network", "slow"):
+            if old in vars(cls):
+                raise UserError(
+                    f"attack {cls.__name__} sets {old}, of ubench 0.1: declare "
+                    'surrogate: ClassVar[str] = "none", "own" or "clean" instead'
+                )
+        if cls.surrogate not in ("none", "own", "clean"):
+            raise UserError(
+                f"attack {cls.__name__} declares surrogate = {cls.surrogate!r}; allowed: none, "
+                "own, clean"
+            )
 
     def check(self, images: "ImageSet") -> None:
         """Raise a `UserError` for data that the method cannot take; called before any work."""

@@ -2,9 +2,10 @@
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple, SupportsFloat
+from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,46 +178,71 @@ class Budget:
 
     Attributes:
         norm: `linf` bounds each value, `l2` the Euclidean norm of the image's change before it is
-            rounded to 8 bits: rounding may add half a level a value, and at most doubles it.
-        radius: the bound, in units of the pixel range: a `Radius` for `linf`, a number for `l2`.
+            rounded to 8 bits: rounding may add half a level a value, and at most doubles it; `l0`
+            bounds the number of changed pixels; `none` bounds nothing.
+        radius: the bound: a `Radius` for `linf`; a number in units of the pixel range for `l2`; a
+            number of pixels for `l0`; None for `none`.
 
     Raises:
         UserError: another norm, or a radius that is not of its kind.
     """
 
-    norm: Literal["linf", "l2"]
-    radius: Radius | float
+    norm: Literal["linf", "l2", "l0", "none"]
+    radius: Radius | float | None = None
 
     def __post_init__(self) -> None:
-        if self.norm not in ("linf", "l2"):
-            raise unknown("norm of a budget", str(self.norm), ("linf", "l2"))
+        norms = get_args(type(self).__annotations__["norm"])
+        if self.norm not in norms:
+            raise unknown("norm of a budget", str(self.norm), norms)
+        if self.norm == "none":
+            if self.radius is not None:
+                raise UserError(f"Budget('none', {self.radius!r}): without a bound, no radius")
+            return
         if self.norm == "linf":
             if not isinstance(self.radius, Radius):
                 raise UserError(f"Budget('linf', {self.radius}): write Radius('8/255')")
             return
-        radius = _number(self.radius)
-        if not 0 <= radius < math.inf:
-            raise UserError(f"Budget('l2', {self.radius!r}): the radius must be a number from 0")
+        radius = math.nan if self.radius is None else _number(self.radius)
+        whole = self.norm == "l0"
+        if not 0 <= radius < math.inf or (whole and radius != int(radius)):
+            kind = "a whole number of pixels" if whole else "a number"
+            raise UserError(f"Budget({self.norm!r}, {self.radius!r}): the radius is {kind} from 0")
         object.__setattr__(self, "radius", radius)
 
     def excess(self, clean: Pixels, poison: Pixels) -> str | None:
-        """Return how the poison breaks the promise, in words, or None where it keeps it."""
+        """Return how the poison breaks the promise, in words, or None if it keeps it."""
+        if self.norm == "none":
+            return None
         worst, worst_image = 0.0, 0
         for start in range(0, len(clean), 4096):
             part = slice(start, start + 4096)
             change = poison[part].astype(np.int16) - clean[part].astype(np.int16)
-            flat = change.reshape(len(change), -1).astype(np.float64)
-            size = np.abs(flat).max(1) if self.norm == "linf" else np.sqrt((flat**2).sum(1))
+            size = self._sizes(change)
             if size.max() > worst:
                 worst, worst_image = float(size.max()), start + int(size.argmax())
         if isinstance(self.radius, Radius):
             limit, slack = float(self.radius.levels), 0.0
+        elif self.norm == "l0":
+            limit, slack = _number(self.radius), 0.0
         else:
-            limit = 255 * self.radius
+            limit = 255 * _number(self.radius)
             slack = min(limit, 0.5 * float(np.sqrt(clean[0].size)))
         if worst <= limit + slack:
             return None
-        return f"{self.norm} {worst:g}/255 at image {worst_image}, promised {limit:g}/255"
+        unit = " pixels" if self.norm == "l0" else "/255"
+        return f"{self.norm} {worst:g}{unit} at image {worst_image}, promised {limit:g}{unit}"
+
+    def _sizes(self, change: NDArray[np.int16]) -> NDArray[np.float64]:
+        """Return the size of each image's change [N, H, W, 3] in this norm, in 8-bit levels."""
+        if self.norm == "l0":
+            changed: NDArray[np.float64] = (change != 0).any(3).sum((1, 2)).astype(np.float64)
+            return changed
+        flat = change.reshape(len(change), -1).astype(np.float64)
+        if self.norm == "linf":
+            largest: NDArray[np.float64] = np.abs(flat).max(1)
+            return largest
+        lengths: NDArray[np.float64] = np.sqrt((flat**2).sum(1))
+        return lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +265,33 @@ class Poison:
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", {n: _finite(n, v) for n, v in self.notes.items()})
 
+    @classmethod
+    def from_noise(
+        cls,
+        clean: ImageSet,
+        noise: Any,
+        rho_u: Radius,
+        notes: Mapping[str, float] = {},
+    ) -> "Poison":
+        """Return the clean images with noise inside an L-infinity ball.
+
+        Args:
+            clean: the training set.
+            noise: in units of 1/255: a torch tensor [N, 3, H, W], on any device, or a numpy array
+                [N, H, W, 3].
+            rho_u: radius of the ball, the promised budget.
+            notes: facts about the generation for the record.
+
+        Raises:
+            UserError: noise of another shape, NaN or infinite.
+        """
+        if hasattr(noise, "permute"):
+            noise = noise.permute(0, 2, 3, 1).cpu().numpy()
+        if noise.shape != clean.images.shape:
+            shapes = f"{list(noise.shape)}, the images are {list(clean.images.shape)}"
+            raise UserError(f"the noise is {shapes}; give one noise for each image")
+        return cls(add_noise(clean.images, noise, rho_u), Budget("linf", rho_u), dict(notes))
+
 
 def _finite(name: str, value: SupportsFloat) -> float:
     number = _number(value)
@@ -247,7 +300,7 @@ def _finite(name: str, value: SupportsFloat) -> float:
     return number
 
 
-def _number(value: SupportsFloat) -> float:
+def _number(value: Any) -> float:
     """Return a number, also one of numpy or torch; NaN for what is none."""
     try:
         return float(value)

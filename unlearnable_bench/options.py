@@ -5,7 +5,7 @@ import itertools
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from unlearnable_bench.errors import UserError, unknown
@@ -24,6 +24,7 @@ def option(
     *,
     minimum: float | None = None,
     maximum: float | None = None,
+    when: tuple[str, Callable[[Any], object]] | None = None,
 ) -> Any:
     """Declare an option of a plugin: a dataclass field with its documentation.
 
@@ -32,8 +33,11 @@ def option(
         summary: what it means, with its unit.
         minimum: smallest number allowed.
         maximum: largest number allowed.
+        when: the condition under which the option is read, in words and as a function of the
+            plugin, such as `("kernel is cnn", lambda attack: attack.kernel == "cnn")`. A user
+            who sets the option while it is not read is told so. None: it is always read.
     """
-    limits = {"summary": summary, "minimum": minimum, "maximum": maximum}
+    limits = {"summary": summary, "minimum": minimum, "maximum": maximum, "when": when}
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -68,7 +72,7 @@ class Configurable:
                 f.name,
                 _spell(hints[f.name]),
                 "none" if f.default is None else str(f.default),
-                f.metadata["summary"],
+                _described(f),
             )
             for f in dataclasses.fields(cls)
         ]
@@ -95,9 +99,7 @@ class Configurable:
             raise UserError(f"{owner}.{error}") from None
 
     @classmethod
-    def variants(
-        cls, settings: Mapping[str, str | Sequence[str]], *, owner: str
-    ) -> list[dict[str, str]]:
+    def variants(cls, settings: Mapping[str, Setting], *, owner: str) -> list[dict[str, Any]]:
         """Return the settings of every variant: the product of the options' values.
 
         Args:
@@ -106,8 +108,8 @@ class Configurable:
             owner: whose options these are, for messages ("jpeg").
 
         Returns:
-            One value for each option; the option written first changes slowest. Values that
-            mean the same count once.
+            One value of its type for each option; the option written first changes slowest.
+            Values that mean the same count once.
 
         Raises:
             UserError: an unknown option, or a value of another type.
@@ -116,10 +118,9 @@ class Configurable:
         axes = []
         for name, value in settings.items():
             where, hint = f"{owner}.{name}", hints[name]
-            distinct: dict[Any, str] = {}
-            for text in _values(value, hint, where):
-                distinct.setdefault(_checked(text, hint, where), text)
-            axes.append([(name, text) for text in distinct.values()])
+            values = [_checked(one, hint, where) for one in _values(value, hint, where)]
+            # The first of equal values: a radius is printed as the user wrote it.
+            axes.append([(name, one) for one in dict.fromkeys(values)])
         return [dict(chosen) for chosen in itertools.product(*axes)]
 
     @classmethod
@@ -135,9 +136,24 @@ class Configurable:
         """Return every option with the value in force."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def unread(self) -> dict[str, str]:
+        """Return the options that have no effect on this object, each with its condition."""
+        found = {}
+        for field in dataclasses.fields(self):
+            when = field.metadata.get("when")
+            if when and not when[1](self):
+                found[field.name] = when[0]
+        return found
 
-def as_texts(value: Any, where: str) -> str | list[str]:
-    """Write a setting of a notebook or a TOML file as the command line does.
+
+def _described(field: dataclasses.Field[Any]) -> str:
+    """Return what an option means, and when it is read."""
+    when = field.metadata["when"]
+    return f"{field.metadata['summary']} (if {when[0]})" if when else field.metadata["summary"]
+
+
+def checked_setting(value: Any, where: str) -> Setting:
+    """Return a setting of a notebook or a TOML file if it is of a kind that options have.
 
     Args:
         value: text, number, true or false, radius, None, or a list of these.
@@ -146,31 +162,43 @@ def as_texts(value: Any, where: str) -> str | list[str]:
     Raises:
         UserError: a value of another type.
     """
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_as_text(item, where) for item in value]
-    return _as_text(value, where)
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    for one in value if several else [value]:
+        if not (one is None or isinstance(one, str | int | float | Radius)):
+            raise UserError(
+                f"{where} takes a text, a number, true, false, a radius, or a list of these, got "
+                f"{one!r} of type {type(one).__name__}"
+            )
+    found: Setting = value
+    return found
 
 
-def _as_text(value: Any, where: str) -> str:
+def as_text(value: Scalar) -> str:
+    """Write a value as the command line does."""
     if isinstance(value, bool) or value is None:
         return "none" if value is None else str(value).lower()
-    if isinstance(value, str | int | float | Radius):
-        return str(value)
-    raise UserError(
-        f"{where} takes a text, a number, true, false, a radius, or a list of these, got {value!r} "
-        f"of type {type(value).__name__}"
-    )
+    return str(value)
 
 
-def _values(value: str | Sequence[str], hint: Any, where: str) -> list[str]:
+def as_texts(value: Setting) -> str | list[str]:
+    """Write a value or several as the command line does."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [as_text(one) for one in value]
+    return as_text(value)
+
+
+def _values(value: Setting, hint: Any, where: str) -> Sequence[Scalar]:
     """Return the values of an option; a text holds several unless the option is a text itself."""
-    if isinstance(value, str) and _inner(hint) is str:
+    if not isinstance(value, str):
+        values: Sequence[Scalar] = value if isinstance(value, Sequence) else [value]
+    elif _inner(hint) is str:
         return [value]
-    texts = [part.strip() for part in value.split(",")] if isinstance(value, str) else [*value]
-    if not texts or (len(texts) > 1 and "" in texts):
-        given = value if isinstance(value, str) else ",".join(texts)
+    else:
+        values = [part.strip() for part in value.split(",")]
+    if not values or (len(values) > 1 and "" in values):
+        given = ",".join(map(as_text, values))
         raise UserError(f"{where} takes {_spell(hint)}, or several by comma: got {given!r}")
-    return texts
+    return values
 
 
 def _inner(hint: Any) -> Any:
@@ -184,8 +212,8 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     """Return a value in the option's type; an error names the option and what it takes."""
     try:
         return _parse(value, hint)
-    except (UserError, ValueError) as error:
-        reason = str(error) if isinstance(error, UserError) else f"got {value!r}"
+    except (UserError, ValueError, TypeError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"got {as_text(value)!r}"
         raise UserError(f"{where} takes {_spell(hint)}: {reason}") from None
 
 

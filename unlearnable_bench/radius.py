@@ -7,7 +7,15 @@ from functools import total_ordering
 
 from unlearnable_bench.errors import UserError
 
+# Norms that bound a noise, as a record writes them before the bound: `l2 1.3`, `l0 1`, `none`.
+_NORMS = ("l2", "l0", "none")
 _PATTERN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)/([0-9]{1,9})")
+
+
+def norm_and_bound(rho_u: str) -> tuple[str, str]:
+    """Part what a record calls rho_u: `8/255` is `linf` and `8/255`, `l2 1.3` is `l2` and `1.3`."""
+    norm, _, bound = rho_u.partition(" ")
+    return (norm, bound) if norm in _NORMS else ("linf", rho_u)
 
 
 @total_ordering

@@ -17,10 +17,15 @@ class Training(Configurable):
 
     batch_size: int = option(128, "images in a batch", minimum=1)
     steps: int | None = option(40_000, "updates of the weights; none: count epochs", minimum=1)
-    epochs: int = option(100, "passes over the data, where steps is none", minimum=1)
+    epochs: int = option(
+        100,
+        "passes over the data",
+        minimum=1,
+        when=("training.steps is none", lambda schedule: schedule.steps is None),
+    )
     lr: float = option(0.1, "peak learning rate", minimum=0)
     schedule: ScheduleName = option(
-        "steps", "of the learning rate: /10 at 40 % and 80 %, or up and down"
+        "steps", "learning-rate schedule: step decay (x0.1 at 40 % and 80 %) or triangular"
     )
     momentum: float = option(0.9, "of SGD", minimum=0, maximum=1)
     nesterov: bool = option(False, "Nesterov momentum")

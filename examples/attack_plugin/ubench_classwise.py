@@ -1,13 +1,16 @@
 """An attack in twenty lines: one random pattern for each class."""
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, add_noise, option
+from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classwise(Attack):
     """One random sign pattern per class, in square cells."""
+
+    surrogate: ClassVar[Literal["none"]] = "none"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     cell: int = option(4, "side of a cell in pixels", minimum=1)
@@ -18,5 +21,4 @@ class Classwise(Attack):
         signs = 2 * harness.random("patterns").integers(2, images.classes, cells, cells, 3) - 1
         pattern = signs.repeat_interleave(self.cell, 1).repeat_interleave(self.cell, 2)
         pattern = pattern[:, : images.size, : images.size].cpu().numpy() * self.rho_u.levels
-        noise = pattern[images.labels]
-        return Poison(add_noise(images.images, noise, self.rho_u), Budget("linf", self.rho_u))
+        return Poison.from_noise(images, pattern[images.labels], self.rho_u)

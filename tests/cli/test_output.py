@@ -67,9 +67,7 @@ def test_a_table_is_whole_where_no_terminal_is(
 ) -> None:
     monkeypatch.delenv("COLUMNS")
     radii = ",".join(f"{k}/255" for k in range(1, 8))
-    out = ubench(
-        *run_tiny("--methods", "random", "--no-clean", "--rho-a", radii, "--set=training.steps=1")
-    ).out
+    out = ubench(*run_tiny("--methods", "random", "--no-clean", "--rho-a", radii)).out
     header = next(line for line in out.splitlines() if "Method" in line)
     assert all(f"rho_a {k}/255" in header for k in range(1, 8))
 
@@ -78,7 +76,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(ubench: Command, workplace:
     before = contents(workplace)
     result = ubench(*run_tiny("--methods", "sem,em", "--rho-a", "0,4/255", "--dry-run"))
     assert result.code == 0
-    assert "cells     6: clean, sem, em x rho_a 0, 4/255 x seeds 0" in result.out
+    assert "cells     6: clean, sem, em x training at rho_a 0, 4/255 x seeds 0" in result.out
     assert contents(workplace) == before
 
 
@@ -168,7 +166,7 @@ def test_a_plan_keeps_the_command_that_was_typed(
 ) -> None:
     (workplace / "tiny.npz").rename(workplace / "my tiny.npz")
     command = [*asked, *QUICK, "--dataset", "npz:my tiny.npz", "--out", "out"]
-    command += ["--set", "adversarial.epochs=1", "--set", "small-cnn.width=4"]
+    command += ["--set", "small-cnn.width=4"]
     if asked[0] == "correlate":
         command += ["--set", "sem.steps=2", "--set", "sem.noise_steps=1"]
     result = ubench(*command)

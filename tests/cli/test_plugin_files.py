@@ -26,6 +26,8 @@ class {name}({base}):
 
 
 TOO_LOUD = """
+    surrogate = "none"
+
     def generate(self, images, harness):
         return Poison(255 - images.images, Budget("linf", Radius("8/255")))
 """
@@ -70,8 +72,8 @@ def test_an_unfinished_plugin_is_named(refused: Callable[..., str], workplace: P
         (TOO_LOUD.replace("255 - images.images", "images.images"), "changed no image within"),
         (TOO_LOUD.replace("return", "return images.images #"), "returned ndarray instead of"),
         (
-            "trains_surrogate = False" + TOO_LOUD.replace("return", "harness.network(images) #"),
-            "`trains_surrogate = False` and",
+            TOO_LOUD.replace("return", "harness.network(images) #"),
+            'declares surrogate = "none" and asks for a network; declare surrogate = "own"',
         ),
     ],
 )
@@ -166,6 +168,7 @@ def test_a_plugin_that_ends_the_process_costs_no_other_cell(
 
 def test_a_file_that_changes_during_the_run_is_not_taken(ubench: Command, workplace: Path) -> None:
     body = """
+    surrogate = "none"
     def fingerprint(self):
         return str(len(__import__('os').listdir('.')))
     def generate(self, images, harness):
@@ -221,6 +224,7 @@ def test_no_attack_changes_what_other_cells_see(
     ubench: Command, workplace: Path, spoil: str, told: str
 ) -> None:
     body = f"""
+    surrogate = "none"
     def generate(self, images, harness):
         {spoil}
         return Poison(images.images, Budget("linf", Radius("0")))
@@ -272,6 +276,7 @@ def test_what_draws_from_other_generators_depends_on_the_seed(
     ubench: Command, workplace: Path, draw: str
 ) -> None:
     body = f"""
+    surrogate = "none"
     def generate(self, images, harness):
         import numpy, torch
         shape = images.images.shape

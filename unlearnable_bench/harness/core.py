@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from unlearnable_bench.contract import Learner
 
 
+_ASKED = {"own": "a network", "clean": "a network trained on the clean images"}
+
+
 @dataclass
 class Harness:
     """Everything between plain PyTorch and a fast, seeded, resumable run on one device.
@@ -50,6 +53,8 @@ class Harness:
             networks for later measurements.
         split_batches: whether a GPU may compute input gradients of large batches as two halves
             side by side, which pays if nothing else runs on it.
+        declared: the surrogate that the attack declares, "none", "own" or "clean"; None: a
+            network may be asked for all the same.
         eager: whether networks and steps run as written, in PyTorch's own layout, on any device.
     """
 
@@ -66,12 +71,14 @@ class Harness:
     progress: Progress = field(default_factory=Silent)
     times: Timesheet = field(default_factory=Timesheet)
     split_batches: bool = False
+    declared: str | None = None
     eager: bool = False
 
     def __post_init__(self) -> None:
         self._watch: _Watch | None = None
         self._step = 0
         self._streams: list[Random] = []
+        self.asked: set[str] = set()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -104,6 +111,7 @@ class Harness:
         returns logits [B, classes] of the type of `x`. Initialised by the seed and `stream`.
         `size`: H and W, where the network sees something else than views.
         """
+        self.ask("own")
         size = size or self.transform.view(images.size)
         start = Random(self.seed, f"{stream}/initialisation").integers(1 << 20, 2).tolist()
         with EXCLUSIVE, torch.random.fork_rng(devices=[]):
@@ -127,6 +135,20 @@ class Harness:
             itemsize = 2 if bf16 else self.dtype.itemsize
             model.max_batch = max_batch(network, size, self.device, itemsize)
         return model
+
+    def ask(self, surrogate: Literal["own", "clean"]) -> None:
+        """Note that a network is asked for.
+
+        Raises:
+            UserError: the attack declares another surrogate.
+        """
+        if self.declared == "none" or (surrogate == "clean" and self.declared == "own"):
+            raise UserError(
+                f'the attack declares surrogate = "{self.declared}" and asks for '
+                f'{_ASKED[surrogate]}; declare surrogate = "{surrogate}", so that the key of its '
+                "results covers the network"
+            )
+        self.asked.add(surrogate)
 
     def capture(self, step: Callable[..., Any]) -> Step:
         """Make a plain PyTorch step fast: on a GPU, compiled and captured as a CUDA graph.

@@ -26,7 +26,7 @@ _SINGLE = {
 }
 
 
-def compose(name: str, settings: Callable[[str], Mapping[str, str]]) -> Chosen[Defense]:
+def compose(name: str, settings: Callable[[str], Mapping[str, Any]]) -> Chosen[Defense]:
     """Return the defense of that name, or the composition of those joined by `+`.
 
     Args:

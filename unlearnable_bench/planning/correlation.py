@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.options import Scalar
 from unlearnable_bench.planning import registry
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
@@ -86,17 +87,22 @@ def make_correlation_plan(
         raise UserError(f"--set {key}: `ubench correlate` sets it itself, one value a variant")
     first: Plan | None = None
     cells: dict[str, Cell] = {}
+    read: set[str] = set()
     for noise, radius, stop in product(
         dict.fromkeys(noises), dict.fromkeys(surrogate_rho_a), (*sorted(set(stops)), None)
     ):
+        variant = _variant(radius, noise, rho_a, stop)
+        plugin = registry.attacks.choose(method, variant).plugin
+        unread = {f"{method}.{name}": condition for name, condition in plugin.unread().items()}
+        read |= settings.keys() - unread.keys()
         plan = make_plan(
             methods=[method],
             rho_a=[Radius("0"), rho_a],
             defenses=["none", "uniform-noise"],
             settings={
-                **settings,
-                "uniform-noise.radius": str(rho_a),
-                **_variant(method, radius, noise, rho_a, stop),
+                **{key: value for key, value in settings.items() if key not in unread},
+                "uniform-noise.radius": rho_a,
+                **{f"{method}.{name}": value for name, value in variant.items()},
             },
             **rest,
         )
@@ -106,6 +112,11 @@ def make_correlation_plan(
                 # One copy of the images for all variants.
                 poison = replace(cell.poison, data=first.data)
                 cells.setdefault(cell.key, replace(cell, poison=poison))
+    for key in settings.keys() - read:
+        raise UserError(
+            f"--set {key}: no variant reads it; it is read if {unread[key]} (--surrogate-rho-a, "
+            "--noise)"
+        )
     probes = {
         probe.key: probe
         for cell in cells.values()
@@ -117,12 +128,10 @@ def make_correlation_plan(
     return replace(first, cells=tuple(cells.values()), probes=tuple(probes.values()))
 
 
-def _variant(
-    method: str, radius: Radius, noise: Noise, rho_a: Radius, stop: int | None
-) -> dict[str, str]:
-    options = {"rho_a": str(radius), "perturbation": noise.perturbation}
+def _variant(radius: Radius, noise: Noise, rho_a: Radius, stop: int | None) -> dict[str, Scalar]:
+    options: dict[str, Scalar] = {"rho_a": radius, "perturbation": noise.perturbation}
     if noise.perturbation != "none":
-        options["noise_rho_a"] = str(noise.radius or rho_a)
+        options["noise_rho_a"] = noise.radius or rho_a
     if stop is not None:
-        options["stop"] = str(stop)
-    return {f"{method}.{name}": value for name, value in options.items()}
+        options["stop"] = stop
+    return options

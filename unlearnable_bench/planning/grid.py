@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast, get_args
 from unlearnable_bench.contract import Attack, Defense, Learner, Plugin
 from unlearnable_bench.errors import UserError, blaming, unknown
 from unlearnable_bench.images import Data
-from unlearnable_bench.options import Configurable, Setting, as_texts
+from unlearnable_bench.options import Configurable, Setting, as_text, checked_setting
 from unlearnable_bench.planning import registry
 from unlearnable_bench.planning.composition import compose
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
@@ -87,8 +87,9 @@ def make_plan(
         for name in _unique(learners or [base.learner])
         for chosen in _learners(name, sections)
     ]
+    _refuse_unused(attacks, rho_u, surrogate)
     makers = _learners(surrogate or base.surrogate, sections)
-    schedules, preset_label = _schedules(base, sections, precision)
+    schedules, preset_label = _schedules(base, sections, precision, adversarial_cells=any(rho_a))
     data = _data(dataset or base.dataset, sections)
     sections.refuse_rest()
     for attack in attacks:
@@ -186,13 +187,13 @@ def _data(name: str, sections: "_Sections") -> Data:
 class _Sections:
     """The `--set` values by section; every section must be taken by something."""
 
-    def __init__(self, values: dict[str, dict[str, str | list[str]]]) -> None:
+    def __init__(self, values: dict[str, dict[str, Setting]]) -> None:
         self._values = values
         self._taken: set[str] = set()
 
     def take(
-        self, name: str, owner: type[Configurable], usual: Mapping[str, str] = {}
-    ) -> list[dict[str, str]]:
+        self, name: str, owner: type[Configurable], usual: Mapping[str, Setting] = {}
+    ) -> list[dict[str, Any]]:
         """Return the settings of each variant of a section; they override the `usual` ones."""
         self._taken.add(name)
         return owner.variants({**usual, **self._values.get(name, {})}, owner=name)
@@ -207,36 +208,36 @@ class _Sections:
 def _sections(settings: Mapping[str, Setting]) -> _Sections:
     if not isinstance(settings, Mapping):
         raise UserError(f"make_plan(settings=...) takes a dict of options, got {settings!r}")
-    values: dict[str, dict[str, str | list[str]]] = {}
+    values: dict[str, dict[str, Setting]] = {}
     for key, value in settings.items():
         section, dot, name = str(key).partition(".")
         if not (dot and section and name):
             raise UserError(
                 f"--set {key}={value}: write SECTION.OPTION=VALUE, such as sem.steps=2000"
             )
-        values.setdefault(section, {})[name] = as_texts(value, key)
+        values.setdefault(section, {})[name] = checked_setting(value, key)
     return _Sections(values)
 
 
-def _single(name: str, variants: list[dict[str, str]]) -> dict[str, str]:
+def _single(name: str, variants: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the settings of what a plan has one of; refuse several values of an option."""
     first, last = variants[0], variants[-1]
     for option in first:
         if first[option] != last[option]:
+            values = f"{as_text(first[option])} and {as_text(last[option])}"
             raise UserError(
-                f"--set {name}.{option} takes one value a run, got {first[option]} and "
-                f"{last[option]}: run once with each; runs may share a results folder (--out)"
+                f"--set {name}.{option} takes one value a run, got {values}: run once with each; "
+                "runs may share a results folder (--out)"
             )
     return first
 
 
-def _variants(kinds: Registry[T], name: str, sections: _Sections) -> list[dict[str, str]]:
+def _variants(kinds: Registry[T], name: str, sections: _Sections) -> list[dict[str, Any]]:
     return sections.take(name, kinds.get(name))
 
 
 def _learners(name: str, sections: _Sections) -> list[Chosen[Learner]]:
-    variants = _variants(registry.learners, name, sections)
-    return [registry.learners.choose(name, passed) for passed in variants]
+    return _built(registry.learners, name, _variants(registry.learners, name, sections))
 
 
 def _defenses(name: str, sections: _Sections) -> list[Chosen[Defense]]:
@@ -255,15 +256,39 @@ def _attacks(
     if has_radius and rho_u:
         if "rho_u" in variants[0]:
             raise UserError(f"--rho-u and --set {kind}.rho_u both set the noise's radius: give one")
-        radii = [{"rho_u": str(radius)} for radius in _unique(rho_u)]
+        radii = [{"rho_u": radius} for radius in _unique(rho_u)]
         variants = [passed | radius for radius in radii for passed in variants]
-    preset = base.attacks.get(kind, {})
-    return [registry.attacks.choose(kind, passed, preset) for passed in variants]
+    return _built(registry.attacks, kind, variants, base.attacks.get(kind, {}))
+
+
+def _built(
+    kinds: Registry[T],
+    name: str,
+    variants: list[dict[str, Any]],
+    preset: Mapping[str, Any] = {},
+) -> list[Chosen[T]]:
+    """Build every variant, without the options that it does not read.
+
+    Raises:
+        UserError: an option that no variant reads.
+    """
+    unread = [kinds.choose(name, passed, preset).plugin.unread() for passed in variants]
+    for option in variants[0]:
+        conditions = [found[option] for found in unread if option in found]
+        if len(conditions) == len(variants):
+            raise UserError(
+                f"--set {name}.{option}: nothing in this plan reads it; it is read if "
+                f"{conditions[0]}"
+            )
+    return [
+        kinds.choose(name, {k: v for k, v in passed.items() if k not in ignored}, preset)
+        for passed, ignored in zip(variants, unread, strict=True)
+    ]
 
 
 def _with_path(
     kinds: Registry[Any], name: str, sections: _Sections
-) -> tuple[str, list[dict[str, str]]]:
+) -> tuple[str, list[dict[str, Any]]]:
     """Split `npz:FILE` into the plugin's name and its variants, with `path` among the settings."""
     kind, colon, path = name.partition(":")
     plugin = kinds.get(kind)
@@ -277,13 +302,13 @@ def _with_path(
 def _attack_label(attack: Chosen[Attack], surrogate: Chosen[Learner], preset: Preset) -> str:
     """Return the row's name; of rho_u tables and records tell by themselves."""
     passed = {k: v for k, v in attack.passed.items() if k != "rho_u"}
-    if attack.plugin.trains_surrogate and surrogate.label != preset.surrogate:
+    if attack.plugin.surrogate != "none" and surrogate.label != preset.surrogate:
         passed["surrogate"] = surrogate.label
     return replace(attack, passed=passed).label
 
 
 def _schedules(
-    base: Preset, sections: _Sections, precision: str
+    base: Preset, sections: _Sections, precision: str, *, adversarial_cells: bool
 ) -> tuple[dict[bool, Training], str]:
     """Return the schedules of standard and adversarial training, and the preset's label."""
     training, adversarial = (
@@ -296,6 +321,7 @@ def _schedules(
     standard = Training.configured(base.training | training, owner="training")
     robust = Training.configured(base.training | base.adversarial | training, owner="training")
     robust = Training.configured(robust.used() | adversarial, owner="adversarial")
+    _refuse_unread(training, adversarial, standard, robust, adversarial_cells=adversarial_cells)
     changed = {
         f"training.{k}": v
         for k, v in training.items()
@@ -308,9 +334,50 @@ def _schedules(
     }
     if precision != base.precision:
         changed["precision"] = precision
-    inside = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
+    inside = ",".join(f"{key}={as_text(value)}" for key, value in sorted(changed.items()))
     label = f"{base.name}[{inside}]" if inside else base.name
     return {False: standard, True: robust}, label
+
+
+def _refuse_unread(
+    training: Mapping[str, Any],
+    adversarial: Mapping[str, Any],
+    standard: Training,
+    robust: Training,
+    *,
+    adversarial_cells: bool,
+) -> None:
+    """Refuse settings of the schedules that no cell reads."""
+    if not adversarial_cells:
+        unread = [f"adversarial.{name}" for name in adversarial]
+        unread += [f"training.{name}" for name in training if name == "pgd_steps"]
+        if unread:
+            raise UserError(
+                f"--set {unread[0]}: nothing in this plan reads it; it is read if rho_a is above "
+                "0, such as --rho-a 4/255"
+            )
+    for section, values, schedules in (
+        ("training", training, (standard, robust) if adversarial_cells else (standard,)),
+        ("adversarial", adversarial, (robust,)),
+    ):
+        for name in values:
+            conditions = [found[name] for s in schedules if name in (found := s.unread())]
+            if len(conditions) == len(schedules):
+                raise UserError(
+                    f"--set {section}.{name}: nothing in this plan reads it; it is read if "
+                    f"{conditions[0]}"
+                )
+
+
+def _refuse_unused(
+    attacks: Sequence[Chosen[Attack]], rho_u: Sequence[Radius], surrogate: str | None
+) -> None:
+    """Refuse a radius of the noise or a surrogate that no method takes."""
+    names = ", ".join(dict.fromkeys(attack.name for attack in attacks))
+    if rho_u and not any("rho_u" in attack.plugin.used() for attack in attacks):
+        raise UserError(f"--rho-u: no method of this plan ({names}) has a radius of its noise")
+    if surrogate and all(attack.plugin.surrogate == "none" for attack in attacks):
+        raise UserError(f"--surrogate: no method of this plan ({names}) trains a network")
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:

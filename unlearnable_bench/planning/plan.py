@@ -47,9 +47,9 @@ class PoisonPlan:
             "attack": self.attack.identity(),
             "seed": self.seed,
         }
-        if self.attack.plugin.trains_surrogate:
+        if self.attack.plugin.surrogate != "none":
             identity |= {"surrogate": self.surrogate.identity(), "precision": self.precision}
-        if self.attack.plugin.uses_clean_network:
+        if self.attack.plugin.surrogate == "clean":
             identity |= {"training": self.training.used()}
         return identity
 
@@ -57,11 +57,6 @@ class PoisonPlan:
     def name(self) -> str:
         """What progress and messages call the poison."""
         return f"{self.attack.label}, seed {self.seed}"
-
-    @property
-    def kept(self) -> bool:
-        """Whether the folder keeps it: what takes no time is made anew for each cell."""
-        return self.attack.plugin.trains_surrogate or self.attack.plugin.slow
 
     @cached_property
     def clean_network_key(self) -> str:

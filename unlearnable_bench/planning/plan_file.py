@@ -11,7 +11,7 @@ import tomli_w
 
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.files import write_text
-from unlearnable_bench.options import as_texts
+from unlearnable_bench.options import Setting, as_texts, checked_setting
 from unlearnable_bench.radius import Radius
 
 # A plan file holds these; where and how fast a plan runs is no part of it.
@@ -96,25 +96,28 @@ def _texts(name: str, value: Any, path: Path) -> Any:
         return value
     if name == "set":
         return _settings(value, path)
-    return as_texts(value, f"{path}: {name}")
+    checked = checked_setting(value, f"{path}: {name}")
+    return as_texts(checked)
 
 
-def _settings(table: Any, path: Path) -> dict[str, str | list[str]]:
+def _settings(table: Any, path: Path) -> dict[str, Setting]:
     """Flatten `"sem.steps" = 5` and `[set.sem] steps = 5`, which mean the same."""
     if not isinstance(table, dict):
         raise UserError(f"{path}: set is a table: write [set], and below it NAME.OPTION = VALUE")
-    found: dict[str, str | list[str]] = {}
+    found: dict[str, Setting] = {}
     for key, value in table.items():
         nested = value.items() if isinstance(value, dict) else ()
         for name, one in [(f"{key}.{option}", one) for option, one in nested] or [(key, value)]:
             if name in found:
                 raise UserError(f"{path}: set {name} is given twice: write a list of its values")
-            found[name] = as_texts(one, f"{path}: set {name}")
+            found[name] = checked_setting(one, f"{path}: set {name}")
     return found
 
 
-def _as_toml(value: str | list[str]) -> Any:
-    """Return a bare number, true or false where it is read as the same text."""
+def _as_toml(value: Any) -> Any:
+    """Return a text as a bare number, true or false if it is read as the same text."""
+    if not isinstance(value, str | list):
+        return value
     if isinstance(value, list):
         return [_as_toml(one) for one in value]
     if value in {"true", "false"}:
@@ -181,7 +184,7 @@ def _switch(flag: str, value: Any) -> bool:
     return value
 
 
-def _table(_flag: str, value: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+def _table(_flag: str, value: dict[str, Setting]) -> dict[str, Setting]:
     return value  # what it means is known to the plugins only
 
 

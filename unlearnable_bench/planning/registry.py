@@ -43,7 +43,7 @@ class Chosen(Generic[T]):
     """
 
     name: str
-    passed: Mapping[str, str]
+    passed: Mapping[str, Any]
     plugin: T
     source: str | None = None
 
@@ -118,7 +118,7 @@ class Registry(Generic[T]):
         return self.get(name).summary()
 
     def choose(
-        self, name: str, passed: Mapping[str, str] = {}, preset: Mapping[str, Any] = {}
+        self, name: str, passed: Mapping[str, Any] = {}, preset: Mapping[str, Any] = {}
     ) -> Chosen[T]:
         """Build the plugin `name` with a preset's values overridden by the user's.
 
@@ -129,7 +129,7 @@ class Registry(Generic[T]):
         source = self._from_files[name][1] if name in self._from_files else None
         plugin = cls.configured({**preset, **passed}, owner=name)
         usual, used = cls.configured(preset, owner=name).used(), plugin.used()
-        changed = {key: str(used[key]) for key in passed if used[key] != usual[key]}
+        changed = {key: used[key] for key in passed if used[key] != usual[key]}
         return Chosen(name, changed, plugin, source)
 
     def add_file(self, classes: Iterable[type], digest: str, path: Path) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unlearnable_bench.radius import Radius
+from unlearnable_bench.radius import Radius, norm_and_bound
 
 GROUP = ["dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"]
 SECONDS = ["generation_seconds", "preparation_seconds", "training_seconds"]
@@ -215,7 +215,7 @@ def one_spelling(radii: "pd.Series[str]") -> list[str]:
 
 
 def _radius(text: str) -> Radius | str:
-    return text if not text or text.startswith("l2 ") else Radius(text)
+    return Radius(text) if text and norm_and_bound(text)[0] == "linf" else text
 
 
 def order_of(radius: str) -> float:

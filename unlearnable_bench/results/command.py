@@ -10,7 +10,7 @@ from typing import Any
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.presets import Preset, load_preset
-from unlearnable_bench.radius import Radius
+from unlearnable_bench.radius import Radius, norm_and_bound
 from unlearnable_bench.results.names import outside_brackets
 
 _LABELS = ("dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset")
@@ -181,7 +181,7 @@ class _Command:
         """Return the radius of the noise, as the user wrote it if that is known."""
         shown = self._row["rho_u"] if isinstance(self._row["rho_u"], str) else ""
         if not self._identity:
-            return "" if name == "clean" or shown.startswith("l2") else shown
+            return shown if name != "clean" and norm_and_bound(shown)[0] == "linf" else ""
         asked = used.get("rho_u")
         if asked is None:
             return ""

@@ -37,7 +37,8 @@ def load_records(
         status: `done`; with `unfinished` also `failed` and `missing`, whose numbers are NaN.
         reason: why a cell failed, in one line; else empty.
         dataset, attack, learner, defense, preset: labels, with what the user changed in brackets.
-        rho_a, rho_u: radii as text: `4/255`; of another norm than L-infinity `l2 1.3`.
+        rho_a, rho_u: radii as text: `4/255`; of another norm than L-infinity `l2 1.3`,
+            `l0 1` (pixels) or `none`.
         protect: share of the images that carry the poison, 0 to 1.
         seed: of noise and training.
         test_accuracy, protected_accuracy, peak_accuracy, train_accuracy: in percent.

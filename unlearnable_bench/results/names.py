@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.radius import Radius
+from unlearnable_bench.radius import Radius, norm_and_bound
 
 # What every table calls a thing; a plugin that is not here is printed by its own name.
 FIELD = {
@@ -124,9 +124,11 @@ def option_text(value: Any) -> str:
 
 def radius_note(rho_u: str, *, always: bool = False) -> str:
     """Return a noise's budget for its row: empty for the usual 8/255, else `16/255`, `L2 1.3`."""
-    norm, _, number = rho_u.partition(" ")
-    if norm == "l2":
-        return f"L2 {float(number):.3g}"
+    norm, bound = norm_and_bound(rho_u)
+    if norm == "none":
+        return "unbounded"
+    if norm != "linf":
+        return f"{norm.upper()} {float(bound):.3g}"
     if not rho_u or (not always and Radius(rho_u) in USUAL_RADII):
         return ""
     return rho_u

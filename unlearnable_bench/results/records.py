@@ -9,7 +9,7 @@ import msgspec
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.identity import key_of
-from unlearnable_bench.radius import Radius
+from unlearnable_bench.radius import Radius, norm_and_bound
 
 FORMAT = 1
 
@@ -45,7 +45,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Radius of adversarial training, as the user wrote it."""
 
     rho_u: str
-    """Radius of the noise that the poison promises (L-infinity), or `l2 NUMBER`."""
+    """Bound that the noise keeps: an L-infinity radius, `l2 NUMBER`, `l0 PIXELS` or `none`."""
 
     protect: float
     """Share of the training images (of the protected classes) that are poisoned."""
@@ -167,10 +167,10 @@ def _check_meaning(record: Record) -> None:
     shown = [record.dataset, record.attack, record.preset]
     if record.identity.get("labels", shown) != shown:
         raise ValueError("dataset, attack and preset are not the labels of its identity")
-    norm, _, number = record.rho_u.partition(" ")
-    if norm == "l2":
-        float(number)
-    for name in ("rho_a",) if norm == "l2" else ("rho_a", "rho_u"):
+    norm, bound = norm_and_bound(record.rho_u)
+    if norm in ("l2", "l0"):
+        float(bound)
+    for name in ("rho_a", "rho_u") if norm == "linf" else ("rho_a",):
         reason = _wrong_radius(getattr(record, name))
         if reason:
             raise ValueError(f"{name}: {reason}")

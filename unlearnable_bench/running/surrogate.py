@@ -35,9 +35,11 @@ def clean_network(images: ImageSet, harness: Harness, rho_a: Radius = Radius()) 
     Raises:
         UserError: the file with its weights is damaged.
     """
+    harness.ask("clean")
     weights = harness.weights
     apart = replace(
         harness,
+        declared=None,
         seed=int(Random(harness.seed, "clean surrogate").integers(1 << 20, 1)),
         checkpoint=Checkpoint(weights and weights.with_suffix(".partial")),
     )

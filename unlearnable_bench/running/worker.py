@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from unlearnable_bench.contract import Learner
 from unlearnable_bench.errors import UserError, in_words
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
@@ -36,6 +34,10 @@ from unlearnable_bench.running.robustness import measure
 from unlearnable_bench.running.training import accuracy, train
 
 _LOG = logging.getLogger(__name__)
+
+# A poison of a method without a network that takes less time is not written to the results
+# folder: it is made again for each cell.
+CACHED_SECONDS = 5.0
 
 
 @dataclass
@@ -77,9 +79,7 @@ class Worker:
         outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
         spent = {"training": harness.times["work"]}
         spent |= {kind: harness.times[kind] for kind in ("preparation", "warmup", "evaluation")}
-        budget = about["budget"]
-        radius = str(budget["radius"]) if budget["norm"] == "linf" else f"l2 {budget['radius']}"
-        labels = cell.labels | {"rho_u": radius}
+        labels = cell.labels | {"rho_u": _radius_label(**about["budget"])}
         return Record(
             format=FORMAT,
             key=cell.key,
@@ -112,7 +112,7 @@ class Worker:
 
     def prepare(self, plan: PoisonPlan) -> None:
         """Make a poison that the folder should have and has not, unless another process does."""
-        if not plan.kept or self.folder.has_poison(plan.key):
+        if self.folder.has_poison(plan.key):
             return
         # What goes wrong is told with each cell that needs it.
         with self.folder.claim(plan.key, wait=False) as mine, suppress(Exception, SystemExit):
@@ -123,12 +123,8 @@ class Worker:
         """Return the poison and what is known of it: in hand, from the folder, or made now."""
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
-        if plan.kept:
-            with self.folder.claim(plan.key, wait=True, tick=self.progress.check):
-                found = self._stored(plan)
-        else:
-            found = self._generate(plan)
-        images, about = found
+        with self.folder.claim(plan.key, wait=True, tick=self.progress.check):
+            images, about = self._stored(plan)
         if "quality" not in about:  # of a version that did not measure it
             about |= {"quality": measure_quality(plan.data.train.images, images)}
         if about["quality"]["linf"]:
@@ -155,29 +151,30 @@ class Worker:
         stored = self.folder.poison(plan.key)
         if stored:
             return stored
-        made = self._generate(plan)
-        self.folder.write_poison(plan.key, *made)
+        images, about = self._generate(plan)
+        trained = plan.attack.plugin.surrogate != "none"
+        if trained or about["seconds"] >= CACHED_SECONDS:
+            self.folder.write_poison(plan.key, images, about)
         self.folder.checkpoint(plan.key).unlink(missing_ok=True)
-        return made
+        return images, about
 
     def _generate(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         if plan.key in self.failed:
             raise self.failed[plan.key].again()
         self._reset(plan.seed)
         clean = plan.data.train
-        # What is made anew for each cell, maybe for two at once, keeps no state.
-        state = self.folder.checkpoint(plan.key) if plan.kept else None
-        resumed = bool(state and state.exists())
+        state = self.folder.checkpoint(plan.key)
+        resumed = state.exists()
         harness = self._harness(plan, state, plan.name)
         harness.surrogate = self.folder.network(plan.key)
         trajectory = Trajectory(self.folder.network(plan.trajectory_key).with_suffix(""))
         harness.trajectory = trajectory
-        if not plan.attack.plugin.trains_surrogate:
-            harness.learner = _NoSurrogate()
+        harness.declared = plan.attack.plugin.surrogate
         try:
             poison = plan.attack.plugin.generate(clean, harness)
             spent = harness.times.read()
             _check(plan.attack.name, clean.images, poison)
+            _check_surrogate(plan.attack.name, harness)
             if plan.attack.plugin.fingerprint() != plan.identity["attack"].get("fingerprint"):
                 raise UserError("what it reads changed meanwhile; run the command again")
         except (Exception, SystemExit) as error:
@@ -267,16 +264,6 @@ class FailedPoison:
         return error
 
 
-class _NoSurrogate(Learner):
-    """Stands where an attack says that it needs none, which is then in no key."""
-
-    def build(self, classes: int, size: int) -> nn.Module:
-        raise UserError(
-            "the attack says `trains_surrogate = False` and asks for a network: the surrogate "
-            "would be missing in the key of its results; say True"
-        )
-
-
 @dataclass(frozen=True)
 class _Labelled:
     """Progress that says which cell or poison a loop belongs to."""
@@ -324,6 +311,16 @@ def _protected_accuracy(cell: Cell, model: Network, harness: Harness) -> float |
     return accuracy(model, *harness.tensors(test.subset(of_these)))
 
 
+def _check_surrogate(name: str, harness: Harness) -> None:
+    """Refuse an attack that declares a network and asked for none."""
+    if harness.declared != "none" and harness.declared not in harness.asked:
+        raise UserError(
+            f'attack {name!r} declares surrogate = "{harness.declared}" (the default is "own") '
+            f"and asked for {' and '.join(harness.asked) or 'no network'}; declare surrogate = "
+            f'"{next(iter(harness.asked), "none")}", so that its results name no other network'
+        )
+
+
 def _check(name: str, clean: Pixels, poison: Any) -> None:
     """Refuse a poison that is not what its method promises."""
     if not isinstance(poison, Poison):
@@ -338,12 +335,21 @@ def _check(name: str, clean: Pixels, poison: Any) -> None:
     excess = poison.budget.excess(clean, images)
     if excess:
         raise UserError(f"attack {name!r} breaks its promised budget: {excess}")
-    if poison.budget.radius and np.array_equal(images, clean):
+    bounded = poison.budget.norm != "none"
+    if (poison.budget.radius or not bounded) and np.array_equal(images, clean):
+        within = f" within a radius of {poison.budget.radius}" if bounded else ""
         raise UserError(
-            f"attack {name!r} changed no image within a radius of {poison.budget.radius}: "
+            f"attack {name!r} changed no image{within}: "
             "`add_noise` takes noise in units of 1/255, and rounds to 8 bits"
         )
 
 
-def _as_written(radius: Radius | float) -> str | float:
+def _radius_label(norm: str, radius: str | float | None) -> str:
+    """Return a budget as records and tables name it: `8/255`, `l2 1.3`, `l0 1` or `none`."""
+    if norm == "none":
+        return norm
+    return str(radius) if norm == "linf" else f"{norm} {radius}"
+
+
+def _as_written(radius: Radius | float | None) -> str | float | None:
     return str(radius) if isinstance(radius, Radius) else radius
