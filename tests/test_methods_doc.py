@@ -9,7 +9,7 @@ import shlex
 import shutil
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +17,13 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from documents import DOCS, write_stand_ins
 from typer.testing import CliRunner
 
 from unlearnable_bench import Data, Radius, api, console
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Defense, Plugin
 from unlearnable_bench.datasets import cache, tiny_imagenet
-from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.options import Configurable
 from unlearnable_bench.planning import registry
@@ -35,7 +34,7 @@ from unlearnable_bench.reports._figure import FigureReport
 from unlearnable_bench.results.rendering import FIGURE_FORMATS, TABLE_FORMATS
 from unlearnable_bench.schedule import Training
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "methods.md"
+DOCUMENT = DOCS / "methods.md"
 BEGIN = "<!-- rendered by tests/test_methods_doc.py -->\n"
 END = "<!-- end -->\n"
 
@@ -58,8 +57,8 @@ FORMATS: dict[str, type[Configurable]] = {
 }
 # What SEM's noise costs in each run of the stand-in: next to nothing.
 SHORT = {
-    "training.steps": "1", "adversarial.steps": "1", "sem.steps": "1", "sem.noise_steps": "1",
-    "sem.samples": "1", "sem.attack_steps": "1",
+    "training.steps": "1", "sem.steps": "1", "sem.noise_steps": "1", "sem.samples": "1",
+    "sem.attack_steps": "1",
 }  # fmt: skip
 # What is named in the text but is no choice that the registry could list.
 NAMED = {
@@ -69,7 +68,7 @@ NAMED = {
         "noise_steps=7 alpha_u=2/255 attack_steps=7 alpha_a=1/255 samples=4 steps=3000",
     ],
     "sem": ["noise_rho_a=2/255", "rho_a=0 noise_rho_a=4/255"],
-    "tap": ["alpha_u=0.4/255", "untargeted=true alpha_u=0.4/255", "restarts=8"],
+    "tap": ["alpha_u=0.4/255", "untargeted=true alpha_u=0.4/255", "restarts=8", "steps=100"],
     "ntga": ["steps=10", "t=8", "kernel=fnn t=4096", "stride=3"],
     "sc": ["rho_u=8/255"],
     "cutmix": ["probability=0.5"],
@@ -85,6 +84,7 @@ OTHERS = {
     "classes": "--methods sem --dataset shapes --protect-classes disc,ring",
     "share of classes": "--methods sem --dataset shapes --protect 0.5 --protect-classes disc,ring",
     "misaligned EM on ImageNet": "--methods em --set em.variant=misaligned "
+    "--set em.noise_steps=7 --set em.alpha_u=2/255 --set em.steps=3000 "
     "--dataset imagenet-subset:imagenet --set imagenet-subset.size=224",
     "arithmetic of the exact reference": "--methods sem --precision fp64",
 }
@@ -216,8 +216,9 @@ def test_the_table_has_each_report_and_format() -> None:
 
 @pytest.mark.parametrize("kind", ["attacks", "defenses", "learners", "datasets"])
 def test_the_text_describes_every_plugin(kind: str) -> None:
-    heads = [line for line in parts()[0].splitlines() if line.startswith("### ")]
-    heads += re.findall(r"^\| (`[^|]*)", parts()[0], re.MULTILINE)
+    described = (DOCS / "data.md").read_text(encoding="utf-8") if kind == "datasets" else parts()[0]
+    heads = [line for line in described.splitlines() if line.startswith("### ")]
+    heads += re.findall(r"^\| (`[^|]*)", described, re.MULTILINE)
     named = set(re.findall(r"`([a-z0-9-]+)", "\n".join(heads)))
     assert {*built_in(kind)} <= named
 
@@ -242,11 +243,6 @@ def test_the_numbers_of_parameters_are_those_of_the_networks() -> None:
             network = registry.learners.choose(name).plugin.build(10, 32)
         counted[name] = f"{sum(p.numel() for p in network.parameters()):,}"
     assert found == counted
-
-
-def save_picture(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (64, 64)).save(path)
 
 
 def fill(out: Path) -> None:
@@ -279,24 +275,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, D
     """A folder with a small stand-in of all that the commands name, and data of 32 px."""
     folder = tmp_path_factory.mktemp("methods")
     data = Shapes(train=900, test=100).load()  # NTGA needs a block and two fifths of the set
-    write_npz(data, folder / "mine.npz")
-    np.save(folder / "noise.npy", np.zeros(data.train.images.shape, np.int8))
-    for name in ("cifar10", "cifar100", "svhn"):
-        classes = tuple(map(str, range(100))) if name == "cifar100" else data.class_names
-        train, test = (replace(part, classes=len(classes)) for part in (data.train, data.test))
-        write_npz(
-            replace(data, train=train, test=test, class_names=classes), folder / f"{name}.npz"
-        )
-    for k in range(100):
-        for part in ("train", "val"):
-            save_picture(folder / "imagenet" / part / f"n{k:02}" / "0.png")
-    for name in ("ant", "bee"):
-        save_picture(folder / "tiny-imagenet-200" / "train" / name / "images" / "0.png")
-        save_picture(folder / "pictures" / "train" / name / "0.png")
-        save_picture(folder / "pictures" / "test" / name / "0.png")
-    save_picture(folder / "tiny-imagenet-200" / "val" / "images" / "0.png")
-    annotations = folder / "tiny-imagenet-200" / "val" / "val_annotations.txt"
-    annotations.write_text("0.png\tbee\t0\t0\t9\t9\n")
+    write_stand_ins(folder, data)
     with pytest.MonkeyPatch.context() as patch:
         small = Shapes(train=120, test=40).load()
         patch.setattr(Shapes, "load", lambda _: small)
