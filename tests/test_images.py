@@ -291,3 +291,11 @@ def test_a_poison_is_made_from_noise_of_either_layout() -> None:
         assert (poison.budget, poison.notes) == (Budget("linf", radius), notes)
     with pytest.raises(UserError, match=r"\[1, 6, 6, 3\], the images are \[5, 6, 6, 3\]; give one"):
         Poison.from_noise(clean, noise[:1], radius)
+
+
+def test_rounding_excuses_no_more_than_a_small_l2_radius() -> None:
+    clean = np.full((1, 8, 8, 3), 100, np.uint8)
+    poison = clean.copy()
+    poison[0, 0, 0, 0] += 1
+    assert Budget("l2", 0.5 / 255).excess(clean, poison) is None
+    assert Budget("l2", 0.49 / 255).excess(clean, poison) is not None

@@ -338,6 +338,17 @@ def test_the_address_is_that_of_what_is_used_not_of_how_it_was_asked_for(
     assert found.key == usual.key
 
 
+@pytest.mark.parametrize(("method", "differs"), [("tap", True), ("sem", False)])
+def test_the_schedule_is_part_of_a_poison_made_with_a_clean_network(
+    data: str, method: str, differs: bool
+) -> None:
+    keys = {
+        only(data, methods=[method], settings={"training.epochs": epochs}).poison.key
+        for epochs in ("1", "2")
+    }
+    assert len(keys) == 1 + differs
+
+
 def test_the_clean_control_is_the_same_whatever_makes_the_noise(data: str) -> None:
     keys = {
         plan(data, **asked).cells[0].key

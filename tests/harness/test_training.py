@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from unlearnable_bench import Defense, Harness, ImageSet, Radius, Random, UserError
 from unlearnable_bench.harness import ShuffledBatches, sgd, sweep
 from unlearnable_bench.harness.checkpoint import Checkpoint
+from unlearnable_bench.running import training
 from unlearnable_bench.running.training import accuracy, train
 from unlearnable_bench.schedule import Training, scheduled_lr
 
@@ -353,6 +354,16 @@ def test_early_stopping_keeps_the_first_best_epoch() -> None:
     assert accuracy(early.model, *tensors) == early.accuracy[early.chosen]
     best = max(range(10), key=lambda k: validations(validation, schedule, images, k))
     assert early.chosen == best
+
+
+def test_of_equal_epochs_the_first_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness, images = make_harness(), random_images(5)
+    early = training._EarlyStopping(harness.network(images), harness, images)
+    found = iter([50.0, 70.0, 70.0, 60.0])
+    monkeypatch.setattr(training, "accuracy", lambda *_: next(found))
+    for epoch in range(4):
+        early.see(epoch)
+    assert early.restore() == 1
 
 
 def validations(held_out: ImageSet, schedule: Training, images: ImageSet, epoch: int) -> float:

@@ -26,7 +26,7 @@ def test_cells_in_common_stand_side_by_side_whatever_the_preset() -> None:
 
 def test_the_rank_correlation_is_spearmans() -> None:
     names = ["clean", "em", "rem", "sem", "tap"]
-    one, other = [[5, 4, 3, 2, 1], [50, 30, 40, 20, 10]]
+    one, other = [[5, 4, 3, 2, 1], [90, 30, 40, 20, 10]]
     frames = [frame(*map(cell, names, map(float, values))) for values in (one, other)]
     # 1 - 6 * (sum of squared rank differences, 2) / (5 * 24)
     assert rank_correlation(compare(*frames)) == pytest.approx(0.9)
