@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from unlearnable_bench import Data
+from unlearnable_bench import Data, console
+from unlearnable_bench.datasets import cache, tiny_imagenet
 from unlearnable_bench.datasets.npz import write_npz
+from unlearnable_bench.datasets.shapes import Shapes
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -53,6 +56,18 @@ def commands(block: Block) -> list[list[str]]:
         if words and words[0] == "ubench":
             found.append(words)
     return found
+
+
+def stand_in_for_data(monkeypatch: pytest.MonkeyPatch, folder: Path, data: Data) -> None:
+    """Let commands find small data under every name, in `folder`, and estimate no time."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("UBENCH_HOME", str(folder))
+    monkeypatch.setattr(tiny_imagenet, "_COUNTS", (2, 1, 2))
+    for name in ("cifar10", "cifar100", "svhn"):
+        shape = (len(data.train), len(data.test), 32, 100 if name == "cifar100" else 10)
+        monkeypatch.setitem(cache.SHAPES, name, shape)
+    monkeypatch.setattr(Shapes, "load", lambda _: data)
+    monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
 
 
 def save_picture(path: Path) -> None:

@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 import typer
-from documents import DOCS, ROOT, Block, blocks, commands, write_stand_ins
+from documents import DOCS, ROOT, Block, blocks, commands, stand_in_for_data, write_stand_ins
 from typer.testing import CliRunner
 
-from unlearnable_bench import Data, api, console
+from unlearnable_bench import Data, api
 from unlearnable_bench.cli import app
-from unlearnable_bench.datasets import cache, tiny_imagenet
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.planning import grid, registry
 from unlearnable_bench.presets import Preset, load_preset, preset_names
@@ -193,15 +192,8 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, D
 def workplace(stand_in: tuple[Path, Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder, data = stand_in
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UBENCH_HOME", str(tmp_path))
-    monkeypatch.setattr(tiny_imagenet, "_COUNTS", (2, 1, 2))
-    for name in ("cifar10", "cifar100", "svhn"):
-        shape = (len(data.train), len(data.test), 32, 100 if name == "cifar100" else 10)
-        monkeypatch.setitem(cache.SHAPES, name, shape)
-    monkeypatch.setattr(Shapes, "load", lambda _: data)
+    stand_in_for_data(monkeypatch, tmp_path, data)
     monkeypatch.setattr(grid, "load_preset", tiny)
-    monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
     return tmp_path
 
 

@@ -17,13 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from documents import DOCS, write_stand_ins
+from documents import DOCS, stand_in_for_data, write_stand_ins
 from typer.testing import CliRunner
 
-from unlearnable_bench import Data, Radius, api, console
+from unlearnable_bench import Data, Radius, api
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Defense, Plugin
-from unlearnable_bench.datasets import cache, tiny_imagenet
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.options import Configurable
 from unlearnable_bench.planning import registry
@@ -290,14 +289,7 @@ def chosen(
 ) -> list[tuple[str, str, Configurable]]:
     """What the commands of a test choose: kind, name, and plugin or format with its options."""
     folder, data = stand_in
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("UBENCH_HOME", str(folder))
-    monkeypatch.setattr(tiny_imagenet, "_COUNTS", (2, 1, 2))
-    for name in ("cifar10", "cifar100", "svhn"):
-        shape = (len(data.train), len(data.test), 32, 100 if name == "cifar100" else 10)
-        monkeypatch.setitem(cache.SHAPES, name, shape)
-    monkeypatch.setattr(Shapes, "load", lambda _: data)
-    monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
+    stand_in_for_data(monkeypatch, folder, data)
     found: list[tuple[str, str, Configurable]] = []
     choose = Registry.choose
 
