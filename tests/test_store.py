@@ -18,12 +18,12 @@ from unlearnable_bench.files import write_text
 from unlearnable_bench.identity import canonical, key_of
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results import store
-from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.records import Bound, Record
 from unlearnable_bench.results.store import ResultsFolder
 
 IDENTITY = {"poison": {"seed": 0}, "rho_a": "4/255"}
 RECORD = Record(
-    format=1,
+    format=2,
     key=key_of(IDENTITY),
     identity=IDENTITY,
     dataset="shapes",
@@ -31,7 +31,7 @@ RECORD = Record(
     learner="small-cnn",
     defense="none",
     rho_a="4/255",
-    rho_u="8/255",
+    rho_u=Bound("linf", "8/255"),
     protect=1.0,
     preset="smoke",
     seed=0,
@@ -65,7 +65,8 @@ def test_a_record_reads_back_as_it_was_written(folder: ResultsFolder) -> None:
     assert folder.record(RECORD.key) == RECORD
     assert list(folder.records()) == [RECORD]
     text = (folder.path / "cells" / f"{RECORD.key}.json").read_text()
-    assert json.loads(text) == msgspec.structs.asdict(RECORD)
+    assert json.loads(text) == msgspec.to_builtins(RECORD)
+    assert json.loads(text)["rho_u"] == {"norm": "linf", "value": "8/255"}
 
 
 def test_what_is_written_is_never_overwritten(folder: ResultsFolder) -> None:
@@ -327,10 +328,51 @@ def test_a_number_is_no_truth_value_and_the_other_way_round(change: dict[str, An
         Record.from_json(json.dumps(raw | change).encode())
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "{}", '{"format": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "{}", '{"format": 3}'])
 def test_what_is_no_record_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Record.from_json(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "norm", "value"),
+    [
+        ("8/255", "linf", "8/255"),
+        ("0", "linf", "0"),
+        ("l2 1.3041013273932526", "l2", 1.3041013273932526),
+        ("l0 1", "l0", 1.0),
+        ("none", "none", None),
+    ],
+)
+def test_a_record_of_format_1_is_read_with_the_bound_that_its_text_names(
+    text: str, norm: str, value: str | float | None
+) -> None:
+    raw = json.loads(RECORD.to_json()) | {"format": 1, "rho_u": text}
+    record = Record.from_json(json.dumps(raw).encode())
+    assert (record.format, record.rho_u.norm, record.rho_u.value) == (2, norm, value)
+    assert Bound.from_label(str(record.rho_u)) == record.rho_u
+    assert Record.from_json(record.to_json().encode()) == record
+
+
+@pytest.mark.parametrize(
+    ("version", "bound"),
+    [
+        (1, "0.03"),
+        (1, "l2 much"),
+        (1, "l1 3"),
+        (2, "8/255"),
+        (2, {"norm": "linf", "value": "0.03"}),
+        (2, {"norm": "linf", "value": 0.03}),
+        (2, {"norm": "l2", "value": "much"}),
+        (2, {"norm": "l2", "value": None}),
+        (2, {"norm": "none", "value": 3}),
+        (2, {"norm": "l1", "value": 3}),
+    ],
+)
+def test_a_bound_that_is_not_of_its_norm_is_refused(version: int, bound: Any) -> None:
+    raw = json.loads(RECORD.to_json()) | {"format": version, "rho_u": bound}
+    with pytest.raises(ValueError, match="rho_u"):
+        Record.from_json(json.dumps(raw).encode())
 
 
 def test_a_record_with_an_unknown_field_is_refused() -> None:

@@ -135,6 +135,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
     row = {"key": record.key, "folder": str(path), "status": "done", "reason": ""}
     row |= {name: getattr(record, name) for name in (*LABELS, *_VALUES)}
     return row | {
+        "rho_u": str(record.rho_u),
         "setting": record.setting,
         "poison": poison["key"],
         "generation_seconds": poison["seconds"],

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from functools import cache, cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -11,10 +11,52 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.radius import Radius, norm_and_bound
 
-FORMAT = 1
-
+FORMAT = 2
+"""Format 1, of ubench 0.1, wrote `rho_u` as text (`8/255`, `l2 1.3`); it is read too."""
 
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+
+class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bound on the noise of one image: a norm and its value.
+
+    Raises:
+        ValueError: a value that is not of its norm's kind.
+    """
+
+    norm: Literal["linf", "l2", "l0", "none"]
+    """`linf`: largest change of a value; `l2`: Euclidean norm; `l0`: number of changed pixels."""
+
+    value: str | float | None
+    """`linf`: a fraction of the pixel range as the user wrote it, such as `8/255`; `l2`: a number
+    in units of the pixel range; `l0`: a number of pixels; `none`: null."""
+
+    def __post_init__(self) -> None:
+        kinds = {"linf": str, "none": type(None)}
+        if not isinstance(self.value, kinds.get(self.norm, float | int)):
+            raise ValueError(f"rho_u: {self.value!r} is not a bound of norm {self.norm}")
+        reason = _wrong_radius(str(self.value)) if self.norm == "linf" else None
+        if reason:
+            raise ValueError(f"rho_u: {reason}")
+
+    @classmethod
+    def from_label(cls, label: str) -> "Bound":
+        """Return the bound that a label names, as format 1 wrote it: `8/255`, `l2 1.3`, `none`."""
+        norm, value = norm_and_bound(label)
+        if norm == "linf":
+            return cls("linf", value)
+        if norm == "none":
+            return cls("none", None)
+        try:
+            return cls("l2" if norm == "l2" else "l0", float(value))
+        except ValueError:
+            raise ValueError(f"rho_u: {label!r} is not a norm and a number") from None
+
+    def __str__(self) -> str:
+        """Return the label of tables: `8/255`, `l2 1.3`, `l0 1` or `none`."""
+        if self.norm == "none":
+            return self.norm
+        return str(self.value) if self.norm == "linf" else f"{self.norm} {self.value}"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -44,8 +86,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rho_a: str
     """Radius of adversarial training, as the user wrote it."""
 
-    rho_u: str
-    """Bound that the noise keeps: an L-infinity radius, `l2 NUMBER`, `l0 PIXELS` or `none`."""
+    rho_u: Bound
+    """Bound that the noise obeys."""
 
     protect: float
     """Share of the training images (of the protected classes) that are poisoned."""
@@ -117,8 +159,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ValueError: a number that is not finite.
         """
         return (
-            json.dumps(msgspec.structs.asdict(self), indent=1, sort_keys=True, allow_nan=False)
-            + "\n"
+            json.dumps(msgspec.to_builtins(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
         )
 
     @classmethod
@@ -131,19 +172,34 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         try:
             record = _DECODER.decode(text)
         except msgspec.ValidationError as error:
-            version = msgspec.json.decode(text)
-            if isinstance(version, dict) and version.get("format") != FORMAT:
-                found = version.get("format")
-                raise ValueError(f"has format {found!r}, this version reads {FORMAT}") from None
-            raise ValueError(str(error)) from None
+            fields = msgspec.json.decode(text)
+            version = fields.get("format") if isinstance(fields, dict) else FORMAT
+            if version not in (1, FORMAT):
+                raise _other_format(version) from None
+            if version != 1 or not isinstance(fields.get("rho_u"), str):
+                raise ValueError(str(error)) from None
+            record = _of_format_1(fields)
         if record.format != FORMAT:
-            raise ValueError(f"has format {record.format!r}, this version reads {FORMAT}")
+            raise _other_format(record.format)
         _check_meaning(record)
         return record
 
 
 _DECODER = msgspec.json.Decoder(Record)
 _ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def _of_format_1(fields: dict[str, Any]) -> Record:
+    try:
+        bound = msgspec.to_builtins(Bound.from_label(fields["rho_u"]))
+        return msgspec.convert(fields | {"format": FORMAT, "rho_u": bound}, Record)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
+def _other_format(version: Any) -> ValueError:
+    return ValueError(f"has format {version!r}, this version reads 1 and {FORMAT}")
+
 
 # What reports read inside the fields that are objects.
 _INSIDE = {
@@ -167,13 +223,9 @@ def _check_meaning(record: Record) -> None:
     shown = [record.dataset, record.attack, record.preset]
     if record.identity.get("labels", shown) != shown:
         raise ValueError("dataset, attack and preset are not the labels of its identity")
-    norm, bound = norm_and_bound(record.rho_u)
-    if norm in ("l2", "l0"):
-        float(bound)
-    for name in ("rho_a", "rho_u") if norm == "linf" else ("rho_a",):
-        reason = _wrong_radius(getattr(record, name))
-        if reason:
-            raise ValueError(f"{name}: {reason}")
+    reason = _wrong_radius(record.rho_a)
+    if reason:
+        raise ValueError(f"rho_a: {reason}")
 
 
 @cache

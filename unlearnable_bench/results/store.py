@@ -31,10 +31,11 @@ from safetensors.numpy import save_file
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.files import locked, replacing, write_text
 from unlearnable_bench.images import Pixels
-from unlearnable_bench.results.records import FORMAT, Record
+from unlearnable_bench.results.records import Record
 
 _MARKER = "ubench.json"
-_MARKER_TEXT = json.dumps({"kind": "unlearnable-bench results", "format": FORMAT}) + "\n"
+# The format of the folder; that of its records is apart (`records.FORMAT`).
+_MARKER_TEXT = json.dumps({"kind": "unlearnable-bench results", "format": 1}) + "\n"
 
 
 def _json_files(folder: Path) -> list[str]:

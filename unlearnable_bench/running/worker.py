@@ -25,7 +25,7 @@ from unlearnable_bench.identity import as_json
 from unlearnable_bench.images import ImageSet, Pixels, Poison
 from unlearnable_bench.planning.plan import Cell, PoisonPlan, Probe
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.results.records import FORMAT, Record
+from unlearnable_bench.results.records import FORMAT, Bound, Record
 from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.samples import measure_quality, write_samples
 from unlearnable_bench.results.store import ResultsFolder
@@ -79,7 +79,8 @@ class Worker:
         outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
         spent = {"training": harness.times["work"]}
         spent |= {kind: harness.times[kind] for kind in ("preparation", "warmup", "evaluation")}
-        labels = cell.labels | {"rho_u": _radius_label(**about["budget"])}
+        budget = about["budget"]
+        labels = cell.labels | {"rho_u": Bound(budget["norm"], budget["radius"])}
         return Record(
             format=FORMAT,
             key=cell.key,
@@ -342,13 +343,6 @@ def _check(name: str, clean: Pixels, poison: Any) -> None:
             f"attack {name!r} changed no image{within}: "
             "`add_noise` takes noise in units of 1/255, and rounds to 8 bits"
         )
-
-
-def _radius_label(norm: str, radius: str | float | None) -> str:
-    """Return a budget as records and tables name it: `8/255`, `l2 1.3`, `l0 1` or `none`."""
-    if norm == "none":
-        return norm
-    return str(radius) if norm == "linf" else f"{norm} {radius}"
 
 
 def _as_written(radius: Radius | float | None) -> str | float | None:
