@@ -159,6 +159,7 @@ class EM(Attack):
             if error <= self.stop_error:
                 break
         refuse_divergence(model)
+        harness.keep_surrogate(model, int(rounds) * self.batches)
         notes = {"rounds": float(rounds), "training_error": float(error)}
         return self._poison(images, noise[search.row_of], notes)
 
@@ -244,6 +245,7 @@ class EM(Attack):
             extract=extract,
         )
         refuse_divergence(model)
+        harness.keep_surrogate(model, self.steps)
         return self._poison(images, noise, {})
 
     def _descend(

@@ -12,14 +12,17 @@ from helpers import make_harness, random_images
 from torch import nn
 
 from unlearnable_bench import api
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness, input_gradient, pgd
+from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.samples import measure_quality
 from unlearnable_bench.results.store import ResultsFolder
-from unlearnable_bench.running.surrogate import clean_network, final_surrogate
+from unlearnable_bench.running import training
+from unlearnable_bench.running.surrogate import clean_checkpoints, clean_network, final_surrogate
 from unlearnable_bench.running.worker import harness_of
 from unlearnable_bench.schedule import Training
 
@@ -44,9 +47,10 @@ def run(asked: Plan, out: Path) -> Record:
     return record
 
 
-@pytest.mark.parametrize("method", ["sem", "rem"])
+@pytest.mark.parametrize("method", ["em", "sem", "rem"])
 def test_a_run_keeps_the_surrogate_of_a_poison(method: str, tmp_path: Path) -> None:
-    asked = plan(method, steps="3")
+    short = {"rounds": "1", "batches": "3"} if method == "em" else {"steps": "3"}
+    asked = plan(method, **short)
     run(asked, tmp_path)
     folder, poison = ResultsFolder(tmp_path), asked.cells[0].poison
     images = poison.data.train
@@ -166,6 +170,91 @@ def test_a_reference_is_trained_once_for_each_radius(tmp_path: Path) -> None:
     assert harness.weights.stat().st_mtime_ns == written
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name])
+
+
+def test_checkpoints_are_those_of_one_training(tmp_path: Path) -> None:
+    """Trained in memory, in a folder, and read again from the folder, they are the same."""
+    images = random_images(count=40)
+    whole = replace(SCHEDULE, steps=None, epochs=4, lr=0.01)
+    found: list[list[dict[str, torch.Tensor]]] = []
+    for weights, schedule in (
+        (None, whole),
+        (tmp_path / "key.safetensors", whole),
+        (tmp_path / "key.safetensors", replace(whole, lr=9.0)),  # read, not trained
+    ):
+        harness = make_harness()
+        harness.training, harness.weights = schedule, weights
+        models = clean_checkpoints(images, harness, [2, 4, 1, None])
+        assert not any(model.training for model in models)
+        found.append([model.state_dict() for model in models])
+    for models_ in found[1:]:
+        for one, other in zip(found[0], models_, strict=True):
+            assert all(torch.equal(one[name], other[name]) for name in one)
+    second, last, first, final = found[0]
+    assert all(torch.equal(last[name], final[name]) for name in last)
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(second[name], last[name]) for name in first)
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
+        "key.safetensors", "key-1.safetensors", "key-2.safetensors"
+    }  # fmt: skip
+    assert not [*tmp_path.glob("*.partial")]
+
+
+def test_an_interrupted_training_leaves_the_checkpoints_that_it_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = random_images(count=40)
+
+    def checkpoints(folder: Path, epochs: list[int]) -> list[Any]:
+        harness = make_harness()
+        harness.training = replace(SCHEDULE, steps=None, epochs=4)
+        harness.weights = folder / "key.safetensors"
+        return [model.state_dict() for model in clean_checkpoints(images, harness, epochs)]
+
+    expected = checkpoints(tmp_path / "whole", [1, 3])
+    monkeypatch.setattr(Checkpoint.__init__, "__defaults__", (0.0,))  # writes at every step
+    test = training.accuracy
+    calls = []
+
+    def killed(*given: Any) -> float:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return test(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "accuracy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints(tmp_path / "cut", [1, 3])
+    (partial,) = (tmp_path / "cut").glob("*.partial")
+    assert (tmp_path / "cut" / "key-1.safetensors").exists()
+    # Other epochs do not resume from it: the training that it belongs to never wrote epoch 2.
+    for epochs in ([2], [1, 3]):
+        resumed = checkpoints(tmp_path / "cut", epochs)
+    assert not partial.exists()
+    for one, other in zip(expected, resumed, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_network_of_some_images_is_not_taken_for_that_of_all(tmp_path: Path) -> None:
+    images = random_images(count=40)
+    harness = make_harness()
+    harness.training, harness.weights = SCHEDULE, tmp_path / "key.safetensors"
+    harness.images = images
+    whole = clean_network(images, harness).state_dict()
+    part = clean_network(images.subset(np.arange(30)), harness).state_dict()
+    assert any(not torch.equal(whole[name], part[name]) for name in whole)
+    again = clean_network(images, harness).state_dict()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert len([*tmp_path.glob("key*.safetensors")]) == 2
+
+
+@pytest.mark.parametrize("epoch", [0, 4, -1])
+def test_an_epoch_that_the_schedule_has_not_is_refused(epoch: int) -> None:
+    harness = make_harness()
+    harness.training = replace(SCHEDULE, steps=None, epochs=3)
+    with pytest.raises(UserError, match=f"no epoch {epoch}: its schedule has 1 to 3"):
+        clean_checkpoints(random_images(), harness, [1, epoch])
 
 
 def test_the_address_of_a_reference_depends_on_its_radius_and_schedule() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unlearnable_bench.results.frame import load_records
     from unlearnable_bench.results.rendering import render
     from unlearnable_bench.results.table import Table
-    from unlearnable_bench.running.surrogate import clean_network
+    from unlearnable_bench.running.surrogate import clean_checkpoints, clean_network
 
 __version__ = "0.2.0.dev0"
 
@@ -45,7 +45,7 @@ _HOME = {
     "results.frame": ("load_records",),
     "results.rendering": ("render",),
     "results.table": ("Table",),
-    "running.surrogate": ("clean_network",),
+    "running.surrogate": ("clean_checkpoints", "clean_network"),
 }
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "Transform",
     "UserError",
     "add_noise",
+    "clean_checkpoints",
     "clean_network",
     "load_records",
     "make_plan",

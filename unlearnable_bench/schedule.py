@@ -46,6 +46,10 @@ class Training(Configurable):
             return self.steps
         return self.epochs * (images // min(self.batch_size, images))
 
+    def total_epochs(self, images: int) -> int:
+        """Return the number of epochs for so many training images; the last may be a part."""
+        return -(-self.total(images) // (images // min(self.batch_size, images)))
+
     def image_passes(self, images: int, rho_a: Radius) -> float:
         """Estimate forward-and-backward passes of single images."""
         passes = self.pgd_steps + 1 if rho_a else 1

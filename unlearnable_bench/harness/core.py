@@ -43,7 +43,8 @@ class Harness:
         transform: the data set's random transformation t.
         learner: the architecture of the surrogate (or of the learner in training).
         training: the schedule of standard training, for `clean_network`.
-        weights: where `clean_network` keeps what it trained; None: nowhere.
+        images: the whole training set, whose clean network `weights` holds; None: any.
+        weights: file in which `clean_network` caches the network; None: not cached.
         surrogate: where `keep_surrogate` writes; None: nowhere.
         trajectory: where `rejoin` and `leave` find and keep states; None: nowhere.
         checkpoint: where the state of loops is kept.
@@ -64,6 +65,7 @@ class Harness:
     transform: Transform | ResizedCrop
     learner: "Learner"
     training: Training | None = None
+    images: ImageSet | None = None
     weights: Path | None = None
     surrogate: Path | None = None
     trajectory: Trajectory | None = None

@@ -1,5 +1,7 @@
-"""Finished surrogates: trained on the clean images, or kept with the noise that they made."""
+"""Finished surrogates: trained on the clean images, or stored with the noise that they made."""
 
+import hashlib
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from unlearnable_bench.files import locked, replacing
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.weights import read_tensors
+from unlearnable_bench.identity import key_of
 from unlearnable_bench.images import ImageSet
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.running.training import train
@@ -23,38 +26,71 @@ from unlearnable_bench.schedule import Training
 def clean_network(images: ImageSet, harness: Harness, rho_a: Radius = Radius()) -> Network:
     """Return the harness's surrogate trained on clean images as a learner would be, in eval mode.
 
-    Trained once for the same data, schedule and seed, then kept in `harness.weights`.
+    Trained once for the same images, schedule and seed, then cached in `harness.weights`.
     Its weights are not those of the learner of the same seed.
 
     Args:
-        images: the clean training set.
-        harness: with `training`, the schedule (of adversarial training where rho_a is above 0),
+        images: clean training images: all of the data set or, to hold some out, a subset.
+        harness: with `training`, the schedule (of adversarial training if rho_a is above 0),
             and `weights`, the file of `PoisonPlan.network_key` for the same two.
-        rho_a: radius of adversarial training; 0 trains normally.
+        rho_a: radius of adversarial training; 0 is standard training.
 
     Raises:
         UserError: the file with its weights is damaged.
     """
+    return clean_checkpoints(images, harness, [None], rho_a)[0]
+
+
+def clean_checkpoints(
+    images: ImageSet,
+    harness: Harness,
+    epochs: Sequence[int | None],
+    rho_a: Radius = Radius(),
+) -> list[Network]:
+    """Return the networks that one training of `clean_network` passed through, in eval mode.
+
+    For methods that use several (SEP, https://arxiv.org/abs/2211.12005). Trained once and cached,
+    as `clean_network`; epochs that are asked for later train it again.
+
+    Args:
+        images: as for `clean_network`.
+        harness: as for `clean_network`.
+        epochs: epochs after which the network is wanted, from 1; None: the last.
+        rho_a: radius of adversarial training; 0 is standard training.
+
+    Returns:
+        One network for each of `epochs`, in their order.
+
+    Raises:
+        UserError: an epoch that the schedule does not have, or a damaged file.
+    """
     harness.ask("clean")
-    weights = harness.weights
+    weights = _weights_of(images, harness)
     apart = replace(
         harness,
         declared=None,
         seed=int(Random(harness.seed, "clean surrogate").integers(1 << 20, 1)),
-        checkpoint=Checkpoint(weights and weights.with_suffix(".partial")),
     )
+    schedule = harness.training or Training()
+    last = schedule.total_epochs(len(images))
+    for epoch in epochs:
+        if epoch is not None and not 1 <= epoch <= last:
+            raise UserError(
+                f"the clean surrogate has no epoch {epoch}: its schedule has 1 to {last}"
+            )
+    wanted = [None if epoch == last else epoch for epoch in epochs]
     if weights is None:
-        return _trained(images, apart, rho_a)
+        apart = replace(apart, checkpoint=Checkpoint(None))
+        return _trained(images, apart, rho_a, schedule, wanted)
+    paths = {epoch: _path(weights, epoch) for epoch in wanted}
     with ExitStack() as stack:
         with apart.times.on("warmup"):  # of several processes that want it one trains it
             stack.enter_context(locked(weights.with_suffix(".lock"), wait=True))
-        if weights.exists():
-            return _kept(weights, apart.network(images), apart)
-        model = _trained(images, apart, rho_a)
-        with replacing(weights, alone=True) as temporary:
-            save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
-        weights.with_suffix(".partial").unlink(missing_ok=True)
-    return model
+        if not all(path.exists() for path in paths.values()):
+            _train_into(
+                weights, images, apart, rho_a, schedule, sorted(epoch for epoch in paths if epoch)
+            )
+        return [_cached(paths[epoch], apart.network(images), apart) for epoch in wanted]
 
 
 def final_surrogate(images: ImageSet, harness: Harness, path: Path) -> Network:
@@ -82,13 +118,77 @@ def final_surrogate(images: ImageSet, harness: Harness, path: Path) -> Network:
     return model.eval()
 
 
-def _trained(images: ImageSet, harness: Harness, rho_a: Radius) -> Network:
-    schedule = harness.training or Training()
-    anything = images.subset(np.arange(1))  # nobody asks how well it does
-    return train(images, anything, Defense(), rho_a, schedule, harness).model.eval()
+def _weights_of(images: ImageSet, harness: Harness) -> Path | None:
+    """Return the file for the network of these images, apart from that of the whole data set."""
+    weights, whole = harness.weights, harness.images
+    if weights is None or whole is None or images is whole:
+        return weights
+    sha = hashlib.sha256(np.ascontiguousarray(images.images).data)
+    sha.update(np.ascontiguousarray(images.labels).data)
+    return weights.with_name(f"{weights.stem}-{sha.hexdigest()[:16]}{weights.suffix}")
 
 
-def _kept(weights: Path, model: Network, harness: Harness) -> Network:
+def _path(weights: Path, epoch: int | None) -> Path:
+    return weights if epoch is None else weights.with_name(f"{weights.stem}-{epoch}.safetensors")
+
+
+def _train_into(
+    weights: Path,
+    images: ImageSet,
+    harness: Harness,
+    rho_a: Radius,
+    schedule: Training,
+    epochs: Sequence[int],
+) -> None:
+    """Train and write the last network, and those of `epochs` as soon as they are reached."""
+    # Training that was interrupted has written the networks of the epochs that it was asked for.
+    asked = f"-{key_of({'epochs': [*epochs]})[:8]}" if epochs else ""
+    partial = weights.with_name(f"{weights.stem}{asked}.partial")
+    harness = replace(harness, checkpoint=Checkpoint(partial))
+
+    def write(model: Network, epoch: int | None) -> None:
+        with replacing(_path(weights, epoch), alone=True) as temporary:
+            save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
+
+    def reached(model: Network, epoch: int) -> None:
+        if epoch in epochs:
+            write(model, epoch)
+
+    write(_train(images, harness, rho_a, schedule, reached), None)
+    partial.unlink(missing_ok=True)
+
+
+def _trained(
+    images: ImageSet,
+    harness: Harness,
+    rho_a: Radius,
+    schedule: Training,
+    epochs: Sequence[int | None],
+) -> list[Network]:
+    """Train without a folder to write to."""
+    found: dict[int | None, Network] = {}
+
+    def reached(model: Network, epoch: int) -> None:
+        if epoch in epochs:
+            found[epoch] = harness.network(images)
+            found[epoch].load_state_dict(model.state_dict())
+
+    found[None] = _train(images, harness, rho_a, schedule, reached)
+    return [found[epoch].eval() for epoch in epochs]
+
+
+def _train(
+    images: ImageSet,
+    harness: Harness,
+    rho_a: Radius,
+    schedule: Training,
+    reached: Callable[[Network, int], None],
+) -> Network:
+    anything = images.subset(np.arange(1))  # its accuracy is not used
+    return train(images, anything, Defense(), rho_a, schedule, harness, reached=reached).model
+
+
+def _cached(weights: Path, model: Network, harness: Harness) -> Network:
     try:
         model.load_state_dict(load_file(weights, str(harness.device)))
     except (SafetensorError, RuntimeError) as error:

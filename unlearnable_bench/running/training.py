@@ -1,5 +1,6 @@
 """Training a learner on (poisoned) images under a defense, and testing it on clean ones."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ def train(
     training: Training,
     harness: Harness,
     validation: ImageSet | None = None,
+    reached: Callable[[Network, int], None] | None = None,
 ) -> Outcome:
     """Train the harness's learner and test it on clean images after each epoch.
 
@@ -66,6 +68,8 @@ def train(
         harness: device, seed, learner, checkpoint.
         validation: held-out clean images; the first epoch with the highest accuracy on them
             counts instead of the last one.
+        reached: called after each epoch with the network, in training mode, and the number of
+            epochs done. A resumed run does not repeat its calls.
 
     Raises:
         UserError: the weights became infinite or NaN, or `prepare` returns something else than
@@ -94,7 +98,7 @@ def train(
         len(prepared), training.batch_size, harness.seed, "training order", harness.device
     )
     total = training.total(len(prepared))
-    epochs = -(-total // batches.per_epoch)
+    epochs = training.total_epochs(len(prepared))
     accuracies = torch.full((epochs,), float("nan"), dtype=torch.float64)
     state: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     state["accuracies"] = accuracies
@@ -123,6 +127,9 @@ def train(
                 accuracies[epoch] = accuracy(model, test_images, test_labels)
                 if early:
                     early.see(epoch)
+            if reached:
+                with harness.times.on("keeping"):
+                    reached(model, epoch + 1)
     # A network of NaN is right by chance: it must not pass for a protected one.
     refuse_divergence(model)
     chosen = early.restore() if early else epochs - 1

@@ -239,6 +239,7 @@ def harness_of(
         transform=plan.data.transform,
         learner=plan.surrogate.plugin,
         training=plan.training,
+        images=plan.data.train,
         weights=folder.network(plan.clean_network_key),
         checkpoint=Checkpoint(state),
         progress=progress or Silent(),
