@@ -339,7 +339,7 @@ def test_what_is_no_record_is_refused(text: str) -> None:
     [
         ("8/255", "linf", "8/255"),
         ("0", "linf", "0"),
-        ("l2 1.3041013273932526", "l2", 1.3041013273932526),
+        ("l2 1.3041013273932527", "l2", 1.3041013273932527),
         ("l0 1", "l0", 1.0),
         ("none", "none", None),
     ],
@@ -350,7 +350,7 @@ def test_a_record_of_format_1_is_read_with_the_bound_that_its_text_names(
     raw = json.loads(RECORD.to_json()) | {"format": 1, "rho_u": text}
     record = Record.from_json(json.dumps(raw).encode())
     assert (record.format, record.rho_u.norm, record.rho_u.value) == (2, norm, value)
-    assert Bound.from_label(str(record.rho_u)) == record.rho_u
+    assert str(record.rho_u) == text
     assert Record.from_json(record.to_json().encode()) == record
 
 

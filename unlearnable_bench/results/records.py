@@ -32,8 +32,8 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in units of the pixel range; `l0`: a number of pixels; `none`: null."""
 
     def __post_init__(self) -> None:
-        kinds = {"linf": str, "none": type(None)}
-        if not isinstance(self.value, kinds.get(self.norm, float | int)):
+        kinds: dict[str, type] = {"linf": str, "l2": float, "l0": float, "none": type(None)}
+        if not isinstance(self.value, kinds[self.norm]):
             raise ValueError(f"rho_u: {self.value!r} is not a bound of norm {self.norm}")
         reason = _wrong_radius(str(self.value)) if self.norm == "linf" else None
         if reason:
@@ -56,7 +56,8 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the label of tables: `8/255`, `l2 1.3`, `l0 1` or `none`."""
         if self.norm == "none":
             return self.norm
-        return str(self.value) if self.norm == "linf" else f"{self.norm} {self.value}"
+        value = str(self.value).removesuffix(".0")
+        return value if self.norm == "linf" else f"{self.norm} {value}"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
