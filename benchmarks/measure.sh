@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Measures again what this folder keeps: bash benchmarks/measure.sh FOLDER STUDY...
+# Makes the measurements of this folder again: bash benchmarks/measure.sh FOLDER STUDY...
 #
-#   bench      the fast path beside eager PyTorch: bench.json
+#   bench      the fast path next to eager PyTorch: bench.json
 #   growth     how cost grows: growth.json and growth.png
 #   fast       methods and defenses in the preset `fast`
 #   paper      the cells of the preset `paper` that `fast` is compared with
 #   precision  SEM's noise made in bf16 and in fp32, then trained on alike with two seeds; and how far
 #              noise of other seeds lies apart
+#   poisons    16 images of each method's poison, for a picture
 #
-# The studies of cells go on where they were interrupted, and several GPUs may work on one FOLDER:
-# CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper. What is kept of a results
-# folder is its cells/, plans/ and ubench.json.
+# The studies of cells resume where they were interrupted, and several GPUs may work on one FOLDER:
+# CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper. Of a results folder, this one stores
+# cells/, plans/ and ubench.json, and strips/ of the poisons.
 set -euo pipefail
 
 bench() {
@@ -38,7 +39,7 @@ paper() {
 precision() {
   local kind
   for kind in bf16 fp32; do
-    # The cell beside the noise is as short as can be: nobody looks at it.
+    # Only the noise is used: the cell is as short as possible.
     cells "$kind" --preset fast --precision "$kind" --methods sem --no-clean \
       --set sem.steps=1500 --set training.epochs=1
     cp "$folder/$kind"/poisons/*.safetensors "$folder/$kind.safetensors"
@@ -47,6 +48,13 @@ precision() {
     --methods file:bf16.safetensors,file:fp32.safetensors --rho-a 0,4/255 --seeds 0,1)
   cells cifar10-precision --preset fast --no-clean --methods sem --set sem.steps=1500 \
     --rho-a 4/255 --seeds 1,2,3
+}
+
+poisons() {
+  # Only the noise is used: the cells are as short as possible.
+  local short=(--preset fast --no-clean --set training.epochs=1)
+  cells cifar10-poisons "${short[@]}" --methods random,sc,em,tap,ntga
+  cells cifar10-poisons "${short[@]}" --methods rem,sem --set rem.steps=240 --set sem.steps=500
 }
 
 studies=$(declare -F | cut -d' ' -f3 | grep -vx cells)

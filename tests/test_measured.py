@@ -17,6 +17,7 @@ from unlearnable_bench.cli import app
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.frame import select
 from unlearnable_bench.results.rendering import default_tables
+from unlearnable_bench.results.samples import read_strip
 from unlearnable_bench.terminal import print_table
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +60,7 @@ def test_the_readme_shows_what_the_command_prints() -> None:
 
 def test_the_comparison_with_published_figures_shows_the_records() -> None:
     kinds = {"standard": ("none", "0"), "adversarial": ("none", "4/255")}
-    found = rows("benchmarks/README.md", "Beside published figures", "|")[2:]
+    found = rows("benchmarks/README.md", "Compared with published figures", "|")[2:]
     assert len(found) > 10
     method = ""
     for name, training, here, *_ in found:
@@ -91,11 +92,11 @@ def test_the_script_asks_for_what_can_be_run(
     script = ["bash", str(ROOT / "benchmarks" / "measure.sh")]
     wrong = subprocess.run([*script, tmp_path / "no", "nope"], capture_output=True, check=False)
     assert (wrong.returncode, calls.exists()) == (2, False)
-    assert b"bench fast growth paper precision" in wrong.stderr
-    studies = ["bench", "growth", "fast", "paper", "precision"]
+    assert b"bench fast growth paper poisons precision" in wrong.stderr
+    studies = ["bench", "growth", "fast", "paper", "precision", "poisons"]
     subprocess.run([*script, tmp_path / "out", *studies], check=True)
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 7
+    assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 9
     monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
     for call in asked:
         if call[0] == "run" and not any("file:" in word for word in call):
@@ -174,7 +175,7 @@ def test_fast_ranks_cells_as_paper_does() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert f"Spearman's rank correlation {rank_correlation(both):.3f} over 6 cells" in text
     assert rank_correlation(both) >= 0.9
-    shown = rows("benchmarks/README.md", "`fast` beside `paper`", "|")[2:]
+    shown = rows("benchmarks/README.md", "`fast` compared with `paper`", "|")[2:]
     ordered = both.set_index(["attack", "rho_a"])
     method = ""
     for name, rho_a, *figures in shown:
@@ -182,3 +183,15 @@ def test_fast_ranks_cells_as_paper_does() -> None:
         cell = ordered.loc[(method, rho_a)]
         assert figures == [f"{cell['first']:.1f}", f"{cell['second']:.1f}"], (method, rho_a)
     assert len(shown) == len(both)
+
+
+def test_the_picture_of_the_poisons_can_be_drawn_again() -> None:
+    folder = ROOT / "benchmarks" / "h200" / "cifar10-poisons"
+    frame = api.load_records(folder)
+    names = {label.partition("[")[0] for label in frame["attack"]}
+    assert names == {"random", "sc", "em", "tap", "ntga", "rem", "sem"}
+    for poison in frame["poison"]:
+        strip = read_strip(folder, poison)
+        assert strip is not None
+        assert len(strip.clean) == 16
+        assert not (strip.clean == strip.poisoned).all()
