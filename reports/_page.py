@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from unlearnable_bench.contract import Report
-from unlearnable_bench.errors import UserError, blaming
+from unlearnable_bench.errors import UserError, plugin_errors
 from unlearnable_bench.planning import registry
 from unlearnable_bench.reports._sheet import arrange, marks_of, text_of
 from unlearnable_bench.results.aggregate import order_of
@@ -234,7 +234,7 @@ def _figure_data(
         # A helper that the module imports, such as `sweep_data`, takes other arguments.
         own = getattr(function, "__module__", "") == kind.__module__
         if own and name.endswith("_data") and not name.startswith("_") and callable(function):
-            with blaming(name):
+            with plugin_errors(name):
                 data = function(frame)
             if isinstance(data, pd.DataFrame):
                 columns = {str(name): data[name].tolist() for name in data}

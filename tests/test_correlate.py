@@ -58,7 +58,7 @@ def test_a_plan_trains_each_variant_three_times_and_measures_it_once() -> None:
 
 def test_a_noise_without_a_radius_has_that_of_the_evaluation() -> None:
     found = plan(noises=[Noise.parse("uniform"), Noise.parse("pgd:2/255"), Noise.parse("none")])
-    options = [probe.poison.attack.plugin.used() for probe in found.probes]
+    options = [probe.poison.attack.plugin.option_values() for probe in found.probes]
     seen = {(o["perturbation"], str(o["noise_rho_a"]), str(o["rho_a"])) for o in options}
     radii = {"uniform": "4/255", "pgd": "2/255", "none": "None"}
     assert seen == {(kind, radii[kind], rho_a) for kind in radii for rho_a in ("0", "4/255")}
@@ -66,7 +66,7 @@ def test_a_noise_without_a_radius_has_that_of_the_evaluation() -> None:
 
 def test_stops_of_one_generator_are_variants() -> None:
     found = plan(surrogate_rho_a=[R4], noises=[Noise("uniform")], stops=[3, 1])
-    stops = [probe.poison.attack.plugin.used()["stop"] for probe in found.probes]
+    stops = [probe.poison.attack.plugin.option_values()["stop"] for probe in found.probes]
     assert stops == [1, 3, None]
     assert len({probe.poison.trajectory_key for probe in found.probes}) == 1
 

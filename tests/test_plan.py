@@ -183,14 +183,14 @@ def test_a_preset_sets_schedules_attacks_and_learners(data: str) -> None:
     assert (robust.training.pgd_steps, robust.training.label_smoothing) == (4, 0.1)
     assert standard.learner.name == standard.poison.surrogate.name == "resnet18"
     assert standard.poison.precision == "bf16"
-    smoke = only(data).poison.attack.plugin.used()
+    smoke = only(data).poison.attack.plugin.option_values()
     assert (smoke["steps"], smoke["samples"]) == (400, 2)
 
 
 def test_an_option_that_is_none_is_no_part_of_the_key(data: str) -> None:
     """So that results outlive a version that adds one."""
     chosen = only(data).poison.attack
-    assert chosen.plugin.used()["noise_rho_a"] is None
+    assert chosen.plugin.option_values()["noise_rho_a"] is None
     assert None not in chosen.identity()["options"].values()
     other = only(data, settings={"sem.noise_rho_a": "4/255"})
     assert other.key != only(data).key
@@ -300,7 +300,7 @@ def test_tables_keep_apart_all_that_determines_the_result_but_the_seed(
 
     def names(cell: Cell) -> tuple[object, ...]:
         labels = cell.identity["labels"], cell.learner.label, cell.defense.label, cell.rho_a
-        return *labels, cell.poison.attack.plugin.used()["rho_u"]
+        return *labels, cell.poison.attack.plugin.option_values()["rho_u"]
 
     assert (names(only(data, **asked)) == names(only(data))) is ("seeds" in asked)
 

@@ -156,7 +156,7 @@ def test_radii_of_the_noise_multiply_the_values_of_an_attack(data: str) -> None:
         rho_u=[Radius("4/255"), Radius("8/255")],
         settings={"sem.steps": "5,400"},
     )
-    names = [(str(c.poison.attack.plugin.used()["rho_u"]), c.attack_label) for c in found]
+    names = [(str(c.poison.attack.plugin.option_values()["rho_u"]), c.attack_label) for c in found]
     labels = ("sem[steps=5]", "sem")
     assert names == [(radius, label) for radius in ("4/255", "8/255") for label in labels]
 
@@ -259,7 +259,7 @@ def test_noise_from_several_files_is_swept_by_a_list(data: str, tmp_path: Path) 
     for index, path in enumerate(paths):
         np.save(path, np.full((8, 8, 8, 3), index, np.int8))
     found = cells(data, methods=["file"], settings={"file.path": paths})
-    assert [cell.poison.attack.plugin.used()["path"] for cell in found] == paths
+    assert [cell.poison.attack.plugin.option_values()["path"] for cell in found] == paths
     with pytest.raises(UserError, match=r"two,three\.npy"):
         cells(data, methods=["file"], settings={"file.path": ",".join(paths)})
 

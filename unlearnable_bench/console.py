@@ -149,7 +149,7 @@ def _noises(plan: Plan) -> str:
     """Return each method with the radii of its noise, which are not those of training."""
     parts: dict[str, None] = {}
     for cell in plan.cells:
-        used = cell.poison.attack.plugin.used()
+        used = cell.poison.attack.plugin.option_values()
         # Step sizes are radii by type only.
         radii = (f"{n} {v}" for n, v in used.items() if "rho_" in n and isinstance(v, Radius))
         inside = ", ".join(radii)

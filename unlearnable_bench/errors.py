@@ -6,15 +6,23 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """A mistake that the user can mend.
+    """A mistake that the user can correct.
 
-    The message is one line: what is wrong, and the next step. The command line
-    prints it on stderr and exits with code 2.
+    The message is one line: what was given, what is allowed, and the next command. The
+    command line prints it on stderr and exits with code 2.
+
+    Example:
+        >>> from unlearnable_bench import Radius, UserError
+        >>> try:
+        ...     Radius("0.03")
+        ... except UserError as error:
+        ...     print(error)
+        '0.03' is not a radius; write 0 or a fraction such as 4/255
     """
 
 
-def in_words(error: BaseException) -> str:
-    """Say in one line what went wrong, and for what nobody foresaw, where."""
+def one_line(error: BaseException) -> str:
+    """Return an error as one line, with its type, file and line unless it is a `UserError`."""
     if isinstance(error, UserError):
         return str(error)
     frame = error.__traceback__
@@ -25,18 +33,22 @@ def in_words(error: BaseException) -> str:
 
 
 @contextmanager
-def blaming(whom: str) -> Iterator[None]:
-    """Make a `UserError` of whatever a plugin's code raises; `whom` names it."""
+def plugin_errors(whom: str) -> Iterator[None]:
+    """Turn any exception of a plugin's code into a `UserError`.
+
+    Args:
+        whom: the plugin, for the message ("attack 'mine'").
+    """
     try:
         yield
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"{whom} fails: {in_words(error)}") from error
+        raise UserError(f"{whom} fails: {one_line(error)}") from error
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> UserError:
-    """Return the error for a name that is not registered, with the nearest ones."""
+    """Return the error for an unregistered name, with the closest match and all that exist."""
     names = sorted(available)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""

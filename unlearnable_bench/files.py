@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whenever the process dies, and locks that die with it."""
+"""Atomic writes, which survive the death of the process, and locks, which end with it."""
 
 import fcntl
 import os
@@ -9,21 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-_PAUSE = 0.2  # seconds between two looks at a lock
+_PAUSE = 0.2  # seconds between two attempts to take a lock
 
 
 @contextmanager
-def replacing(path: Path, *, alone: bool = False) -> Iterator[Path]:
-    """Yield a name in a folder of its own; what stands there then takes the place of `path`.
+def replacing(path: Path, *, single_writer: bool = False) -> Iterator[Path]:
+    """Yield a temporary path whose file atomically replaces `path` at the end.
 
-    A folder, since safetensors writes a file of yet another name first: whatever a killed
-    process left half done is in it.
+    The temporary file has a folder of its own, because safetensors first writes to a third
+    name: all that a killed process leaves behind is in that folder.
 
     Args:
-        path: the file.
-        alone: nobody else writes it at the same time: what a killed process left is removed.
+        path: the file to replace.
+        single_writer: no other process writes the file at the same time, so leftovers of a
+            killed process are removed.
     """
-    folder = path.with_name(f".{path.name}{'' if alone else f'.{os.getpid()}'}.tmp")
+    folder = path.with_name(f".{path.name}{'' if single_writer else f'.{os.getpid()}'}.tmp")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -31,14 +32,14 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[Path]:
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # safetensors would let nobody but the owner read it
+        temporary.chmod(mode)  # safetensors makes files readable by their owner only
         temporary.replace(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, on disk before it is there."""
+    """Write a text file atomically, flushed to disk before it gets its name."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -47,19 +48,19 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool, tick: Callable[[], None] = lambda: None) -> Iterator[bool]:
-    """Hold a lock; the system frees it if this process dies.
+    """Hold a lock, which the system releases if this process dies.
 
     Args:
-        path: of the lock's empty file, which stays.
-        wait: until another process is done; otherwise give up at once.
-        tick: called now and then while waiting; ends it by raising.
+        path: the lock's empty file, which is never removed.
+        wait: wait until another process releases the lock; otherwise give up immediately.
+        tick: called five times a second while waiting; it ends the wait by raising.
 
     Yields:
-        Whether the lock is held.
+        Whether the lock was taken.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        # Asked again and again: a thread that waits in the system hears of no Ctrl-C.
+        # Polled, because a thread blocked in the system call would not see Ctrl-C.
         while not (held := _taken(file)) and wait:
             tick()
             time.sleep(_PAUSE)

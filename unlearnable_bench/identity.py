@@ -1,4 +1,4 @@
-"""The address of a result: the hash of all that determines it."""
+"""The key of a result: a hash of everything that determines it."""
 
 import hashlib
 import json
@@ -10,18 +10,18 @@ from unlearnable_bench.radius import Radius
 
 
 def key_of(identity: dict[str, Any]) -> str:
-    """Return the address of what an identity describes: 32 hexadecimal digits."""
+    """Return the key of an identity: 32 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:32]
 
 
 def as_json(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return an identity as a record holds it: of JSON's own types."""
+    """Return an identity in JSON's own types, as records store it."""
     plain: dict[str, Any] = json.loads(canonical(identity))
     return plain
 
 
 def canonical(value: Any) -> str:
-    """Return JSON in which equal radii are equal, however they were written."""
+    """Return JSON with sorted keys, in which equal radii are equal however they were written."""
     return _ENCODER.encode(value)
 
 
@@ -29,8 +29,8 @@ def _exact(value: Any) -> str:
     if isinstance(value, Radius):
         return str(Fraction(value.value))
     raise UserError(
-        f"{value!r} of type {type(value).__name__} cannot be part of a key; options, seeds and the "
-        "like are int, float, bool, str or Radius"
+        f"{value!r} of type {type(value).__name__} cannot be part of a key; options and seeds are "
+        "int, float, bool, str or Radius"
     )
 
 

@@ -132,7 +132,7 @@ class Configurable:
                 raise unknown(f"option of {owner}", name, names)
         return typing.get_type_hints(cls)
 
-    def used(self) -> dict[str, Any]:
+    def option_values(self) -> dict[str, Any]:
         """Return every option with the value in force."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 

@@ -112,7 +112,7 @@ class Checkpoint:
         started = time.monotonic()
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state.items()}
         about = {"done": self._done, "seconds": self._times.read()}
-        with replacing(self._path, alone=True) as temporary:
+        with replacing(self._path, single_writer=True) as temporary:
             save_file(tensors, temporary, {key: json.dumps(value) for key, value in about.items()})
         now = time.monotonic()
         self._due = now + self._interval * max(now - started, 1)

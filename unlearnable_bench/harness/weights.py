@@ -24,7 +24,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: Any) ->
     """
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata |= {"key": path.stem, "sha256": _digest(copies)}
-    with replacing(path, alone=True) as temporary:
+    with replacing(path, single_writer=True) as temporary:
         save_file(copies, temporary, {"about": json.dumps(metadata)})
 
 

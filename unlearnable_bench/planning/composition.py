@@ -58,7 +58,7 @@ class Composition(Defense):
 
     parts: tuple[Chosen[Defense], ...]
 
-    def used(self) -> dict[str, Any]:
+    def option_values(self) -> dict[str, Any]:
         """Return the parts' identities."""
         return {"parts": [part.identity() for part in self.parts]}
 

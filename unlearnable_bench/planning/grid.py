@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, TypeVar, cast, get_args
 
 from unlearnable_bench.contract import Attack, Defense, Learner, Plugin
-from unlearnable_bench.errors import UserError, blaming, unknown
+from unlearnable_bench.errors import UserError, plugin_errors, unknown
 from unlearnable_bench.images import Data
 from unlearnable_bench.options import Configurable, Setting, as_text, checked_setting
 from unlearnable_bench.planning import registry
@@ -93,7 +93,7 @@ def make_plan(
     data = _data(dataset or base.dataset, sections)
     sections.refuse_rest()
     for attack in attacks:
-        with blaming(f"attack {attack.name!r}"):
+        with plugin_errors(f"attack {attack.name!r}"):
             attack.plugin.check(data.train)
     protections = _protections(data, protect, protect_classes)
     if protect_classes:
@@ -176,7 +176,7 @@ def _data(name: str, sections: "_Sections") -> Data:
     """Load a data set; what the user changed is part of its name: `shapes[contrast=80.0]`."""
     kind, variants = _with_path(registry.datasets, name, sections)
     chosen = registry.datasets.choose(kind, _single(kind, variants))
-    with blaming(f"data set {kind!r}"):
+    with plugin_errors(f"data set {kind!r}"):
         data = chosen.plugin.load()
     if not isinstance(data, Data):
         raise UserError(f"data set {kind!r} loads {type(data).__name__} instead of Data")
@@ -320,17 +320,18 @@ def _schedules(
     }
     standard = Training.configured(base.training | training, owner="training")
     robust = Training.configured(base.training | base.adversarial | training, owner="training")
-    robust = Training.configured(robust.used() | adversarial, owner="adversarial")
+    robust = Training.configured(robust.option_values() | adversarial, owner="adversarial")
     _refuse_unread(training, adversarial, standard, robust, adversarial_cells=adversarial_cells)
     changed = {
         f"training.{k}": v
         for k, v in training.items()
-        if (standard.used()[k], robust.used()[k]) != (usual[False].used()[k], usual[True].used()[k])
+        if (standard.option_values()[k], robust.option_values()[k])
+        != (usual[False].option_values()[k], usual[True].option_values()[k])
     }
     changed |= {
         f"adversarial.{k}": v
         for k, v in adversarial.items()
-        if robust.used()[k] != usual[True].used()[k]
+        if robust.option_values()[k] != usual[True].option_values()[k]
     }
     if precision != base.precision:
         changed["precision"] = precision
@@ -374,7 +375,7 @@ def _refuse_unused(
 ) -> None:
     """Refuse a radius of the noise or a surrogate that no method takes."""
     names = ", ".join(dict.fromkeys(attack.name for attack in attacks))
-    if rho_u and not any("rho_u" in attack.plugin.used() for attack in attacks):
+    if rho_u and not any("rho_u" in attack.plugin.option_values() for attack in attacks):
         raise UserError(f"--rho-u: no method of this plan ({names}) has a radius of its noise")
     if surrogate and all(attack.plugin.surrogate == "none" for attack in attacks):
         raise UserError(f"--surrogate: no method of this plan ({names}) trains a network")

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from unlearnable_bench.contract import Attack, Defense, Learner
-from unlearnable_bench.errors import blaming
+from unlearnable_bench.errors import plugin_errors
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.images import Data
 from unlearnable_bench.planning.protection import EVERYTHING, Protection
@@ -50,7 +50,7 @@ class PoisonPlan:
         if self.attack.plugin.surrogate != "none":
             identity |= {"surrogate": self.surrogate.identity(), "precision": self.precision}
         if self.attack.plugin.surrogate == "clean":
-            identity |= {"training": self.training.used()}
+            identity |= {"training": self.training.option_values()}
         return identity
 
     @property
@@ -75,7 +75,7 @@ class PoisonPlan:
             "data": self.data.sha256,
             "transform": list(self.data.transform),
             "network": self.surrogate.identity(),
-            "training": training.used(),
+            "training": training.option_values(),
             "precision": self.precision,
             "seed": self.seed,
         }
@@ -136,7 +136,7 @@ class Cell:
 
         `rho_u` is the radius asked for: "0" for clean images, "" for an attack without one.
         """
-        rho_u = self.poison.attack.plugin.used().get("rho_u")
+        rho_u = self.poison.attack.plugin.option_values().get("rho_u")
         if self.poison.attack.name == "clean":
             rho_u = Radius("0")
         return {
@@ -166,7 +166,7 @@ class Cell:
             "learner": self.learner.identity(),
             "defense": self.defense.identity(),
             "rho_a": self.rho_a,
-            "training": self.training.used(),
+            "training": self.training.option_values(),
             "precision": self.poison.precision,
             "labels": [self.poison.data.name, self.attack_label, self.preset_label],
         }
@@ -272,7 +272,7 @@ class Plan:
         poisons = {item.poison.key: item.poison.attack for item in self.work}
         passes = []
         for attack in poisons.values():
-            with blaming(f"attack {attack.name!r}"):
+            with plugin_errors(f"attack {attack.name!r}"):
                 passes.append(attack.plugin.image_passes(count))
         passes += [cell.training.image_passes(cell.images, cell.rho_a) for cell in self.cells]
         passes += [probe.image_passes() for probe in self.probes]

@@ -22,7 +22,7 @@ from unlearnable_bench.contract import (
     Report,
     first_line,
 )
-from unlearnable_bench.errors import UserError, in_words, unknown
+from unlearnable_bench.errors import UserError, one_line, unknown
 
 _OWN = "unlearnable_bench."
 # Rows of tables and sections of --set that are no plugins.
@@ -56,7 +56,9 @@ class Chosen(Generic[T]):
     def identity(self) -> dict[str, Any]:
         """Return what determines the plugin's behaviour; part of the keys of results."""
         # An option that is none says nothing: one that is new finds the old results.
-        options = {name: value for name, value in self.plugin.used().items() if value is not None}
+        options = {
+            name: value for name, value in self.plugin.option_values().items() if value is not None
+        }
         identity = {"name": self.name, "version": self.plugin.version, "options": options}
         extra = {"source": self.source, "fingerprint": self.plugin.fingerprint()}
         return identity | {name: value for name, value in extra.items() if value}
@@ -128,7 +130,7 @@ class Registry(Generic[T]):
         cls = self.get(name)
         source = self._from_files[name][1] if name in self._from_files else None
         plugin = cls.configured({**preset, **passed}, owner=name)
-        usual, used = cls.configured(preset, owner=name).used(), plugin.used()
+        usual, used = cls.configured(preset, owner=name).option_values(), plugin.option_values()
         changed = {key: used[key] for key in passed if used[key] != usual[key]}
         return Chosen(name, changed, plugin, source)
 
@@ -164,7 +166,7 @@ class Registry(Generic[T]):
             cls = point.load()
         except (Exception, SystemExit) as error:  # whatever a stranger's import raises
             owner = f"{self.kind} {point.name!r} of {_package(point)}"
-            raise UserError(f"{owner} fails on import: {in_words(error)}") from error
+            raise UserError(f"{owner} fails on import: {one_line(error)}") from error
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise UserError(
                 f"{self.kind} {point.name!r} of {_package(point)} is no subclass of "
@@ -226,7 +228,7 @@ def load_plugin_file(path: Path) -> list[str]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever a stranger's import raises
-        raise UserError(f"--plugin {path} fails on import: {in_words(error)}") from error
+        raise UserError(f"--plugin {path} fails on import: {one_line(error)}") from error
     finally:
         sys.dont_write_bytecode = writes_bytecode
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

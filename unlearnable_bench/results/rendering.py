@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from unlearnable_bench.contract import Report
-from unlearnable_bench.errors import UserError, blaming, unknown
+from unlearnable_bench.errors import UserError, plugin_errors, unknown
 from unlearnable_bench.files import replacing
 from unlearnable_bench.options import Configurable
 from unlearnable_bench.planning import registry
@@ -183,7 +183,7 @@ def rendered(plugin: Report, name: str, frame: pd.DataFrame, *, empty: bool = Fa
     Raises:
         UserError: the report fails, or has nothing to show.
     """
-    with blaming(f"report {name!r}"):
+    with plugin_errors(f"report {name!r}"):
         found: Any = plugin.render(frame)
         if isinstance(found, Table):
             found = [found]

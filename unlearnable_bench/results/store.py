@@ -171,7 +171,7 @@ class ResultsFolder:
         if self.has_poison(key):
             return
         tensors, metadata = {"images": np.ascontiguousarray(images)}, {"about": json.dumps(about)}
-        with replacing(self._poison_path(key), alone=True) as temporary:
+        with replacing(self._poison_path(key), single_writer=True) as temporary:
             save_file(tensors, temporary, metadata)
 
     def write_plan(self, key: str, plan: dict[str, Any]) -> None:

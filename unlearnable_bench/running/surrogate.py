@@ -147,7 +147,7 @@ def _train_into(
     harness = replace(harness, checkpoint=Checkpoint(partial))
 
     def write(model: Network, epoch: int | None) -> None:
-        with replacing(_path(weights, epoch), alone=True) as temporary:
+        with replacing(_path(weights, epoch), single_writer=True) as temporary:
             save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
 
     def reached(model: Network, epoch: int) -> None:

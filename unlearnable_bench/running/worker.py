@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unlearnable_bench.errors import UserError, in_words
+from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.device import EXCLUSIVE
@@ -284,7 +284,7 @@ def reason(error: BaseException) -> str:
             "GPU out of memory; add --pack 1, or lower the batch size "
             "(--set training.batch_size=..., or the attack's batch_size and samples)"
         )
-    return in_words(error)
+    return one_line(error)
 
 
 def trace_of(error: BaseException) -> str:
