@@ -1,4 +1,4 @@
-"""The loop of the REM code base: noise and surrogate in turn, then all noise anew."""
+"""The loop of the REM code base: alternate noise and surrogate, then generate all noise again."""
 
 from collections.abc import Callable
 
@@ -26,17 +26,19 @@ def alternate(
     """Run `step` on shuffled batches, then `extract` once for every image.
 
     Args:
-        images: the training set.
-        harness: captures both, and keeps the loops.
-        optimizer: of the surrogate; its learning rate falls at 40 % and 80 %.
+        images: the clean training set.
+        harness: captures both functions and makes their loops resumable.
+        optimizer: the surrogate's; its learning rate is multiplied by 0.1 at 40 % and 80 %.
         steps: number of surrogate updates.
-        batch_size: images in a batch.
-        lr: learning rate at the start.
-        step: makes the noise of the images [B] and updates the surrogate on it.
-        extract: makes the final noise of the images [B] where the second argument is true.
-        stop: number of updates after which noise is extracted; None: all `steps`. The learning
-            rate is that of `steps` all the same.
-        stopped: called between the two.
+        batch_size: number of images in a batch.
+        lr: initial learning rate.
+        step: generates the noise of the images with indices int64 [B] and updates the surrogate
+            on it.
+        extract: generates the final noise of the images with indices int64 [B], and stores it if
+            the second argument, bool [B], is true.
+        stop: number of updates after which the noise is extracted; None: `steps`. The
+            learning-rate schedule is that of `steps` in both cases.
+        stopped: called between the two loops.
     """
     batches = ShuffledBatches(
         len(images), batch_size, harness.seed, "generation order", harness.device

@@ -1,4 +1,4 @@
-"""The control that changes nothing."""
+"""Clean images: the control without noise."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -8,14 +8,14 @@ from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius
 
 @dataclass(frozen=True, kw_only=True)
 class Clean(Attack):
-    """No noise: the control that every other row is read against."""
+    """Clean images, without noise: the reference for every other row."""
 
     surrogate: ClassVar[Literal["none"]] = "none"
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
-        """Return the images as they are."""
+        """Return the images unchanged, with a budget of 0."""
         return Poison(images.images, Budget("linf", Radius("0")))
 
     def image_passes(self, images: int) -> float:
-        """Return 0: no network is involved."""
+        """Return 0, since the method uses no network."""
         return 0

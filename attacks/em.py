@@ -1,4 +1,4 @@
-"""Error-minimizing noise, as published and as the REM code base runs it."""
+"""Error-minimizing noise, as published and as implemented in the REM code base."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,40 +32,51 @@ _IN_ROUNDS = (
     "variant is official or classwise",
     lambda attack: attack.variant in ("official", "classwise"),
 )
-_SHARE = 0.2  # of the images, for the search of class-wise noise
+_SHARE = 0.2  # share of the images on which class-wise noise is optimised
 
 
 @dataclass(frozen=True, kw_only=True)
 class EM(Attack):
     """Error-minimizing noise, sample-wise (Huang et al., ICLR 2021).
 
-    min over theta, delta_u of E CE(f_theta(x + delta_u), y).
+    min over theta and delta_u of E CE(f_theta(x + delta_u), y), with delta_u in the
+    L-infinity ball of radius rho_u ([arXiv 2101.04898](https://arxiv.org/abs/2101.04898)).
 
-    `variant=misaligned` is EM as the REM and SEM code base runs it: the noise is
-    made on flipped and cropped views, and stored for the images as they are.
-    `variant=classwise` is the authors' other form: one noise for all images of a class,
-    searched on a random fifth of the set.
+    `variant=misaligned` is EM as implemented in the REM and SEM code base: the noise is
+    optimised on flipped and cropped views, but stored for the unaugmented images.
+    `variant=classwise` is the authors' class-wise form: one noise for all images of a class,
+    optimised on a random fifth of the training set.
     """
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     variant: Literal["official", "misaligned", "classwise"] = option(
-        "official", "the authors' algorithm, that of the REM code base, or one noise a class"
+        "official",
+        "algorithm: official (one noise per image, the authors' code), misaligned (the REM and "
+        "SEM code) or classwise (one noise per class, the authors' code)",
     )
     noise_steps: int | None = option(
         None,
-        "descent steps; none: 20, misaligned 10, classwise 1",
+        "number of descent steps at each visit; none: official 20, misaligned 10, classwise 1",
         minimum=1,
     )
     alpha_u: Radius | None = option(
-        None, "length of a descent step; none: 2 rho_u / noise_steps, classwise rho_u / 10"
+        None,
+        "step size of the descent; none: official and misaligned 2 rho_u / noise_steps, "
+        "classwise rho_u / 10",
     )
-    batch_size: int | None = option(None, "images in a batch; none: 512, misaligned 128", minimum=1)
+    batch_size: int | None = option(
+        None,
+        "number of images in a batch; none: official and classwise 512, misaligned 128",
+        minimum=1,
+    )
     lr: float = option(0.1, "learning rate of the surrogate", minimum=0)
-    rounds: int = option(50, "largest number of rounds", minimum=1, when=_IN_ROUNDS)
-    batches: int = option(10, "number of surrogate updates in a round", minimum=1, when=_IN_ROUNDS)
+    rounds: int = option(50, "maximum number of rounds", minimum=1, when=_IN_ROUNDS)
+    batches: int = option(
+        10, "number of surrogate updates in each round", minimum=1, when=_IN_ROUNDS
+    )
     stop_error: float = option(
         0.01,
-        "training error of the surrogate that ends the rounds",
+        "training error of the surrogate, as a share, at which the rounds end",
         minimum=0,
         maximum=1,
         when=_IN_ROUNDS,
@@ -78,9 +89,13 @@ class EM(Attack):
     )
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a class without an image where noise is made for classes."""
+        """Refuse a training set that lacks a class, for class-wise noise.
+
+        Raises:
+            UserError: `variant` is classwise and a class has no image.
+        """
         if self.variant == "classwise":
-            _refuse_missing(images.labels, images.classes, "the set")
+            _refuse_missing(images.labels, images.classes, "the training set")
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate surrogate updates and noise descent."""
@@ -89,7 +104,7 @@ class EM(Attack):
         return self._in_rounds(images, harness)
 
     def image_passes(self, images: int) -> float:
-        """Count 15 rounds of the official algorithm, or all steps of the misaligned one."""
+        """Count 15 rounds of the official algorithm, or all steps of the misaligned variant."""
         noise_steps, size = self._noise_steps, min(self._batch_size, images)
         if self.variant == "misaligned":
             return float(self.steps * size * (noise_steps + 1) + images * noise_steps)
@@ -111,17 +126,17 @@ class EM(Attack):
         pixels, labels = harness.tensors(images)
         rows = self._classwise if self.variant == "classwise" else self._samplewise
         search = rows(images, labels, harness)
-        # It sees images as they are, where others see random views.
+        # Trained on unaugmented images; the surrogates of other methods see random views.
         model = harness.network(images, size=images.size)
         optimizer = sgd(model, lr=self.lr)
-        # Warm-started from one round to the next.
+        # Warm-started: each round continues from the noise of the previous one.
         shape = (search.rows, *pixels.shape[1:])
         noise = torch.zeros(shape, dtype=harness.dtype, device=harness.device)
         rounds, error = torch.zeros((), dtype=torch.int64), torch.ones((), dtype=torch.float64)
         harness.keep(noise=noise, model=model, optimizer=optimizer, rounds=rounds, error=error)
 
         def noisy(index: Tensor) -> Tensor:
-            # The sum is not clamped here, as in the official code.
+            # Not clamped to [0, 1], as in the official code.
             return harness.unit(pixels[index]) + noise[search.row_of[index]]
 
         def update(index: Tensor) -> None:
@@ -131,29 +146,29 @@ class EM(Attack):
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
 
-        def descend(index: Tensor, fresh: Tensor) -> None:
-            x, y, delta = harness.unit(pixels[index]), labels[index], noise[search.row_of[index]]
-            found, slope = self._descend(model, x, y, delta)
-            harness.watch(slope, index)
-            search.store(noise, index, torch.where(fresh[:, None, None, None], found, delta))
+        def descend(index: Tensor, is_new: Tensor) -> None:
+            x, y, old = harness.unit(pixels[index]), labels[index], noise[search.row_of[index]]
+            delta, gradient = self._descend(model, x, y, old)
+            harness.watch(gradient, index)
+            search.store(noise, index, torch.where(is_new[:, None, None, None], delta, old))
 
-        def wrong(index: Tensor, fresh: Tensor) -> Tensor:
+        def errors(index: Tensor, is_new: Tensor) -> Tensor:
             with torch.no_grad():
-                missed = model.uncompiled(noisy(index)).argmax(1) != labels[index]
-            return (missed & fresh).sum()
+                wrong = model.uncompiled(noisy(index)).argmax(1) != labels[index]
+            return (wrong & is_new).sum()
 
         captured_update, captured_descend = harness.capture(update), harness.capture(descend)
         model.train()
         for round_ in harness.loop("rounds", self.rounds):
-            # Each round goes on where the last one stopped.
+            # Each round continues with the batch after the last one of the previous round.
             for k in range(round_ * self.batches, (round_ + 1) * self.batches):
                 captured_update(search.batch(k))
             for visit in search.visits(round_):
                 captured_descend(*visit)
             model.eval()
             visits = search.visits(round_)
-            missed = sum(int(wrong(*visit)) for visit in visits)
-            error.fill_(missed / sum(int(fresh.sum()) for _, fresh in visits))
+            wrong = sum(int(errors(*visit)) for visit in visits)
+            error.fill_(wrong / sum(int(is_new.sum()) for _, is_new in visits))
             model.train()
             rounds.fill_(round_ + 1)
             if error <= self.stop_error:
@@ -164,12 +179,12 @@ class EM(Attack):
         return self._poison(images, noise[search.row_of], notes)
 
     def _samplewise(self, images: ImageSet, labels: Tensor, harness: Harness) -> "_Search":
-        """One row of noise an image; batches in order, not shuffled."""
+        """Search one noise per image; batches in order, not shuffled."""
         count, size = len(images), min(self._batch_size, len(images))
         visits = list(sweep(count, size, harness.device))
 
-        def store(noise: Tensor, index: Tensor, found: Tensor) -> None:
-            noise[index] = found
+        def store(noise: Tensor, index: Tensor, delta: Tensor) -> None:
+            noise[index] = delta
 
         def batch(k: int) -> Tensor:
             return torch.arange(k * size, (k + 1) * size, device=harness.device) % count
@@ -178,23 +193,24 @@ class EM(Attack):
         return _Search(count, row_of, batch, lambda _round: visits, store)
 
     def _classwise(self, images: ImageSet, labels: Tensor, harness: Harness) -> "_Search":
-        """One row of noise a class: the mean over the class's images of a batch, clamped."""
+        """Search one noise per class: the mean over the class's images in a batch, clamped."""
         count, device, seed = len(images), harness.device, harness.seed
         updates = ShuffledBatches(count, self._batch_size, seed, "surrogate order", device)
         subset = harness.random("subset").permutation(count)[: int(_SHARE * count)]
-        _refuse_missing(labels[subset].cpu().numpy(), images.classes, "the fifth that is searched")
+        where = "the random fifth for the noise search"
+        _refuse_missing(labels[subset].cpu().numpy(), images.classes, where)
         order = ShuffledBatches(len(subset), self._batch_size, seed, "noise order", device)
-        fresh = torch.ones(order.size, dtype=torch.bool, device=device)
+        is_new = torch.ones(order.size, dtype=torch.bool, device=device)
         radius = float(self.rho_u)
 
         def visits(round_: int) -> list[tuple[Tensor, Tensor]]:
             first = round_ * order.per_epoch
-            return [(subset[order[k]], fresh) for k in range(first, first + order.per_epoch)]
+            return [(subset[order[k]], is_new) for k in range(first, first + order.per_epoch)]
 
-        def store(noise: Tensor, index: Tensor, found: Tensor) -> None:
-            member = functional.one_hot(labels[index], images.classes).to(found.dtype)
+        def store(noise: Tensor, index: Tensor, delta: Tensor) -> None:
+            member = functional.one_hot(labels[index], images.classes).to(delta.dtype)
             counts = member.sum(0)[:, None]
-            mean = (member.T @ found.flatten(1) / counts.clamp(min=1)).view_as(noise)
+            mean = (member.T @ delta.flatten(1) / counts.clamp(min=1)).view_as(noise)
             seen = (counts > 0)[:, :, None, None]
             noise.copy_(torch.where(seen, mean.clamp(-radius, radius), noise))
 
@@ -204,8 +220,8 @@ class EM(Attack):
         view = harness.transform.view(images.size)
         if view != images.size:
             raise UserError(
-                f"em.variant=misaligned makes noise of {view} px, as views are, not of "
-                f"{images.size} px; take images of that size: --set imagenet-subset.size={view}"
+                f"em.variant=misaligned generates noise of the views' size, {view} px, not of "
+                f"{images.size} px; use images of that size: --set imagenet-subset.size={view}"
             )
         pixels, labels = harness.tensors(images)
         model = harness.network(images)
@@ -218,20 +234,20 @@ class EM(Attack):
             view = random_transform(harness.unit(pixels[index]), harness.transform, random)
             radius = float(self.rho_u)
             start = random.uniform(*view.shape, low=-radius, high=radius)
-            found, slope = self._descend(model, view, labels[index], start)
-            harness.watch(slope, index)
-            return view, (view + found).clamp(0, 1) - view
+            delta, gradient = self._descend(model, view, labels[index], start)
+            harness.watch(gradient, index)
+            return view, (view + delta).clamp(0, 1) - view
 
         def step(index: Tensor) -> None:
-            view, found = view_and_noise(index)
-            noise[index] = found  # of the view, kept for the image: the misalignment
+            view, delta = view_and_noise(index)
+            noise[index] = delta  # noise of the view, stored for the image: the misalignment
             optimizer.zero_grad(set_to_none=True)
-            functional.cross_entropy(model((view + found).clamp(0, 1)), labels[index]).backward()
+            functional.cross_entropy(model((view + delta).clamp(0, 1)), labels[index]).backward()
             optimizer.step()
 
-        def extract(index: Tensor, fresh: Tensor) -> None:
-            found = view_and_noise(index)[1]
-            noise[index] = torch.where(fresh[:, None, None, None], found, noise[index])
+        def extract(index: Tensor, is_new: Tensor) -> None:
+            delta = view_and_noise(index)[1]
+            noise[index] = torch.where(is_new[:, None, None, None], delta, noise[index])
 
         model.train()
         alternate(
@@ -251,21 +267,23 @@ class EM(Attack):
     def _descend(
         self, model: nn.Module, x: Tensor, y: Tensor, delta: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Take the descent steps from delta: image to [0, 1] after each, noise to the ball.
+        """Take `noise_steps` sign-descent steps from `delta`, float [B, 3, H, W].
+
+        Before each step the image is clamped to [0, 1], after it the noise to the ball.
 
         Returns:
-            The noise, and the last gradient.
+            The noise and the last gradient, both float [B, 3, H, W].
         """
         radius = float(self.rho_u)
-        # A class-wise step is rho_u / 10 for any number of them.
+        # The class-wise step size is rho_u / 10 for any number of steps.
         usual = 20 if self.variant == "classwise" else self._noise_steps
-        step = self.rho_u.step(usual, self.alpha_u)
-        slope = delta
+        step_size = self.rho_u.step_size(usual, self.alpha_u)
+        gradient = delta
         for _ in range(self._noise_steps):
             at = (x + delta).clamp(0, 1)
-            slope = input_gradient(model, at, y)
-            delta = (at - step * slope.sign() - x).clamp(-radius, radius)
-        return delta, slope
+            gradient = input_gradient(model, at, y)
+            delta = (at - step_size * gradient.sign() - x).clamp(-radius, radius)
+        return delta, gradient
 
     def _poison(self, images: ImageSet, noise: Tensor, notes: dict[str, float]) -> Poison:
         return Poison.from_noise(images, 255 * noise, self.rho_u, notes)
@@ -273,14 +291,15 @@ class EM(Attack):
 
 @dataclass(frozen=True)
 class _Search:
-    """How the rounds go through the images.
+    """The order in which rounds visit images, and the noise that belongs to each image.
 
     Attributes:
         rows: number of noises.
-        row_of: int64 [N], which of them an image carries.
-        batch: indices of the k-th update of the surrogate.
-        visits: of a round's sweep: indices, and which of them count.
-        store: writes what was found for a batch's images into the noise.
+        row_of: index of each image's noise, int64 [N].
+        batch: returns the indices of the k-th surrogate update, int64 [B].
+        visits: returns the batches of a round's sweep: indices, int64 [B], and whether the
+            sweep visits each for the first time, bool [B].
+        store: writes the noise of a batch's images, float [B, 3, H, W], into all noise.
     """
 
     rows: int
@@ -294,6 +313,6 @@ def _refuse_missing(labels: Labels, classes: int, where: str) -> None:
     missing = set(range(classes)) - set(labels.tolist())
     if missing:
         raise UserError(
-            f"em.variant=classwise makes noise for each class, and {where} has no image of class "
-            f"{min(missing)}; take em.variant=official"
+            f"em.variant=classwise needs images of every class, and {where} has no image of class "
+            f"{min(missing)}; use --set em.variant=official"
         )

@@ -21,11 +21,11 @@ from unlearnable_bench.attacks.ntk import (
     NOBODY,
     ROWS,
     Kernel,
-    Slopes,
+    PartGradients,
     cnn_ntk,
     fnn_ntk,
     held_out_gradient,
-    part_slopes,
+    part_gradients,
 )
 
 
@@ -34,45 +34,64 @@ class NTGA(Attack):
     """Neural tangent generalization attacks (Yuan and Wu, ICML 2021), block by block.
 
     max over delta_u of CE(f_t(x_v), y_v) on held-out images x_v, where f_t is the infinitely
-    wide network after training on a block's x + delta_u for a time t. No network is trained:
-    kernels and gradients are in closed form, and float64 in any precision.
+    wide network after gradient flow on a block's x + delta_u for a time t
+    ([PMLR 139](https://proceedings.mlr.press/v139/yuan21b.html)). No network is trained:
+    kernels and gradients are computed in closed form, in float64 for any `--precision`.
 
-    `steps=1` is the official code's attack: its ten iterations all start from the clean block
-    and step by the whole rho_u, so each gives the same noise.
+    `steps=1` is the attack of the official code, whose ten iterations all start from the clean
+    block and step by the whole rho_u, so that each gives the same noise.
 
-    The held-out images are training images. The official code leaves them clean, and what no
-    whole block is left for; here every image is poisoned. The blocks are held against the
-    first images of a random order, these in turn against the last ones. The last block is
-    filled up with images of the one before, whose noise stays as it was.
+    The held-out images are training images. The official code leaves them clean, as well as
+    the images after the last whole block; here every image is poisoned. Blocks are attacked
+    against the first images of a random order, and the blocks of those first images against
+    the last ones. The last block is padded with images of the previous block, whose noise does
+    not change.
     """
 
     surrogate: ClassVar[Literal["none"]] = "none"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
-    kernel: Literal["cnn", "fnn"] = option("cnn", "of the paper's CNN or fully connected network")
+    kernel: Literal["cnn", "fnn"] = option(
+        "cnn", "network of the tangent kernel: the paper's CNN or its fully connected network"
+    )
     t: float = option(
-        64.0, "training time; the authors' best for CIFAR-10: cnn 8, fnn 4096", minimum=0
+        64.0,
+        "training time of the gradient flow, at learning rate 1; the authors' best for CIFAR-10: "
+        "cnn 8, fnn 4096",
+        minimum=0,
     )
-    block: int = option(512, "images poisoned together", minimum=1)
+    block: int = option(512, "number of images poisoned together", minimum=1)
     validation: int | None = option(
-        None, "held-out images for each block; none: a fifth of the set", minimum=1
+        None,
+        "number of held-out images for each block; none: a fifth of the training set",
+        minimum=1,
     )
-    steps: int = option(1, "1: one of rho_u; more: PGD, each 1.1 rho_u / steps", minimum=1)
+    steps: int = option(
+        1,
+        "number of ascent steps: 1 is a single step to the ball's surface, more are PGD of step "
+        "size 1.1 rho_u / steps",
+        minimum=1,
+    )
     stride: int = option(
         2,
-        "stride of both convolutions; the paper's for ImageNet is 3",
+        "stride of both convolutions in pixels; the paper's for ImageNet is 3",
         minimum=1,
         when=("kernel is cnn", lambda attack: attack.kernel == "cnn"),
     )
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a set too small for a block and two held-out sets beside it."""
+        """Refuse a training set too small for a block and two held-out sets.
+
+        Raises:
+            UserError: names the number of images needed.
+        """
         validation = self._validation(images)
         needed = self.block + 2 * validation
         if needed > len(images):
             raise UserError(
-                f"ntga.block={self.block} and two held-out sets of {validation} images are "
-                f"{needed}, the set has {len(images)}; lower ntga.block or ntga.validation"
+                f"ntga.block={self.block} and two held-out sets of {validation} images need "
+                f"{needed} images, the training set has {len(images)}; lower ntga.block or "
+                "ntga.validation"
             )
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
@@ -80,7 +99,7 @@ class NTGA(Attack):
         pixels, labels = harness.tensors(images)
         targets = functional.one_hot(labels, images.classes).double()
         count, validation = len(images), self._validation(images)
-        slopes = harness.capture(partial(part_slopes, self._ntk))
+        gradients = harness.capture(partial(part_gradients, self._ntk))
         order = harness.random("generation").permutation(count)
         noise = torch.zeros_like(pixels, dtype=torch.int16)  # units of 1/255
         harness.keep(noise=noise)
@@ -91,9 +110,9 @@ class NTGA(Attack):
             block = order[start : start + self.block]
             held_out = order[:validation] if start >= validation else order[-validation:]
             parts = _parts(pixels[held_out], labels[held_out])
-            found = self._ascend(pixels[block], targets[block], parts, slopes)
-            fresh = first - start
-            noise[block[fresh:]] = found[fresh:].round().short()
+            delta = self._ascend(pixels[block], targets[block], parts, gradients)
+            padding = first - start
+            noise[block[padding:]] = delta[padding:].round().short()
         return Poison.from_noise(images, noise, self.rho_u)
 
     @property
@@ -108,29 +127,29 @@ class NTGA(Attack):
         pixels: Tensor,
         targets: Tensor,
         held_out: list[tuple[Tensor, Tensor]],
-        slopes: Slopes,
+        gradients: PartGradients,
     ) -> Tensor:
-        """Return the noise of a block in 8-bit levels.
+        """Return the noise of a block in 8-bit levels, float64 [N, 3, H, W].
 
         Args:
-            pixels: uint8 [N, 3, H, W], the block.
-            targets: float64 [N, C], its labels, one-hot.
+            pixels: the block, uint8 [N, 3, H, W].
+            targets: its one-hot labels, float64 [N, C].
             held_out: parts of images uint8 [V, 3, H, W] and labels int64 [V].
-            slopes: `part_slopes` of the kernel.
+            gradients: `part_gradients` of the kernel, captured.
         """
         radius = float(self.rho_u)
         x = moved = pixels.double() / 255
         for _ in range(self.steps):
             parts = ((images.double() / 255, labels) for images, labels in held_out)
-            slope = held_out_gradient(self._ntk, moved, targets, parts, self.t, slopes)
-            # From x, 1.1 rho_u is a step to the face of the ball, or none where the slope is 0.
-            moved = moved + 1.1 * radius / self.steps * slope.sign()
+            gradient = held_out_gradient(self._ntk, moved, targets, parts, self.t, gradients)
+            # A single step of 1.1 rho_u ends on the ball's surface, or at x if the gradient is 0.
+            moved = moved + 1.1 * radius / self.steps * gradient.sign()
             moved = moved.clamp(x - radius, x + radius).clamp(0, 1)
         return 255 * (moved - x)
 
 
 def _parts(pixels: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Split held-out images into parts of one size, the last filled up with images of no label."""
+    """Split held-out images into parts of equal size; the padding of the last has no label."""
     rows = min(ROWS, len(labels))
     short = -len(labels) % rows
     pixels = torch.cat([pixels, pixels[:short]])

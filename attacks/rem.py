@@ -32,56 +32,65 @@ _ADVERSARIAL = (
     lambda attack: attack.rho_a or (attack.perturbation == "pgd" and attack.noise_rho_a),
 )
 Perturbation = Literal["pgd", "uniform", "gaussian", "none"]
+PERTURBATION_SUMMARY = (
+    "perturbation of the views when the noise is optimised: pgd (REM), uniform (SEM), gaussian "
+    "or none"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class REM(Attack):
     """Robust error-minimizing noise (Fu et al., ICLR 2022).
 
-    min over theta, delta_u of E_t max over delta_a of
-    CE(f_theta(t(x + delta_u) + delta_a), y). Both phases see the worst delta_a.
-    The other values of `perturbation`, and `noise_rho_a`, are the arms of the SEM
-    paper's ablation: what the noise phase sees, apart from what the surrogate sees.
+    min over theta and delta_u of E_t max over delta_a of
+    CE(f_theta(t(x + delta_u) + delta_a), y), with delta_u and delta_a in the L-infinity balls
+    of radius rho_u and rho_a and t a random crop and flip
+    ([arXiv 2203.14533](https://arxiv.org/abs/2203.14533)). Surrogate and noise are both
+    optimised against the worst-case delta_a. The other values of `perturbation`, and
+    `noise_rho_a`, are the ablations of the SEM paper, which change the perturbation for the
+    noise only.
     """
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
-    rho_a: Radius = option(Radius("4/255"), "radius of the adversarial perturbation")
-    steps: int = option(5000, "updates of the surrogate", minimum=1)
-    batch_size: int = option(128, "images in a batch", minimum=1)
-    lr: float = option(0.1, "learning rate of the surrogate, /10 at 40 % and 80 %", minimum=0)
-    noise_steps: int = option(10, "descent steps of the noise", minimum=1)
-    alpha_u: Radius | None = option(None, "length of a descent step; none: 2 rho_u / noise_steps")
-    samples: int = option(5, "EOT samples of t per descent step", minimum=1)
+    rho_a: Radius = option(
+        Radius("4/255"), "radius of the adversarial perturbation delta_a, L-infinity"
+    )
+    steps: int = option(5000, "number of surrogate updates", minimum=1)
+    batch_size: int = option(128, "number of images in a batch", minimum=1)
+    lr: float = option(
+        0.1, "learning rate of the surrogate, multiplied by 0.1 at 40 % and 80 %", minimum=0
+    )
+    noise_steps: int = option(10, "number of descent steps of the noise at each visit", minimum=1)
+    alpha_u: Radius | None = option(None, "step size of the descent; none: 2 rho_u / noise_steps")
+    samples: int = option(5, "number of EOT samples of t in each descent step", minimum=1)
     attack_steps: int = option(10, "number of PGD steps of delta_a", minimum=1, when=_ADVERSARIAL)
     alpha_a: Radius | None = option(
-        None, "size of a PGD step; none: 2 rho_a / attack_steps", when=_ADVERSARIAL
+        None, "step size of PGD; none: 2 rho_a / attack_steps", when=_ADVERSARIAL
     )
-    perturbation: Perturbation = option(
-        "pgd", "perturbation of the views when the noise is optimised"
-    )
+    perturbation: Perturbation = option("pgd", PERTURBATION_SUMMARY)
     noise_rho_a: Radius | None = option(
         None,
-        "radius of that perturbation; none: rho_a, as for the surrogate",
+        "radius of `perturbation`, L-infinity; none: rho_a, as for the surrogate",
         when=("perturbation is not none", lambda attack: attack.perturbation != "none"),
     )
     stop: int | None = option(
         None,
-        "update after which the noise is extracted, at the learning rates of `steps`; none: the "
-        "last",
+        "number of updates after which the noise is extracted, less than steps, on the learning-"
+        "rate schedule of all steps; none: steps",
         minimum=1,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # At `steps` it would be the noise without it, under another key.
+        # stop = steps would give the noise of stop = none under another key.
         if self.stop is not None and self.stop >= self.steps:
             raise UserError(
                 f"stop must be below steps, {self.steps}, got {self.stop}; "
-                "none extracts the noise after the last update"
+                "set it to none to extract the noise after the last update"
             )
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
-        """Alternate noise phase and generator phase, then extract all noise anew."""
+        """Alternate noise and surrogate updates, then generate the noise of all images again."""
         pixels, labels = harness.tensors(images)
         model = harness.network(images)
         optimizer = sgd(model, lr=self.lr)
@@ -89,13 +98,13 @@ class REM(Attack):
         noise = torch.zeros_like(pixels, dtype=torch.int16)  # units of 1/255
         harness.keep(noise=noise, model=model, optimizer=optimizer)
         updates = self._updates
-        # Not the noise: each visit and the extraction make it anew.
+        # Without the noise, which every visit and the extraction generate from a new start.
         harness.rejoin("surrogate", updates, model=model, optimizer=optimizer, random=random)
 
         def noise_phase(index: Tensor) -> Tensor:
             x, y = harness.unit(pixels[index]), labels[index].repeat(self.samples)
             radius = float(self.rho_u)
-            length = self.rho_u.step(self.noise_steps, self.alpha_u)
+            step_size = self.rho_u.step_size(self.noise_steps, self.alpha_u)
             delta = random.uniform(*x.shape, low=-radius, high=radius).to(x.dtype)
             for _ in range(self.noise_steps):
                 moved = x + delta
@@ -103,14 +112,14 @@ class REM(Attack):
                 views = clipped.repeat(self.samples, 1, 1, 1)
                 views = random_transform(views, harness.transform, random)
                 at = self.perturb(views.detach(), lambda v: input_gradient(model, v, y), random)
-                # Straight through: delta_a counts as a constant, t and the clamp do not.
-                slope = torch.autograd.grad(views, clipped, input_gradient(model, at, y))[0]
-                # The clamp lets gradients through at 0 and 1 themselves, as torch did when
-                # the method was published; today's clamp does not.
-                slope = slope * ((moved >= 0) & (moved <= 1))
-                delta = delta - length * slope.sign()
+                # delta_a is a constant; gradients flow through t and the clamp.
+                gradient = torch.autograd.grad(views, clipped, input_gradient(model, at, y))[0]
+                # The clamp passes gradients at exactly 0 and 1, as torch's did when the method
+                # was published; today's does not.
+                gradient = gradient * ((moved >= 0) & (moved <= 1))
+                delta = delta - step_size * gradient.sign()
                 delta = delta.clamp(-radius, radius)
-            harness.watch(slope, index)
+            harness.watch(gradient, index)
             return (255 * delta).round().clamp(-self.rho_u.levels, self.rho_u.levels).short()
 
         def step(index: Tensor) -> None:
@@ -124,9 +133,9 @@ class REM(Attack):
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
 
-        def extract(index: Tensor, fresh: Tensor) -> None:
-            kept = fresh[:, None, None, None]
-            noise[index] = torch.where(kept, noise_phase(index), noise[index])
+        def extract(index: Tensor, is_new: Tensor) -> None:
+            new = is_new[:, None, None, None]
+            noise[index] = torch.where(new, noise_phase(index), noise[index])
 
         def leave() -> None:
             if self.stop is not None:
@@ -152,7 +161,16 @@ class REM(Attack):
     def perturb(
         self, views: Tensor, gradient: Callable[[Tensor], Tensor], random: Random
     ) -> Tensor:
-        """Return the views [B, 3, H, W] as the noise phase sees them."""
+        """Perturb the views for the noise phase as `perturbation` says.
+
+        Args:
+            views: float [B, 3, H, W] in [0, 1].
+            gradient: returns d loss / d views at given views, for pgd.
+            random: stream of the draws.
+
+        Returns:
+            The perturbed views, float [B, 3, H, W] in [0, 1].
+        """
         if self.perturbation == "none":
             return views
         radius = self._noise_radius
@@ -169,7 +187,7 @@ class REM(Attack):
         return (views + change).clamp(0, 1)
 
     def image_passes(self, images: int) -> float:
-        """Count forward-and-backward passes: for REM 561 an image and step, for SEM 61."""
+        """Count forward-and-backward passes: 561 per image and step for REM, 61 for SEM."""
         adversarial = self.perturbation == "pgd" and self._noise_radius
         inner = self.attack_steps if adversarial else 0
         noise = self.noise_steps * self.samples * (inner + 1)
@@ -188,5 +206,5 @@ class REM(Attack):
     def _pgd(
         self, x: Tensor, gradient: Callable[[Tensor], Tensor], radius: Radius, random: Random
     ) -> Tensor:
-        step = radius.step(self.attack_steps, self.alpha_a)
-        return pgd(x, gradient, float(radius), step, self.attack_steps, random)
+        step_size = radius.step_size(self.attack_steps, self.alpha_a)
+        return pgd(x, gradient, float(radius), step_size, self.attack_steps, random)

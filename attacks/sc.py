@@ -1,5 +1,6 @@
 """Synthetic shortcuts."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -23,29 +24,39 @@ from unlearnable_bench import (
 class SC(Attack):
     """Synthetic shortcut noise, also known as LSP (Yu et al., KDD 2022).
 
-    Patterns that a linear classifier separates, from scikit-learn's
-    make_classification; no network. The official noise keeps an L2 budget
-    (1.3 for 32 px, up to 17/255 in single values); `rho_u` clips it to the L-infinity
-    ball instead, which is another attack.
+    Linearly separable patterns from scikit-learn's make_classification, without a network
+    ([arXiv 2111.00898](https://arxiv.org/abs/2111.00898)). The official noise has an L2 budget
+    (1.3 at 32 px, with single values up to 17/255). `rho_u` clips it to an L-infinity ball
+    instead, which makes it a different attack.
     """
 
     surrogate: ClassVar[Literal["none"]] = "none"
 
-    # Weaker noise would drown in the truncation to 8 bits.
-    strength: float = option(6.0, "root mean square of the noise, in 8-bit levels", minimum=0.5)
-    patch: int = option(8, "side of a uniform patch in pixels", minimum=1)
-    rho_u: Radius | None = option(None, "clip to this L-infinity ball; none: L2 budget only")
+    # The truncation to 8 bits would remove weaker noise.
+    strength: float = option(6.0, "root mean square of the noise in 8-bit levels", minimum=0.5)
+    patch: int = option(
+        8, "side of a uniform patch in pixels, a divisor of the image size", minimum=1
+    )
+    rho_u: Radius | None = option(
+        None, "radius to which the noise is clipped, L-infinity; none: L2 budget without clipping"
+    )
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a patch that does not divide the images."""
+        """Refuse a patch size that does not divide the image size.
+
+        Raises:
+            UserError: names a patch size that does.
+        """
         if images.size % self.patch:
+            divisor = math.gcd(images.size, self.patch)
             raise UserError(
-                f"sc.patch={self.patch} does not divide the images' {images.size} pixels"
+                f"sc.patch={self.patch} does not divide the images' {images.size} pixels; use a "
+                f"divisor, e.g. --set sc.patch={divisor}"
             )
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
-        """Give each image a pattern of its class's cluster, all of one L2 norm."""
-        noise = self._noise(images, harness.seed + 1)  # seed 0 draws what the official seed 1 draws
+        """Add a pattern of its class's cluster to each image, all of equal L2 norm."""
+        noise = self._noise(images, harness.seed + 1)  # seed 0 is the official code's seed 1
         if self.rho_u is not None:
             return Poison.from_noise(images, 255 * noise, self.rho_u)
         # Truncated, not rounded, as in the official code.
@@ -54,15 +65,15 @@ class SC(Attack):
         return Poison(poisoned, Budget("l2", norm))
 
     def image_passes(self, images: int) -> float:
-        """Return 0: no network is involved."""
+        """Return 0, since the method uses no network."""
         return 0
 
     def _noise(self, images: ImageSet, seed: int) -> NDArray[np.float64]:
-        """Return the patterns [N, H, W, 3] in units of the pixel range."""
+        """Return the patterns, float64 [N, H, W, 3] in units of the pixel range."""
         side = images.size // self.patch
         counts = np.bincount(images.labels, minlength=images.classes)
-        # As many patterns for each class as the largest class has images; N / C each
-        # where the classes are balanced, as in the official code.
+        # Each class has as many patterns as the largest class has images: N / C if the classes
+        # are balanced, as in the official code.
         patterns, clusters = make_classification(
             n_samples=int(counts.max()) * images.classes,
             n_features=3 * side**2,

@@ -15,27 +15,37 @@ from unlearnable_bench.harness import central_view, input_gradient, random_trans
 class TAP(Attack):
     """Targeted adversarial poisoning (Fowl et al., NeurIPS 2021), as in the REM and SEM code.
 
-    Adversarial examples of a network trained on the clean images, towards the label
-    (y + 1) mod C; each step sees one random crop and flip. `untargeted` ascends the loss
-    of the true label instead, as APBench does.
+    min over delta_u of E_t CE(f(t(x + delta_u)), (y + 1) mod C) by PGD, for a network f trained
+    on the clean images; each step draws one random crop and flip t
+    ([arXiv 2106.10807](https://arxiv.org/abs/2106.10807)). `untargeted` maximises the loss of
+    the true label instead, as APBench does.
     """
 
     surrogate: ClassVar[Literal["clean"]] = "clean"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
-    steps: int = option(250, "PGD steps", minimum=1)
-    alpha_u: Radius | None = option(None, "length of a step; none: 2 rho_u / steps")
-    untargeted: bool = option(False, "away from the true label instead of towards the next one")
-    restarts: int = option(1, "the best of so many noises for the whole set is kept", minimum=1)
-    batch_size: int = option(500, "images at once; no influence on the noise", minimum=1)
+    steps: int = option(250, "number of PGD steps", minimum=1)
+    alpha_u: Radius | None = option(None, "step size of PGD; none: 2 rho_u / steps")
+    untargeted: bool = option(
+        False, "direction of the attack: true away from the true label, false towards the next one"
+    )
+    restarts: int = option(
+        1,
+        "number of random starts for the whole training set; the one with the best mean loss "
+        "becomes the noise",
+        minimum=1,
+    )
+    batch_size: int = option(
+        500, "number of images attacked together; does not change the noise", minimum=1
+    )
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
-        """Attack every image of the set with the clean network."""
+        """Attack every image of the training set against the clean network."""
         model = clean_network(images, harness)
         pixels, labels = harness.tensors(images)
         targets = labels if self.untargeted else (labels + 1) % images.classes
         sign = 1 if self.untargeted else -1
-        radius, length = float(self.rho_u), self.rho_u.step(self.steps, self.alpha_u)
+        radius, step_size = float(self.rho_u), self.rho_u.step_size(self.steps, self.alpha_u)
         random = harness.random("generation")
         visits = list(sweep(len(images), self.batch_size, harness.device))
         size = len(visits[0][0])
@@ -50,32 +60,31 @@ class TAP(Attack):
             moved = x + delta
             clipped = moved.clamp(0, 1).requires_grad_()
             views = random_transform(clipped, harness.transform, random)
-            slope = torch.autograd.grad(views, clipped, input_gradient(model, views, y))[0]
-            slope = slope * ((moved >= 0) & (moved <= 1))
-            harness.watch(slope, index)
-            delta.copy_((delta + sign * length * slope.sign()).clamp(-radius, radius))
+            gradient = torch.autograd.grad(views, clipped, input_gradient(model, views, y))[0]
+            gradient = gradient * ((moved >= 0) & (moved <= 1))
+            harness.watch(gradient, index)
+            delta.copy_((delta + sign * step_size * gradient.sign()).clamp(-radius, radius))
 
         captured = harness.capture(step)
         for k in harness.loop("attack", self.restarts * len(visits)):
             restart, visit = divmod(k, len(visits))
-            index, fresh = visits[visit]
+            index, is_new = visits[visit]
             x.copy_(harness.unit(pixels[index]))
             y.copy_(targets[index])
             delta.copy_(random.uniform(*shape, low=-radius, high=radius))
             for _ in range(self.steps):
                 captured(index)
-            kept = fresh[:, None, None, None]
-            noise[index] = torch.where(kept, delta, noise[index])
+            noise[index] = torch.where(is_new[:, None, None, None], delta, noise[index])
             with torch.no_grad():
                 views = central_view((x + delta).clamp(0, 1), harness.transform)
                 logits = model.uncompiled(views)
-            found = functional.cross_entropy(logits, y, reduction="none")
-            losses[restart] -= sign * float((found * fresh).sum()) / len(images)
+            loss = functional.cross_entropy(logits, y, reduction="none")
+            losses[restart] -= sign * float((loss * is_new).sum()) / len(images)
             if visit + 1 == len(visits) and restart == int(losses[: restart + 1].argmin()):
                 best.copy_(noise)
         notes = {"loss": float(-sign * losses.min())}
         return Poison.from_noise(images, 255 * best, self.rho_u, notes)
 
     def image_passes(self, images: int) -> float:
-        """Count the attack's passes and, beside them, none of the clean training's."""
+        """Count the passes of the attack, without those of the clean training."""
         return float(self.restarts * self.steps * images)

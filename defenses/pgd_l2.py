@@ -32,7 +32,7 @@ class PGDL2(Defense):
         the length of a step is that of the L-infinity ball here. Each step is projected
         to the ball, then clipped to [0, 1], which does not leave the ball.
         """
-        x, radius, step = x.detach(), float(rho_a), rho_a.step(steps)
+        x, radius, step = x.detach(), float(rho_a), rho_a.step_size(steps)
         direction = _unit(random.normal(*x.shape).to(x.dtype))
         norm = random.uniform(len(x), 1, 1, 1, high=radius).to(x.dtype)
         adversarial = (x + norm * direction).clamp(0, 1)

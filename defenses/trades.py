@@ -39,7 +39,7 @@ class TRADES(Defense):
         """
         with frozen(model), torch.no_grad():
             prediction = model(x).softmax(1)
-        x, radius, step = x.detach(), float(rho_a), rho_a.step(steps)
+        x, radius, step = x.detach(), float(rho_a), rho_a.step_size(steps)
         adversarial = x + _START * random.normal(*x.shape).to(x.dtype)
         for _ in range(steps):
             # The entropy of p(x) is a constant: the cross-entropy has the divergence's gradient.

@@ -153,7 +153,7 @@ def loss_under_attack(model: nn.Module, harness: Harness, images: Any, radius: R
         return input_gradient(model, at, y)
 
     x = harness.unit(pixels)
-    x = pgd(x, gradient, float(radius), radius.step(10), 10, harness.random("attack"))
+    x = pgd(x, gradient, float(radius), radius.step_size(10), 10, harness.random("attack"))
     with torch.no_grad():
         return float(nn.functional.cross_entropy(model(x), y))
 

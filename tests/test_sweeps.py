@@ -222,7 +222,7 @@ def test_a_notebook_may_give_typed_values(
         ({"jpeg.quality": [90, [70]]}, r"jpeg\.quality takes a text.*got \[70\] of type list"),
         ({"jpeg.quality": {90: 70}}, r"jpeg\.quality takes a text.*of type dict"),
         ({"jpeg.quality": b"90"}, r"jpeg\.quality takes a text.*of type bytes"),
-        ({"jpeg.quality": []}, r"jpeg\.quality takes int, or several by comma: got ''"),
+        ({"jpeg.quality": []}, r"jpeg\.quality takes int, or several separated by commas: got ''"),
         ({"jpeg.quality": [90.0]}, r"jpeg\.quality takes int: got '90.0'"),
         ({"jpeg.quality": ["90,70"]}, r"jpeg\.quality takes int: got '90,70'"),
         ({"jpeg.quality": [True]}, r"jpeg\.quality takes int: got 'true'"),

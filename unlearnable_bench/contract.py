@@ -150,7 +150,7 @@ class Defense(Plugin):
         """
         from unlearnable_bench.harness import input_gradient, pgd  # noqa: PLC0415
 
-        radius, step = float(rho_a), rho_a.step(steps)
+        radius, step = float(rho_a), rho_a.step_size(steps)
         return pgd(x, lambda at: input_gradient(model, at, y), radius, step, steps, random)
 
     def loss(self, model: "nn.Module", x: "Tensor", perturbed: "Tensor", y: "Tensor") -> "Tensor":

@@ -57,6 +57,6 @@ def print_listing(entries: list[Listed]) -> None:
     for name, entry in zip(names, entries, strict=True):
         say(out, entry.summary, prefix=set_cell_size(name, width + 2))
         for option in entry.options:
-            default = option.default or "empty"
-            meaning = f"{option.name} ({option.type}, default {default}): {option.summary}"
+            facts = [option.type, option.range, f"default {option.default or 'empty'}"]
+            meaning = f"{option.name} ({', '.join(filter(None, facts))}): {option.summary}"
             say(out, meaning, prefix=" " * (width + 4))

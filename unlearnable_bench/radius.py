@@ -1,4 +1,4 @@
-"""`4/255` as a value type."""
+"""Radii such as `4/255` as a value type."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,13 +7,18 @@ from functools import total_ordering
 
 from unlearnable_bench.errors import UserError
 
-# Norms that bound a noise, as a record writes them before the bound: `l2 1.3`, `l0 1`, `none`.
+# Norms that records write before the bound: `l2 1.3`, `l0 1`, `none`.
 _NORMS = ("l2", "l0", "none")
 _PATTERN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)/([0-9]{1,9})")
 
 
 def norm_and_bound(rho_u: str) -> tuple[str, str]:
-    """Part what a record calls rho_u: `8/255` is `linf` and `8/255`, `l2 1.3` is `l2` and `1.3`."""
+    """Split a record's rho_u into norm and bound.
+
+    Example:
+        >>> norm_and_bound("8/255"), norm_and_bound("l2 1.3")
+        (('linf', '8/255'), ('l2', '1.3'))
+    """
     norm, _, bound = rho_u.partition(" ")
     return (norm, bound) if norm in _NORMS else ("linf", rho_u)
 
@@ -23,13 +28,27 @@ def norm_and_bound(rho_u: str) -> tuple[str, str]:
 class Radius:
     """A radius in units of the pixel range [0, 1], printed as the user wrote it.
 
-    Radii compare by value: `Radius("4/255") == Radius("8/510")`.
+    Radii compare and hash by their exact value, a fraction.
 
     Args:
-        text: `0`, or a fraction such as `4/255` or `0.5/255`, at most 1.
+        text: `0`, or a fraction from 0 to 1 such as `4/255` or `0.5/255`.
+
+    Attributes:
+        value: the radius as a `Fraction`.
 
     Raises:
-        UserError: `text` is no such fraction.
+        UserError: `text` is not such a fraction.
+
+    Example:
+        >>> from unlearnable_bench import Radius
+        >>> radius = Radius("8/255")
+        >>> str(radius), radius.levels, round(float(radius), 4)
+        ('8/255', 8, 0.0314)
+        >>> radius == Radius("16/510"), radius > Radius("4/255"), bool(Radius("0"))
+        (True, True, False)
+        >>> Radius("9")
+        Traceback (most recent call last):
+        unlearnable_bench.errors.UserError: '9' is not a radius; write 0 or a fraction such as 4/255
     """
 
     text: str = "0"
@@ -45,19 +64,34 @@ class Radius:
         else:
             value = Fraction(match[1]) / int(match[2])
         if value > 1:
-            raise UserError(f"the radius {text!r} is above 1, the whole pixel range; write k/255")
+            raise UserError(
+                f"the radius {text!r} is above 1, the whole pixel range; write K/255 with K at "
+                "most 255"
+            )
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "value", value)
 
     @property
     def levels(self) -> int:
-        """The largest change of an 8-bit pixel value that the radius allows."""
+        """Largest change of an 8-bit value that the radius allows, 0 to 255: floor(255 rho)."""
         return int(self.value * 255)
 
-    def step(self, steps: int, given: "Radius | None" = None) -> float:
-        """Return the length of a step: as given, else so that all of them cross the ball.
+    def step_size(self, steps: int, given: "Radius | None" = None) -> float:
+        """Return the step size of sign ascent or descent, in units of the pixel range.
 
-        2 rho / steps is the rule of the REM and SEM code.
+        2 rho / steps, so that all steps together cross the ball: the rule of the REM and SEM
+        code.
+
+        Args:
+            steps: number of steps.
+            given: a step size that replaces the rule; None: the rule.
+
+        Example:
+            >>> from unlearnable_bench import Radius
+            >>> Radius("1/2").step_size(10)
+            0.1
+            >>> Radius("1/2").step_size(10, given=Radius("1/4"))
+            0.25
         """
         return 2 * float(self) / steps if given is None else float(given)
 

@@ -1,4 +1,4 @@
-"""How long and at what rate a learner is trained."""
+"""Training schedules: batch size, length, learning rate and SGD's options."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,13 +13,23 @@ ScheduleName = Literal["steps", "triangle"]
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Configurable):
-    """The schedule of a learner; the defaults are those of the REM and SEM code."""
+    """The schedule of a learner; the defaults are those of the REM and SEM code.
 
-    batch_size: int = option(128, "images in a batch", minimum=1)
-    steps: int | None = option(40_000, "updates of the weights; none: count epochs", minimum=1)
+    Example:
+        >>> from unlearnable_bench.schedule import Training
+        >>> Training().total(images=50_000)
+        40000
+        >>> Training(steps=None, epochs=30, batch_size=512).total(images=50_000)
+        2910
+    """
+
+    batch_size: int = option(128, "number of images in a batch", minimum=1)
+    steps: int | None = option(
+        40_000, "number of weight updates; none: as many as `epochs` takes", minimum=1
+    )
     epochs: int = option(
         100,
-        "passes over the data",
+        "number of passes over the training images",
         minimum=1,
         when=("training.steps is none", lambda schedule: schedule.steps is None),
     )
@@ -27,21 +37,28 @@ class Training(Configurable):
     schedule: ScheduleName = option(
         "steps", "learning-rate schedule: step decay (x0.1 at 40 % and 80 %) or triangular"
     )
-    momentum: float = option(0.9, "of SGD", minimum=0, maximum=1)
-    nesterov: bool = option(False, "Nesterov momentum")
-    weight_decay: float = option(5e-4, "L2 penalty of SGD", minimum=0)
+    momentum: float = option(0.9, "momentum of SGD", minimum=0, maximum=1)
+    nesterov: bool = option(False, "Nesterov momentum instead of classical momentum")
+    weight_decay: float = option(5e-4, "weight decay of SGD", minimum=0)
     label_smoothing: float = option(
-        0.0, "share of the target spread over all classes", minimum=0, maximum=1
+        0.0, "share of the target that is spread evenly over all classes", minimum=0, maximum=1
     )
-    pgd_steps: int = option(10, "ascent steps of adversarial training", minimum=1)
+    pgd_steps: int = option(10, "number of PGD steps in adversarial training", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nesterov and not self.momentum:
-            raise UserError("nesterov needs a momentum above 0")
+            raise UserError(
+                "nesterov needs a momentum above 0; set training.momentum, or "
+                "training.nesterov=false"
+            )
 
     def total(self, images: int) -> int:
-        """Return the number of updates for so many training images."""
+        """Return the number of updates.
+
+        Args:
+            images: number of training images; an epoch drops the incomplete last batch.
+        """
         if self.steps is not None:
             return self.steps
         return self.epochs * (images // min(self.batch_size, images))
@@ -51,7 +68,12 @@ class Training(Configurable):
         return -(-self.total(images) // (images // min(self.batch_size, images)))
 
     def image_passes(self, images: int, rho_a: Radius) -> float:
-        """Estimate forward-and-backward passes of single images."""
+        """Estimate the number of forward-and-backward passes, counted in single images.
+
+        Args:
+            images: number of training images.
+            rho_a: radius of adversarial training; 0: standard training.
+        """
         passes = self.pgd_steps + 1 if rho_a else 1
         return float(self.total(images) * min(self.batch_size, images) * passes)
 
@@ -59,9 +81,19 @@ class Training(Configurable):
 def scheduled_lr(schedule: ScheduleName, peak: float, step: int, steps: int) -> float:
     """Return the learning rate of a step.
 
-    `steps`: a tenth after 40 %, a hundredth after 80 % (REM and SEM code: 2,000 and
-    4,000 of 5,000; 16,000 and 32,000 of 40,000). `triangle`: up linearly over the
-    first fifth, then down to 0.
+    Args:
+        schedule: `steps` multiplies by 0.1 at 40 % and at 80 % (REM and SEM code: 2,000 and
+            4,000 of 5,000; 16,000 and 32,000 of 40,000). `triangle` rises linearly over the
+            first 20 %, then falls linearly to 0.
+        peak: the highest learning rate.
+        step: the step, 0 to steps - 1.
+        steps: number of steps.
+
+    Example:
+        >>> [scheduled_lr("steps", 1.0, step, 100) for step in (39, 40, 79)]
+        [1.0, 0.1, 0.1]
+        >>> [scheduled_lr("triangle", 1.0, step, 100) for step in (4, 20, 60)]
+        [0.25, 1.0, 0.5]
     """
     done = step / steps
     if schedule == "steps":

@@ -17,7 +17,7 @@ from unlearnable_bench.attacks.ntga import NTGA
 from unlearnable_bench.attacks.ntk import (
     NOBODY,
     Kernel,
-    Slopes,
+    PartGradients,
     cnn_ntk,
     fnn_ntk,
     gradient_flow,
@@ -179,7 +179,11 @@ def test_no_block_is_held_against_its_own_images(monkeypatch: pytest.MonkeyPatch
         return {tuple(image.flatten().tolist()) for image in pixels}
 
     def disjoint(
-        _self: NTGA, x: Tensor, _: Tensor, held_out: list[tuple[Tensor, Tensor]], _slopes: Slopes
+        _self: NTGA,
+        x: Tensor,
+        _: Tensor,
+        held_out: list[tuple[Tensor, Tensor]],
+        _gradients: PartGradients,
     ) -> Tensor:
         assert len({part.shape for part, _ in held_out}) == 1
         against, labels = map(torch.cat, zip(*held_out, strict=True))

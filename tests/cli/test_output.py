@@ -45,7 +45,7 @@ def test_list_as_json_is_a_list_of_objects(ubench: Command, kind: str) -> None:
         assert entry.keys() == {"name", "summary", "options"}
         assert entry["summary"]
         for option in entry["options"]:
-            assert option.keys() == {"name", "type", "default", "summary"}
+            assert option.keys() == {"name", "type", "range", "default", "summary"}
             assert all(option[key] for key in ("name", "type", "summary"))
     plain = ubench("list", kind).out
     assert [line.split()[0] for line in plain.splitlines()] == [entry["name"] for entry in entries]

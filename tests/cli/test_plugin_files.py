@@ -367,7 +367,7 @@ def test_a_name_that_two_packages_claim_is_refused(
         ("class Training(Defense): ...", "'training' has a meaning of its own"),
         (
             "{frozen}\nclass Mine(Defense):\n    size: list = option(3, '')",
-            "Mine.size is of type list",
+            "Mine.size has type list",
         ),
         ("{frozen}\nclass Mine(Defense):\n    size: int = option(2.5, '')", "its default is 2.5"),
         ("{frozen}\nclass Mine(Defense):\n    size: int = 3", "Mine.size must be declared with"),

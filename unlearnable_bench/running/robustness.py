@@ -93,7 +93,7 @@ def under_attack(
     """
     pixels, labels = harness.tensors(images)
     random = Random(0, "robustness", harness.device)
-    radius, step = float(probe.rho_a), probe.rho_a.step(probe.steps)
+    radius, step = float(probe.rho_a), probe.rho_a.step_size(probe.steps)
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=harness.device)
     right = torch.zeros((), dtype=torch.int64, device=harness.device)
