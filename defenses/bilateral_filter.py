@@ -10,13 +10,17 @@ from unlearnable_bench.defenses.preparation import per_image
 
 @dataclass(frozen=True, kw_only=True)
 class BilateralFilter(Defense):
-    """Bilateral filter on the training images (9, 75, 75): the low-pass test of the SEM code."""
+    """Bilateral filter on the training images (9, 75, 75): a low-pass test of the SEM code."""
 
-    diameter: int = option(9, "of the neighbourhood in pixels", minimum=1)
-    sigma_color: float = option(75.0, "width in levels of what counts as similar", minimum=0)
-    sigma_space: float = option(75.0, "width in pixels of what counts as near", minimum=0)
+    diameter: int = option(9, "diameter of the neighbourhood in pixels", minimum=1)
+    sigma_color: float = option(
+        75.0, "standard deviation of the colour weights in 8-bit levels", minimum=0
+    )
+    sigma_space: float = option(
+        75.0, "standard deviation of the distance weights in pixels", minimum=0
+    )
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
-        """Average near pixels of similar colour; borders are mirrored (OpenCV)."""
+        """Average nearby pixels of similar colour; borders are mirrored (OpenCV)."""
         settings = (self.diameter, self.sigma_color, self.sigma_space)
         return per_image(images, lambda image: cv2.bilateralFilter(image, *settings))

@@ -11,15 +11,19 @@ from unlearnable_bench.defenses.mixing import beta
 
 @dataclass(frozen=True, kw_only=True)
 class CutMix(Defense):
-    """Paste a box of another image of the batch into each training image.
+    """CutMix: paste a box of another image of the batch into each training image.
 
-    Yun et al. 2019 and their code: one lambda and one box for the batch.
+    x' = x outside the box and x[partner] inside; the targets are mixed by area
+    ([Yun et al. 2019](https://arxiv.org/abs/1905.04899)). One lambda and one box per batch, as
+    in the authors' code.
     """
 
-    alpha: float = option(1.0, "lambda is drawn from Beta(alpha, alpha)", minimum=0.01)
+    alpha: float = option(
+        1.0, "parameter of Beta(alpha, alpha), from which lambda is drawn", minimum=0.01
+    )
     probability: float = option(
         1.0,
-        "share of the batches that are mixed (the authors' CIFAR runs: 0.5)",
+        "share of the batches that are mixed; 0.5 in the authors' CIFAR runs",
         minimum=0,
         maximum=1,
     )
@@ -27,7 +31,7 @@ class CutMix(Defense):
     def augment(
         self, model: nn.Module, x: Tensor, y: Tensor, random: Random
     ) -> tuple[Tensor, Tensor]:
-        """Draw lambda, whether to mix, the box's centre and the partners."""
+        """Draw whether to mix, lambda, the centre of the box and the partners."""
         mixed = random.uniform(1) < self.probability
         share = torch.where(mixed, beta(self.alpha, random), 1)
         row, column = random.integers(x.shape[2], 1), random.integers(x.shape[3], 1)
@@ -37,16 +41,19 @@ class CutMix(Defense):
 def cutmix(
     x: Tensor, y: Tensor, share: Tensor, row: Tensor, column: Tensor, partner: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Paste the box, and mix the targets by the area that it has after clipping.
+    """Paste the box, and mix the targets by its area after clipping.
 
     Args:
-        x: float [B, 3, H, W].
-        y: float [B, C].
-        share: lambda, float [1]: what is to stay of the area, so that the box has
-            the sides sqrt(1 - lambda) H and sqrt(1 - lambda) W.
-        row: int64 [1], the centre of the box, which the borders may clip.
-        column: int64 [1], likewise.
-        partner: int64 [B], whose box each image gets.
+        x: images, float [B, 3, H, W].
+        y: targets, float [B, C].
+        share: lambda, the share of the area outside the box, float [1]: the sides of the box are
+            sqrt(1 - lambda) H and sqrt(1 - lambda) W.
+        row: row of the centre of the box, int64 [1]; borders clip the box.
+        column: column of the centre, int64 [1].
+        partner: index of the image from which each box is taken, int64 [B].
+
+    Returns:
+        Images [B, 3, H, W] and targets [B, C].
     """
     box = _span(row, share, x.shape[2])[:, None] & _span(column, share, x.shape[3])
     pasted = box.to(y.dtype).mean()

@@ -7,18 +7,20 @@ from unlearnable_bench import Defense, option
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping(Defense):
-    """Keep the epoch that is best on held-out clean images, instead of the last.
+    """Early stopping: use the epoch with the best accuracy on held-out clean images.
 
-    Poisons are often learned after real features and forgotten before them, so that some
-    epoch is better than the last (Sandoval-Segura et al. 2022, "Poisons that are learned
-    faster are more effective"). The trainer needs some clean labelled images for this.
+    Networks learn real features and poisons at different times, so an earlier epoch may be
+    better than the last one ([Sandoval-Segura et al. 2022](https://arxiv.org/abs/2204.08615)).
+    The learner needs some clean labelled images for this.
     """
 
     share: float = option(
-        0.02, "of the training images, held out clean instead of being trained on",
-        minimum=0, maximum=0.9,
-    )  # fmt: skip
+        0.02,
+        "share of the training images that are held out without poison",
+        minimum=0,
+        maximum=0.9,
+    )
 
     def validation_share(self) -> float:
-        """Return the share."""
+        """Return the option `share`."""
         return self.share

@@ -1,4 +1,4 @@
-"""Fast adversarial training: one step from a random start."""
+"""Fast adversarial training: a single step from a random start."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from unlearnable_bench.harness import input_gradient, pgd
 
 @dataclass(frozen=True, kw_only=True)
 class FGSM(Defense):
-    """Adversarial training by one step from a uniform random start.
+    """Fast adversarial training: a single FGSM step from a uniform random start.
 
-    "Fast is better than free" (Wong et al., ICLR 2020). `pgd_steps` has no effect.
-    The step's gradient is taken in eval mode, as everywhere here; the authors' code
-    takes it in train mode, where it moves the BatchNorm statistics too.
+    [Wong et al., ICLR 2020](https://arxiv.org/abs/2001.03994). `pgd_steps` has no effect. The
+    gradient is computed in eval mode like every input gradient of this package; the authors'
+    code computes it in train mode, which also updates the BatchNorm statistics.
     """
 
-    alpha: float = option(1.25, "length of the step, in units of rho_a", minimum=0)
+    alpha: float = option(1.25, "step size in units of rho_a", minimum=0)
 
     def perturb(
         self,
@@ -28,7 +28,7 @@ class FGSM(Defense):
         steps: int,
         random: Random,
     ) -> Tensor:
-        """Return clip(x + delta + alpha rho_a sign(gradient)) to the ball and to [0, 1]."""
+        """Return x + delta + alpha rho_a sign(gradient), clipped to the ball and to [0, 1]."""
         radius = float(rho_a)
         return pgd(
             x, lambda at: input_gradient(model, at, y), radius, self.alpha * radius, 1, random

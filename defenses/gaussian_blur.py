@@ -10,11 +10,12 @@ from unlearnable_bench.defenses.preparation import per_image
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianBlur(Defense):
-    """Gaussian blur of the training images, its width in pixels.
+    """Gaussian blur of the training images, given by its standard deviation.
 
-    The Gaussian blur of ISS (Liu et al. 2023) and APBench has a window of 3 pixels
-    and a sigma of 0.1: a neighbour weighs e^-50, so it leaves 8-bit images as they
-    are. Here the window follows from sigma, about three sigmas to each side.
+    The window spans about three standard deviations to each side. The Gaussian blur of
+    ISS ([arXiv 2301.13838](https://arxiv.org/abs/2301.13838)) and APBench has a window of
+    3 pixels and a standard deviation of 0.1 pixels: neighbours have weight e^-50, so it does
+    not change 8-bit images.
     """
 
     sigma: float = option(1.0, "standard deviation in pixels", minimum=0.1)

@@ -10,11 +10,13 @@ from unlearnable_bench.defenses.preparation import per_image, refuse_even
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianFilter(Defense):
-    """Gaussian filter on the training images, 3x3: the low-pass test of the SEM code."""
+    """Gaussian filter on the training images, 3x3: a low-pass test of the SEM code."""
 
     size: int = option(3, "side of the window in pixels, odd", minimum=1)
     sigma: float = option(
-        0.0, "width in pixels; 0: what OpenCV takes for the size (3: 1/4, 1/2, 1/4)", minimum=0
+        0.0,
+        "standard deviation in pixels; 0: OpenCV's choice for the size (3: weights 1/4, 1/2, 1/4)",
+        minimum=0,
     )
 
     def __post_init__(self) -> None:

@@ -9,14 +9,16 @@ from unlearnable_bench import Defense, Random, option
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianNoise(Defense):
-    """Add fresh Gaussian noise to each training batch."""
+    """Add Gaussian noise to each training batch, drawn independently in every step."""
 
     std: float = option(
-        0.03, "standard deviation, in units of the pixel range (0.03: about 8/255)", minimum=0
+        0.03,
+        "standard deviation in units of the pixel range; the default is about 8/255",
+        minimum=0,
     )
 
     def augment(
         self, model: nn.Module, x: Tensor, y: Tensor, random: Random
     ) -> tuple[Tensor, Tensor]:
-        """Clip the sum to [0, 1]."""
+        """Add the noise and clip the sum to [0, 1]."""
         return (x + self.std * random.normal(*x.shape)).clamp(0, 1), y

@@ -1,4 +1,4 @@
-"""Grey images: the first half of image shortcut squeezing."""
+"""Grayscale images: the first half of image shortcut squeezing (ISS)."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,14 @@ from unlearnable_bench.images import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class Grayscale(Defense):
-    """Grey training images: the luma 0.299 R + 0.587 G + 0.114 B in all three channels.
+    """Grayscale training images: 0.299 R + 0.587 G + 0.114 B in all three channels.
 
-    ISS-gray (Liu et al., ICML 2023), with Pillow's ITU-R 601-2 luma as in its code.
+    ISS-gray ([arXiv 2301.13838](https://arxiv.org/abs/2301.13838)), with Pillow's ITU-R 601-2
+    luma as in the authors' code.
     """
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
-        """Drop the colours."""
+        """Replace the three channels of each image by its luma."""
         return per_image(images, _luma)
 
 

@@ -1,4 +1,4 @@
-"""JPEG compression: the second half of image shortcut squeezing."""
+"""JPEG compression: the second half of image shortcut squeezing (ISS)."""
 
 import io
 from dataclasses import dataclass
@@ -14,13 +14,15 @@ from unlearnable_bench.images import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class JPEG(Defense):
-    """Compress the training images as JPEG of quality 10.
+    """JPEG compression of the training images, of quality 10 unless set otherwise.
 
-    ISS-JPEG (Liu et al., ICML 2023): Pillow's encoder with its own choice of
-    chroma subsampling (4:2:0), as in its code.
+    ISS-JPEG ([arXiv 2301.13838](https://arxiv.org/abs/2301.13838)), with Pillow's encoder and
+    its default chroma subsampling (4:2:0), as in the authors' code.
     """
 
-    quality: int = option(10, "quality of the JPEG encoder", minimum=1, maximum=100)
+    quality: int = option(
+        10, "quality of the JPEG encoder; lower compresses more", minimum=1, maximum=100
+    )
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
         """Encode and decode each image."""

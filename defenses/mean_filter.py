@@ -10,7 +10,7 @@ from unlearnable_bench.defenses.preparation import per_image
 
 @dataclass(frozen=True, kw_only=True)
 class MeanFilter(Defense):
-    """Average filter on the training images, 3x3: the low-pass test of the SEM code."""
+    """Mean filter on the training images, 3x3: a low-pass test of the SEM code."""
 
     size: int = option(3, "side of the window in pixels", minimum=1)
 

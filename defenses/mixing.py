@@ -1,4 +1,4 @@
-"""The share lambda by which mixup and CutMix mix two images."""
+"""The draw of lambda, the mixing coefficient of mixup and CutMix."""
 
 import numpy as np
 import torch
@@ -12,24 +12,24 @@ _tables: dict[tuple[float, torch.device], Tensor] = {}
 
 
 def beta(alpha: float, random: Random) -> Tensor:
-    """Return one draw from Beta(alpha, alpha), float32 [1], without asking the host.
+    """Return a draw from Beta(alpha, alpha), float32 [1], without synchronising with the host.
 
-    By inversion: a uniform number is looked up in a table of 4097 quantiles, linear
-    in between. The distribution function is thus exact at every quantile, and nowhere
-    off by more than 1 / 4096. For alpha = 1 the draw is the uniform number itself.
+    By inversion of a uniform number with a table of 4097 quantiles, interpolated linearly: the
+    distribution function is exact at every quantile and differs by at most 1 / 4096 between
+    them. For alpha = 1 the draw is the uniform number itself.
 
     Args:
-        alpha: both parameters of the distribution.
-        random: where the draw comes from.
+        alpha: both parameters of the distribution, above 0.
+        random: stream of the draw.
     """
-    place = random.uniform(1) * _KNOTS
-    below = place.long()
-    table = _quantiles(alpha, place.device)
-    return torch.lerp(table[below], table[below + 1], place - below)
+    position = random.uniform(1) * _KNOTS
+    below = position.long()
+    table = _quantiles(alpha, position.device)
+    return torch.lerp(table[below], table[below + 1], position - below)
 
 
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
-    # Made in the first call, before any graph is recorded, and kept.
+    # Cached by the first call, which runs before any graph is captured.
     if (alpha, device) not in _tables:
         quantiles = stats.beta.ppf(np.linspace(0, 1, _KNOTS + 1), alpha, alpha)
         _tables[alpha, device] = torch.tensor(quantiles, dtype=torch.float32, device=device)

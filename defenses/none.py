@@ -1,4 +1,4 @@
-"""Ordinary training."""
+"""Training without a defense."""
 
 from dataclasses import dataclass
 
@@ -7,4 +7,4 @@ from unlearnable_bench import Defense
 
 @dataclass(frozen=True, kw_only=True)
 class NoDefense(Defense):
-    """Crop, flip and cross-entropy; PGD adversarial training where rho_a is above 0."""
+    """Standard training with crop and flip; PGD adversarial training if rho_a is above 0."""

@@ -1,8 +1,8 @@
-"""Image operations of RandAugment on whole batches, each image with its own strength.
+"""Image operations of RandAugment on batches, with a magnitude for each image.
 
-Batches are float [B, 3, H, W] in [0, 1] with H = W; strengths are float [B]. What
-Pillow defines on 8-bit levels (posterize, equalize) first rounds to those levels.
-Nothing here depends on a value on the host, so a graph can record it.
+Batches are float [B, 3, H, W] in [0, 1] with H = W; magnitudes are float [B]. Operations that
+Pillow defines on 8-bit levels (posterize, equalize) round to those levels first. Nothing
+depends on a value on the host, so that a CUDA graph can capture the operations.
 """
 
 import math
@@ -31,14 +31,15 @@ OPERATIONS = (
 
 
 class Ranges(NamedTuple):
-    """What the magnitude 1 means; the defaults are RandAugment's.
+    """The strength of each operation at magnitude 1; the defaults are RandAugment's.
 
     Attributes:
         shear: pixels sideways for each pixel down.
-        translate: share of the side.
-        rotate: degrees.
-        enhance: how far factors (brightness, contrast, ...) go from 1.
-        bits: of posterize, at magnitude 0 and at magnitude 1; at least 1 is kept.
+        translate: share of the image's side.
+        rotate: angle in degrees.
+        enhance: difference from 1 of the factors of brightness, contrast, saturation, sharpness.
+        bits: number of bits that posterize leaves, at magnitude 0 and at magnitude 1; clamped
+            to 1 or more.
     """
 
     shear: float = 0.3
@@ -49,16 +50,20 @@ class Ranges(NamedTuple):
 
 
 def apply(x: Tensor, choice: Tensor, magnitude: Tensor, sign: Tensor, ranges: Ranges) -> Tensor:
-    """Apply to each image the operation of its choice.
+    """Apply the chosen operation to each image.
 
-    All operations are computed for all images and one is kept: a graph has no branches.
+    All operations are computed for all images, and one result is selected for each, because a
+    CUDA graph has no branches.
 
     Args:
-        x: the batch.
-        choice: int64 [B], positions in `OPERATIONS`.
-        magnitude: float [B] in [0, 1].
-        sign: float [B], 1 or -1: which way to shift, turn, or change a factor.
-        ranges: what the magnitudes mean.
+        x: the batch, float [B, 3, H, W] in [0, 1].
+        choice: index in `OPERATIONS`, int64 [B].
+        magnitude: magnitude, float [B] in [0, 1].
+        sign: direction of shifts, rotations and factors, float [B], 1 or -1.
+        ranges: strengths at magnitude 1.
+
+    Returns:
+        The images, float [B, 3, H, W] in [0, 1].
     """
     signed = magnitude * sign
     factor = 1 + ranges.enhance * signed
@@ -75,14 +80,14 @@ def apply(x: Tensor, choice: Tensor, magnitude: Tensor, sign: Tensor, ranges: Ra
     }
     warped = _warp_chosen(x, choice, signed, ranges)
     results |= dict.fromkeys(OPERATIONS[2:7], warped)
-    kept = x
+    selected = x
     for name, result in results.items():
-        kept = torch.where(_each(choice == OPERATIONS.index(name)), result, kept)
-    return kept
+        selected = torch.where(_each(choice == OPERATIONS.index(name)), result, selected)
+    return selected
 
 
 def _warp_chosen(x: Tensor, choice: Tensor, signed: Tensor, ranges: Ranges) -> Tensor:
-    """Shear, shift or turn each image as chosen, all by one sampling."""
+    """Shear, shift or rotate each image as chosen, with a single resampling of the batch."""
 
     def strength(name: str, unit: float) -> Tensor:
         return torch.where(choice == OPERATIONS.index(name), unit * signed, 0)
@@ -92,7 +97,7 @@ def _warp_chosen(x: Tensor, choice: Tensor, signed: Tensor, ranges: Ranges) -> T
         x,
         shear_x=strength("shear-x", ranges.shear),
         shear_y=strength("shear-y", ranges.shear),
-        # Whole pixels, as in torchvision: a shift must not blur.
+        # Whole pixels, as in torchvision, so that a shift does not blur.
         shift_x=strength("translate-x", ranges.translate * side).trunc(),
         shift_y=strength("translate-y", ranges.translate * side).trunc(),
         angle=strength("rotate", math.radians(ranges.rotate)),
@@ -102,12 +107,12 @@ def _warp_chosen(x: Tensor, choice: Tensor, signed: Tensor, ranges: Ranges) -> T
 def warp(
     x: Tensor, *, shear_x: Tensor, shear_y: Tensor, shift_x: Tensor, shift_y: Tensor, angle: Tensor
 ) -> Tensor:
-    """Shear about the upper left corner, shift, or turn about the centre; black outside.
+    """Shear about the upper left corner, shift, or rotate about the centre; black outside.
 
-    Bilinear. Each image is meant to have one strength other than 0.
+    Bilinear resampling. At most one of an image's strengths may differ from 0.
 
     Args:
-        x: the batch.
+        x: the batch, float [B, 3, H, W].
         shear_x: float [B], pixels to the left for each pixel down.
         shear_y: float [B], pixels up for each pixel to the right.
         shift_x: float [B], pixels to the right.
@@ -115,9 +120,9 @@ def warp(
         angle: float [B], radians, counterclockwise.
     """
     side = x.shape[3]
-    # Places run from -1 at the left edge of the image to 1 at its right edge.
-    places = (2 * torch.arange(side, device=x.device, dtype=x.dtype) + 1) / side - 1
-    across, down = places[None, None, :], places[None, :, None]
+    # Coordinates run from -1 at the left edge of the image to 1 at its right edge.
+    coordinates = (2 * torch.arange(side, device=x.device, dtype=x.dtype) + 1) / side - 1
+    across, down = coordinates[None, None, :], coordinates[None, :, None]
     shear_x, shear_y, shift_x, shift_y, cos, sin = (
         values[:, None, None]
         for values in (shear_x, shear_y, shift_x, shift_y, angle.cos(), angle.sin())
@@ -134,17 +139,20 @@ def brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Go away from (factor > 1) or towards the grey image."""
+    """Return factor * x + (1 - factor) * the grey image."""
     return _blend(x, _grey(x), factor)
 
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Go away from or towards the image's mean grey."""
+    """Return factor * x + (1 - factor) * the image's mean grey."""
     return _blend(x, _grey(x).mean((1, 2, 3), keepdim=True), factor)
 
 
 def sharpness(x: Tensor, factor: Tensor) -> Tensor:
-    """Go away from or towards a smoothed image: 3x3, centre 5/13, others 1/13, border as it is."""
+    """Return factor * x + (1 - factor) * a smoothed image.
+
+    The 3x3 window has weight 5/13 at the centre and 1/13 elsewhere; borders are not smoothed.
+    """
     inner = x[:, :, 1:-1, 1:-1]
     smooth = x.clone()
     smooth[:, :, 1:-1, 1:-1] = (9 * functional.avg_pool2d(x, 3, stride=1) + 4 * inner) / 13
@@ -158,19 +166,19 @@ def posterize(x: Tensor, bits: Tensor) -> Tensor:
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:
-    """Invert the values from the threshold on."""
+    """Invert the values at or above the threshold."""
     return torch.where(x >= _each(threshold), 1 - x, x)
 
 
 def autocontrast(x: Tensor) -> Tensor:
-    """Stretch each channel to the whole range; a channel of one value stays."""
+    """Stretch each channel to [0, 1]; a constant channel does not change."""
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
     flat = high == low
     return torch.where(flat, x, (x - low) / torch.where(flat, 1, high - low)).clamp(0, 1)
 
 
 def equalize(x: Tensor) -> Tensor:
-    """Flatten the histogram of each channel's 8-bit values, by Pillow's integer rule."""
+    """Equalize the histogram of each channel's 8-bit values by Pillow's integer rule."""
     values = _levels(x).long().flatten(0, 1).flatten(1)
     histogram = torch.zeros(len(values), 256, dtype=torch.int64, device=x.device)
     histogram = histogram.scatter_add(1, values, torch.ones_like(values))
@@ -195,5 +203,5 @@ def _levels(x: Tensor) -> Tensor:
 
 
 def _each(values: Tensor) -> Tensor:
-    """Shape [B] to [B, 1, 1, 1]."""
+    """Reshape [B] to [B, 1, 1, 1]."""
     return values[:, None, None, None]

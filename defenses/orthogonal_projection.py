@@ -15,24 +15,35 @@ _STREAM = "orthogonal projection"
 
 @dataclass(frozen=True, kw_only=True)
 class OrthogonalProjection(Defense):
-    """Remove from the training images what a linear classifier reads their labels by.
+    """Project the most predictive linear directions out of the training images.
 
-    Sandoval-Segura et al., NeurIPS 2023: logistic regression without a bias on the
-    poisoned pixels in [0, 1]; its weights, one direction for each class, are then
-    projected out of each image. Schedule and start are those of the authors' code for
-    CIFAR-10, but counted in updates, since so many epochs of a small set fit nothing,
-    and shuffled, since a set may be sorted by label. The mean image loses its part
-    along the directions too. The result is rounded to 8 bits and clipped to 0..255:
-    the authors' code keeps real numbers up to its color jitter, which clips as well.
-    That code's augmentation (rotation, shear, color jitter, CutMix) is not part of this.
+    [Sandoval-Segura et al., NeurIPS 2023](https://arxiv.org/abs/2305.19254): a logistic
+    regression without bias is fitted to the poisoned pixels in [0, 1], and its weights, one
+    direction per class, are projected out of every image: x' = x - Q Q^T x, where the columns
+    of Q are an orthonormal basis of the weights. Schedule and initialisation are those of the
+    authors' code for CIFAR-10, with two differences: the length is counted in updates, because
+    20 epochs of a small set are too few, and batches are shuffled, because a set may be sorted
+    by label. The mean image is projected too. The result is rounded to 8 bits and clipped to
+    0..255; the authors' code has real numbers up to its color jitter, which clips as well. The
+    augmentation of that code (rotation, shear, color jitter, CutMix) is not part of this
+    defense.
     """
 
-    steps: int = option(980, "updates; 20 epochs of CIFAR-10 in the authors' code", minimum=1)
-    batch_size: int = option(1024, "images in a batch", minimum=1)
-    lr: float = option(0.1, "learning rate, /10 at 50 % and 75 % of the steps", minimum=0)
+    steps: int = option(
+        980,
+        "number of updates of the regression; the default is 20 epochs of CIFAR-10, as in the "
+        "authors' code",
+        minimum=1,
+    )
+    batch_size: int = option(1024, "number of images in a batch of the regression", minimum=1)
+    lr: float = option(
+        0.1,
+        "learning rate of the regression, multiplied by 0.1 at 50 % and 75 % of the steps",
+        minimum=0,
+    )
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
-        """Fit on the harness's device with its seed, then project the images."""
+        """Fit the regression on the harness's device, then project the images."""
         pixels, labels = harness.tensors(images)
         weights = self._fit(pixels, labels, images.classes, harness)
         projected = images.images.copy()
@@ -42,7 +53,7 @@ class OrthogonalProjection(Defense):
         return dataclasses.replace(images, images=projected)
 
     def _fit(self, pixels: Tensor, labels: Tensor, classes: int, harness: Harness) -> Tensor:
-        """Return the weights [C, 3 H W] of the regression: plain SGD from torch's usual start."""
+        """Return the weights [C, 3 H W] of the regression, by SGD from torch's initialisation."""
         targets = functional.one_hot(labels, classes).to(harness.dtype)
         pixels = pixels.flatten(1)
         values = pixels.shape[1]
@@ -62,14 +73,14 @@ class OrthogonalProjection(Defense):
 
 
 def project(pixels: Tensor, weights: Tensor) -> Tensor:
-    """Return x - Q Q^T x, where the columns of Q are a basis of the weights' span.
+    """Return x - Q Q^T x, where the columns of Q are an orthonormal basis of the weights.
 
     Args:
-        pixels: uint8 [N, 3, H, W].
-        weights: float [C, 3 H W].
+        pixels: x, uint8 [N, 3, H, W].
+        weights: the directions, float [C, 3 H W].
 
     Returns:
-        uint8 [N, 3, H, W], rounded and clipped to 0..255.
+        The projected images, uint8 [N, 3, H, W], rounded and clipped to 0..255.
     """
     basis: Tensor = torch.linalg.qr(weights.double().T).Q
     x = pixels.flatten(1).double()

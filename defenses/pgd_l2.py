@@ -11,10 +11,10 @@ from unlearnable_bench.harness import input_gradient
 
 @dataclass(frozen=True, kw_only=True)
 class PGDL2(Defense):
-    """PGD adversarial training in the L2 ball; rho_a is its radius (128/255: 0.5).
+    """PGD adversarial training in the L2 ball of radius rho_a, e.g. 128/255.
 
-    Madry et al. 2018. rho_a bounds the Euclidean norm of the change of one image, in
-    units of the pixel range.
+    [Madry et al. 2018](https://arxiv.org/abs/1706.06083). rho_a bounds the Euclidean norm of
+    the change of an image in units of the pixel range; 128/255 is about 0.5.
     """
 
     def perturb(
@@ -26,29 +26,30 @@ class PGDL2(Defense):
         steps: int,
         random: Random,
     ) -> Tensor:
-        """Maximise the loss: steps of length 2 rho_a / steps along the normalised gradient.
+        """Maximise the loss: step size 2 rho_a / steps along the normalised gradient.
 
-        The start has a uniform direction and a uniform norm, as in Rice et al. 2020;
-        the length of a step is that of the L-infinity ball here. Each step is projected
-        to the ball, then clipped to [0, 1], which does not leave the ball.
+        The start has uniform direction and uniform norm, as in
+        [Rice et al. 2020](https://arxiv.org/abs/2002.11569); the step size follows the rule of
+        the L-infinity ball. Each step is projected to the ball, then clipped to [0, 1], which
+        does not leave the ball.
         """
-        x, radius, step = x.detach(), float(rho_a), rho_a.step_size(steps)
+        x, radius, step_size = x.detach(), float(rho_a), rho_a.step_size(steps)
         direction = _unit(random.normal(*x.shape).to(x.dtype))
         norm = random.uniform(len(x), 1, 1, 1, high=radius).to(x.dtype)
         adversarial = (x + norm * direction).clamp(0, 1)
         for _ in range(steps):
-            moved = adversarial + step * _unit(input_gradient(model, adversarial, y)) - x
+            moved = adversarial + step_size * _unit(input_gradient(model, adversarial, y)) - x
             adversarial = (x + _project(moved, radius)).clamp(0, 1)
         return adversarial
 
 
 def _project(change: Tensor, radius: float) -> Tensor:
-    """Return the nearest change [B, 3, H, W] whose images have norms of at most `radius`."""
+    """Return the changes [B, 3, H, W], each projected to the ball of this radius."""
     return change * (radius / _norm(change).clamp_min(radius))
 
 
 def _unit(change: Tensor) -> Tensor:
-    """Return the change scaled to norm 1 for each image; 0 stays 0."""
+    """Return the changes [B, 3, H, W], each scaled to norm 1; 0 stays 0."""
     return change / _norm(change).clamp_min(1e-12)
 
 

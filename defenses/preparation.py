@@ -1,4 +1,4 @@
-"""What the defenses that change images before training have in common."""
+"""Shared parts of the defenses that change the training images before training."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from unlearnable_bench.images import Pixels
 
 
 def per_image(images: ImageSet, change: Callable[[Pixels], NDArray[Any]]) -> ImageSet:
-    """Return the set with each image changed on its own; labels and order stay.
+    """Apply a function to each image; labels and order do not change.
 
     Args:
-        images: the training images.
-        change: uint8 [H, W, 3] to uint8 [H, W, 3], or [H, W, 1] for three equal channels.
+        images: the training set, uint8 [N, H, W, 3].
+        change: maps uint8 [H, W, 3] to uint8 [H, W, 3], or to [H, W, 1] for equal channels.
     """
     changed = np.empty_like(images.images)
     for index, image in enumerate(images.images):
@@ -25,6 +25,10 @@ def per_image(images: ImageSet, change: Callable[[Pixels], NDArray[Any]]) -> Ima
 
 
 def refuse_even(size: int) -> None:
-    """Raise a `UserError` for a window without a centre."""
+    """Refuse an even window, which has no centre.
+
+    Raises:
+        UserError: `size` is even.
+    """
     if size % 2 == 0:
-        raise UserError(f"size must be odd, got {size}")
+        raise UserError(f"size must be odd, got {size}; use {size + 1}")

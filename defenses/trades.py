@@ -9,20 +9,22 @@ from torch.nn import functional
 from unlearnable_bench import Defense, Radius, Random, option
 from unlearnable_bench.harness import frozen, input_gradient
 
-_START = 0.001  # standard deviation of the start, as in the authors' code
+_START = 0.001  # standard deviation of the random start, as in the authors' code
 
 
 @dataclass(frozen=True, kw_only=True)
 class TRADES(Defense):
-    """Trade clean loss against the change of the prediction inside the ball.
+    """TRADES: clean loss plus the divergence between clean and adversarial predictions.
 
-    Zhang et al., ICML 2019: CE(f(x), y) + beta max KL(p(x) || p(x')), both passes in
-    train mode, so that BatchNorm statistics move with x and with x'. (The authors'
-    code passes x a second time, with the same logits.) At rho_a = 0 it is ordinary
-    training.
+    CE(f(x), y) + beta max KL(p(x) || p(x'))
+    ([Zhang et al., ICML 2019](https://arxiv.org/abs/1901.08573)). Both passes are in train mode,
+    so BatchNorm statistics are updated with x and with x'; the authors' code passes x a second
+    time, with the same logits. At rho_a = 0 it is standard training.
     """
 
-    beta: float = option(6.0, "weight of the divergence", minimum=0)
+    beta: float = option(
+        6.0, "weight of the KL divergence in the loss; higher favours robustness", minimum=0
+    )
 
     def perturb(
         self,
@@ -33,17 +35,19 @@ class TRADES(Defense):
         steps: int,
         random: Random,
     ) -> Tensor:
-        """Maximise the divergence from p(x): sign ascent, each step 2 rho_a / steps.
+        """Maximise the divergence from p(x) by sign ascent with step size 2 rho_a / steps.
 
-        It starts near x, not all over the ball: at x itself the gradient is 0.
+        The random start is near x, as in the authors' code; at x itself the gradient is 0.
         """
         with frozen(model), torch.no_grad():
             prediction = model(x).softmax(1)
-        x, radius, step = x.detach(), float(rho_a), rho_a.step_size(steps)
+        x, radius, step_size = x.detach(), float(rho_a), rho_a.step_size(steps)
         adversarial = x + _START * random.normal(*x.shape).to(x.dtype)
         for _ in range(steps):
-            # The entropy of p(x) is a constant: the cross-entropy has the divergence's gradient.
-            moved = adversarial + step * input_gradient(model, adversarial, prediction).sign()
+            # The entropy of p(x) is constant, so the gradient of the cross-entropy is that of
+            # the divergence.
+            gradient = input_gradient(model, adversarial, prediction)
+            moved = adversarial + step_size * gradient.sign()
             adversarial = moved.clamp(x - radius, x + radius).clamp(0, 1)
         return adversarial
 

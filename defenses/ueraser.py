@@ -1,4 +1,4 @@
-"""UEraser: strong augmentations, and of several the one with the largest loss."""
+"""UEraser: strong augmentation, or the strongest of several by the loss."""
 
 from dataclasses import dataclass
 
@@ -13,24 +13,28 @@ from unlearnable_bench.harness import frozen
 # The settings of the authors' code for CIFAR-10.
 _ROUGHNESS = (0.3, 0.7)
 _INTENSITY = (0.5, 1.0)
-# Its TrivialAugment is kornia's: without identity and saturation, and 4 to 0 bits.
+# That code uses kornia's TrivialAugment: no identity, no saturation, and 4 to 0 bits.
 _TRIVIAL = Ranges(translate=0.5, bits=(4, 0))
 _LEFT_OUT = OPERATIONS.index("saturation") + 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class UEraserLite(Defense):
-    """Light and contrast from plasma fractals, shuffled channels, one operation more.
+    """UEraser-Lite: plasma brightness and contrast, channel shuffle and TrivialAugment.
 
-    UEraser-Lite (Qin et al. 2023, "Learning the Unlearnable"), with the policy of the
-    authors' code: plasma brightness, plasma contrast and channel shuffle, each for a
-    share of the images, then TrivialAugment. Two things differ from kornia, on which
-    that code stands: the plasma is a plain diamond-square fractal of mean 1/2, and
-    each image draws its own operation, where kornia draws one for the batch.
+    [Qin et al. 2023](https://arxiv.org/abs/2303.15127), with the policy of the authors' code:
+    plasma brightness, plasma contrast and channel shuffle, each applied to a share of the
+    images, then TrivialAugment on all of them. Two details differ from kornia, which that code
+    uses: the plasma is a diamond-square fractal of mean 1/2, and the operation is drawn for
+    each image rather than for the batch.
     """
 
     probability: float = option(
-        0.5, "of plasma brightness, plasma contrast and shuffle, each", minimum=0, maximum=1
+        0.5,
+        "probability of plasma brightness, of plasma contrast and of channel shuffle, for each "
+        "image",
+        minimum=0,
+        maximum=1,
     )
 
     def augment(
@@ -57,42 +61,42 @@ class UEraserLite(Defense):
 
 @dataclass(frozen=True, kw_only=True)
 class UEraserMax(UEraserLite):
-    """Of several UEraser-Lite augmentations of an image, keep the one with the largest loss.
+    """UEraser-Max: train on the UEraser-Lite augmentation with the largest loss.
 
-    UEraser-Max (Qin et al. 2023), in every step of training. The losses are the
-    current model's in eval mode, and only the image kept is trained on; the
-    authors' code has one pass in train mode over all of them instead.
+    [Qin et al. 2023](https://arxiv.org/abs/2303.15127), applied in every training step. The
+    losses are those of the current model in eval mode, and only the selected augmentation is
+    trained on; the authors' code computes all losses in one pass in train mode.
     """
 
-    candidates: int = option(5, "augmentations drawn for each image", minimum=1)
+    candidates: int = option(5, "number of augmentations drawn for each image", minimum=1)
 
     def augment(
         self, model: nn.Module, x: Tensor, y: Tensor, random: Random
     ) -> tuple[Tensor, Tensor]:
-        """Choose among the candidates."""
+        """Return the candidate with the largest loss for each image."""
         with frozen(model), torch.no_grad():
-            kept = self._strongly(x, random)
-            largest = functional.cross_entropy(model(kept), y, reduction="none")
+            hardest = self._strongly(x, random)
+            largest = functional.cross_entropy(model(hardest), y, reduction="none")
             for _ in range(self.candidates - 1):
                 candidate = self._strongly(x, random)
                 loss = functional.cross_entropy(model(candidate), y, reduction="none")
                 larger = loss > largest
-                kept = torch.where(larger[:, None, None, None], candidate, kept)
+                hardest = torch.where(larger[:, None, None, None], candidate, hardest)
                 largest = torch.where(larger, loss, largest)
-        return kept, y
+        return hardest, y
 
 
 def plasma(x: Tensor, random: Random) -> Tensor:
     """Draw a fractal field in [0, 1] for each channel of each image, float [B, 3, H, W].
 
-    Diamond-square (Fournier et al. 1982; Nicolaou et al. 2022 for images): from four
-    uniform corners the grid is refined until it covers the image. At level k a new
-    point is (1 - r^k) times the mean of its neighbours plus r^k times a uniform
-    number, with one roughness r for each image.
+    Diamond-square (Fournier et al. 1982; Nicolaou et al. 2022 for images): starting from four
+    uniform corners, the grid is refined until it covers the image. At level k a new point is
+    (1 - r^k) times the mean of its neighbours plus r^k times a uniform number, with one
+    roughness r per image.
 
     Args:
-        x: the batch, for its shape and type.
-        random: where the draws come from.
+        x: the batch, float [B, 3, H, W], which gives shape and type.
+        random: stream of the draws.
     """
     batch, channels, height, width = x.shape
     roughness = random.uniform(batch, 1, 1, 1, low=_ROUGHNESS[0], high=_ROUGHNESS[1])
@@ -100,23 +104,26 @@ def plasma(x: Tensor, random: Random) -> Tensor:
     scale = roughness
     while field.shape[-1] < max(height, width):
         side = 2 * field.shape[-1] - 1
-        fresh = scale * random.uniform(batch, channels, side, side)
-        field = refine(field, 1 - scale, fresh)
+        noise = scale * random.uniform(batch, channels, side, side)
+        field = refine(field, 1 - scale, noise)
         scale = scale * roughness
     return field[:, :, :height, :width].to(x.dtype)
 
 
-def refine(field: Tensor, weight: Tensor, fresh: Tensor) -> Tensor:
-    """Return the grid with a new point between each two: weight * mean + fresh.
+def refine(field: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
+    """Return the grid with a new point between any two: weight * mean + noise.
 
     Args:
-        field: float [B, C, n, n].
-        weight: float [B, 1, 1, 1], of the mean of a new point's neighbours.
-        fresh: float [B, C, 2n - 1, 2n - 1]; unused where points are old.
+        field: the grid, float [B, C, n, n].
+        weight: weight of the mean of a new point's neighbours, float [B, 1, 1, 1].
+        noise: noise of the new points, float [B, C, 2n - 1, 2n - 1]; not used at old points.
+
+    Returns:
+        The refined grid, float [B, C, 2n - 1, 2n - 1].
     """
     columns = field[..., :-1] + field[..., 1:]
-    centres = weight * (columns[..., :-1, :] + columns[..., 1:, :]) / 4 + fresh[..., 1::2, 1::2]
-    refined = fresh.clone()
+    centres = weight * (columns[..., :-1, :] + columns[..., 1:, :]) / 4 + noise[..., 1::2, 1::2]
+    refined = noise.clone()
     refined[..., ::2, ::2] = field
     refined[..., 1::2, 1::2] = centres
     refined[..., ::2, 1::2] += weight * _edges(field, centres)
@@ -125,7 +132,7 @@ def refine(field: Tensor, weight: Tensor, fresh: Tensor) -> Tensor:
 
 
 def _edges(field: Tensor, centres: Tensor) -> Tensor:
-    """Return the mean of left, right, above and below between the columns; borders have three."""
+    """Return the mean of the four neighbours (three at borders) of points between columns."""
     total = field[..., :-1] + field[..., 1:]
     total = total + functional.pad(centres, (0, 0, 1, 0)) + functional.pad(centres, (0, 0, 0, 1))
     neighbours = torch.full_like(total, 4)

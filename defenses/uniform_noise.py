@@ -1,4 +1,4 @@
-"""Uniform noise, once."""
+"""Uniform noise on the stored training images."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,18 @@ import torch
 
 from unlearnable_bench import Defense, Harness, ImageSet, Radius, option
 
-_CHUNK = 1 << 24  # values drawn at once: 128 MB of random words
+_CHUNK = 1 << 24  # values drawn together: 128 MB of random words
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniformNoise(Defense):
     """Add uniform noise to the training images once, before training.
 
-    v' = clip(round(v + 255 u), 0, 255) with u ~ U(-radius, radius) for each value. This is
-    our reading of Definition 5 (stability) in the SEM paper (Liu et al., AAAI 2024), whose
-    formula we could not read: what is left of a poison's effect once the stored images
-    are hit by a random perturbation of radius rho_a.
+    v' = clip(round(v + 255 u), 0, 255) with u ~ U(-radius, radius) for each value. It measures
+    the stability of a poison: its effect after a random perturbation of radius rho_a of the
+    stored images. This is our reading of Definition 5 of the SEM paper
+    ([arXiv 2311.13091](https://arxiv.org/abs/2311.13091)), whose formula was not available to
+    us.
     """
 
     radius: Radius = option(Radius("4/255"), "radius of the noise, L-infinity")
