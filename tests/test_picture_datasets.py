@@ -166,7 +166,7 @@ def test_many_pictures_are_decoded_in_order(
 ) -> None:
     whole = subset(write_imagenet(tmp_path / "imagenet")).load()
     monkeypatch.setenv("UBENCH_HOME", str(tmp_path / "other"))
-    monkeypatch.setattr(pictures, "_AT_ONCE", 5)
+    monkeypatch.setattr(pictures, "_CHUNK", 5)
     assert subset(tmp_path / "imagenet").load().sha256 == whole.sha256
 
 
@@ -272,7 +272,7 @@ def test_an_unreadable_picture_is_named_and_nothing_is_kept(
     for root, load in zip(("imagenet", "tiny"), loaders(tmp_path), strict=True):
         path = next((tmp_path / root / "train" / "n02").rglob("*_1.JPEG"))
         path.write_bytes(path.read_bytes()[:-80] if damage == "cut" else b"no picture")
-        with pytest.raises(UserError, match=f"{path} is not a readable image; mend or remove it"):
+        with pytest.raises(UserError, match=f"{path} is not a readable image; repair or remove it"):
             load()
         assert list(home.iterdir()) == []
 
@@ -318,7 +318,7 @@ def remove(path: Path) -> None:
         ("", "train does not exist; images go to"),
         ("train", "train does not exist; images go to"),
         ("val", "no images of class n01; they go to .*val/n01/"),
-        ("train/n02", r"train has 2 class folders, not 3; --set imagenet-subset\.classes=2"),
+        ("train/n02", r"train has 2 class folders, not 3; use --set imagenet-subset\.classes=2"),
         ("val/n03", "no images of class n03; they go to .*val/n03/"),
     ],
 )
@@ -349,10 +349,13 @@ def test_a_crop_larger_than_the_images_is_refused() -> None:
     [
         ("", "train does not exist; images go to"),
         ("train/n01/images", "it has 8 training images, 6 test images, 3 classes, not 12 "),
-        ("train/n01", "line 2: no class 'n01'; unpack it anew"),
-        ("val", "no file .*val_annotations.txt; give the folder as unpacked"),
-        ("val/val_annotations.txt", "no file .*val_annotations.txt; give the folder as unpacked"),
-        ("val/images/val_3.JPEG", "line 4: no file .*val_3.JPEG; unpack it anew"),
+        ("train/n01", "line 2: no class 'n01'; unpack it again"),
+        ("val", "no file .*val_annotations.txt; write --dataset tiny-imagenet:DIR"),
+        (
+            "val/val_annotations.txt",
+            "no file .*val_annotations.txt; write --dataset tiny-imagenet:DIR",
+        ),
+        ("val/images/val_3.JPEG", "line 4: no file .*val_3.JPEG; unpack it again"),
     ],
 )
 def test_tiny_imagenet_says_what_a_folder_lacks(tmp_path: Path, gone: str, words: str) -> None:

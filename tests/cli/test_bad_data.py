@@ -109,7 +109,7 @@ def test_a_folder_that_is_no_data_set_is_refused(
 
     assert "none/train" in message("none")
     write_images(workplace / "one", ("cat",))
-    assert "needs two or more" in message("one")
+    assert "allowed: two or more" in message("one")
 
     write_images(workplace / "torn")
     (workplace / "torn" / "train" / "dog" / "1.png").write_bytes(b"no image")

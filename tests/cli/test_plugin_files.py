@@ -369,7 +369,10 @@ def test_a_name_that_two_packages_claim_is_refused(
             "{frozen}\nclass Mine(Defense):\n    size: list = option(3, '')",
             "Mine.size has type list",
         ),
-        ("{frozen}\nclass Mine(Defense):\n    size: int = option(2.5, '')", "has type int and default 2.5"),
+        (
+            "{frozen}\nclass Mine(Defense):\n    size: int = option(2.5, '')",
+            "has type int and default 2.5",
+        ),
         ("{frozen}\nclass Mine(Defense):\n    size: int = 3", "Mine.size must be declared with"),
         ("1 +\n1 / 0", "SyntaxError"),
         ("\n\n1 / 0", "mine.py:9)"),

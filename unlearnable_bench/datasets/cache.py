@@ -1,4 +1,4 @@
-"""Where converted data sets are kept, and how the downloaded ones get there."""
+"""The cache of converted data sets, filled by downloads or from local files."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ from unlearnable_bench.datasets.npz import read_npz, write_npz
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.images import Data
 
-# Images, size and classes that a cached data set must have.
+# Training images, test images, size and classes of each downloaded data set.
 SHAPES = {
     "cifar10": (50_000, 10_000, 32, 10),
     "cifar100": (50_000, 10_000, 32, 100),
@@ -31,22 +31,22 @@ def cache_path(name: str) -> Path:
 
 
 def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -> Data:
-    """Return a data set from its cache, which is filled where it is empty.
+    """Return a data set from its cache file, which is filled by a download if it is missing.
 
     Args:
-        name: of the data set.
-        fetch: downloads to an empty folder and reads what it downloaded.
+        name: name of the data set, a key of `SHAPES`.
+        fetch: downloads to an empty folder and returns the data.
         flip: whether training mirrors images.
 
     Raises:
-        UserError: a download that fails, or a cache that is not this data set.
+        UserError: the download fails, or the cache holds other data.
     """
     cached = cache_path(name)
     if not cached.exists():
         with tempfile.TemporaryDirectory() as folder:
             try:
                 data = fetch(Path(folder))
-            except Exception as error:  # whatever a download may raise
+            except Exception as error:  # downloads raise exceptions of many kinds
                 raise UserError(
                     f"cannot download {name} ({error}); fill the cache from a file: "
                     f"ubench data import {name} FILE.npz"
@@ -59,7 +59,16 @@ def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -
 
 
 def check_shape(data: Data, name: str, origin: object) -> None:
-    """Refuse data that cannot be the data set of that name."""
+    """Refuse data whose shape is not that of the data set.
+
+    Args:
+        data: the data.
+        name: name of the data set, a key of `SHAPES`.
+        origin: source of the data, for the message.
+
+    Raises:
+        UserError: another number of images, size or number of classes.
+    """
     shape = (len(data.train), len(data.test), data.train.size, len(data.class_names))
     if shape != SHAPES[name]:
         words = "{} training images, {} test images, {} pixels, {} classes"
@@ -72,11 +81,15 @@ def check_shape(data: Data, name: str, origin: object) -> None:
 def import_npz(name: str, source: Path) -> Path:
     """Fill the cache of a data set from a local .npz file.
 
+    Args:
+        name: name of the data set, a key of `SHAPES`.
+        source: the file.
+
     Returns:
-        The cache file.
+        Path of the cache file.
 
     Raises:
-        UserError: an unknown data set, or a file that is not it.
+        UserError: an unknown data set, or a file of other data.
     """
     if name not in SHAPES:
         raise unknown("data set to import", name, SHAPES)

@@ -1,7 +1,6 @@
-"""The binary edition of CIFAR-10 and CIFAR-100.
+"""The binary version of CIFAR-10 and CIFAR-100.
 
-It holds the same images in the same order as the Python one, which would have to
-be unpickled.
+It has the same images in the same order as the Python version, which would have to be unpickled.
 """
 
 from collections.abc import Sequence
@@ -18,25 +17,26 @@ _PIXELS = 3 * 32 * 32
 
 
 def fetch_archive(archive: str, md5: str, folder: Path) -> None:
-    """Download an archive of the site into a folder, check it, and unpack it there."""
+    """Download an archive into a folder, check its MD5, and unpack it there."""
     download_and_extract_archive(f"{_SITE}/{archive}", str(folder), md5=md5)
 
 
 def read_binary(
     folder: Path, name: str, *, train: Sequence[str], test: str, classes: str, label_bytes: int
 ) -> Data:
-    """Read files of rows: label bytes, of which the last one counts, and 3,072 pixel bytes.
+    """Read binary files, whose rows are label bytes and 3,072 pixel bytes.
 
     Args:
-        folder: where the files are.
-        name: of the data set.
+        folder: folder of the files.
+        name: name of the data set.
         train: names of the files of training images.
         test: name of the file of test images.
-        classes: name of the file of class names, one a line.
-        label_bytes: before the pixels (CIFAR-100: coarse label, fine label).
+        classes: name of the file of class names, one per line.
+        label_bytes: number of label bytes, of which the last is used (CIFAR-100: coarse label,
+            fine label).
 
     Raises:
-        UserError: a file that is no whole number of rows.
+        UserError: the size of a file is not a multiple of the size of a row.
     """
     names = tuple((folder / classes).read_text(encoding="ascii").split())
     width = label_bytes + _PIXELS
@@ -44,7 +44,10 @@ def read_binary(
     def rows(file: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
         content = np.fromfile(folder / file, dtype=np.uint8)
         if content.size % width:
-            raise UserError(f"{file} is truncated: {content.size} bytes, no multiple of {width}")
+            raise UserError(
+                f"{file} is truncated: {content.size} bytes, not a multiple of {width}; run the "
+                "command again to download it"
+            )
         return content.reshape(-1, width)
 
     def split(files: Sequence[str]) -> ImageSet:

@@ -14,7 +14,7 @@ class CIFAR10(Dataset):
     """CIFAR-10: 50,000 + 10,000 images of 32 px, 10 classes; downloaded once (Krizhevsky 2009)."""
 
     def load(self) -> Data:
-        """Read the cache, filling it by a download (170 MB, MD5 checked) where it is empty."""
+        """Read the cache, and fill it by a download (170 MB, MD5 checked) if it is empty."""
         return downloaded("cifar10", _fetch)
 
 

@@ -14,7 +14,7 @@ class CIFAR100(Dataset):
     """CIFAR-100: 50,000 + 10,000 images, 32 px, 100 fine classes; downloaded (Krizhevsky 2009)."""
 
     def load(self) -> Data:
-        """Read the cache, filling it by a download (169 MB, MD5 checked) where it is empty."""
+        """Read the cache, and fill it by a download (169 MB, MD5 checked) if it is empty."""
         return downloaded("cifar100", _fetch)
 
 

@@ -16,27 +16,42 @@ from unlearnable_bench.options import option
 class Folder(Dataset):
     """Image files: folder:DIR with train/CLASS/*.png and test/CLASS/*.png."""
 
-    path: str = option("", "the folder")
+    path: str = option("", "path of the folder")
     size: int | None = option(
-        None, "height and width to squash images to; none: take them as they are", minimum=1
+        None,
+        "height and width in pixels to which images are resized; none: not resized",
+        minimum=1,
     )
-    pad: int | None = option(None, "largest shift of the random crop; none: size / 8", minimum=0)
-    flip: bool = option(True, "whether training mirrors images")
+    pad: int | None = option(
+        None, "largest shift of the random crop in pixels; none: size / 8", minimum=0
+    )
+    flip: bool = option(True, "horizontal flips of training images, at random")
 
     def load(self) -> Data:
-        """Read every image, in the order of class and file name."""
+        """Read every image, in the order of class and file name.
+
+        Raises:
+            UserError: a missing folder, an unreadable image, or images of different sizes.
+        """
         root = Path(self.path)
         for split in ("train", "test"):
             if not (root / split).is_dir():
                 raise UserError(
-                    f"folder:{root}: no folder {root / split}; images go to train/CLASS/"
+                    f"folder:{root}: no folder {root / split}; images go to train/CLASS/ and "
+                    "test/CLASS/"
                 )
         names = tuple(sorted(p.name for p in (root / "train").iterdir() if p.is_dir()))
         if len(names) < 2:
-            raise UserError(f"{root / 'train'} has {len(names)} class folders; needs two or more")
+            raise UserError(
+                f"{root / 'train'} has {len(names)} class folders, allowed: two or more; images "
+                "go to train/CLASS/"
+            )
         unknown = {p.name for p in (root / "test").iterdir() if p.is_dir()} - {*names}
         if unknown:
-            raise UserError(f"{root / 'test'} has classes that train lacks: {sorted(unknown)}")
+            raise UserError(
+                f"{root / 'test'} has classes that train lacks: {sorted(unknown)}; remove or "
+                "rename their folders"
+            )
         train, test = (self._split(root / split, names) for split in ("train", "test"))
         pad = train.size // 8 if self.pad is None else self.pad
         return Data(f"folder:{root.name}", train, test, names, Transform(pad, self.flip))
@@ -51,8 +66,8 @@ class Folder(Dataset):
                 if images[-1].shape != images[0].shape:
                     height, width = images[-1].shape[:2]
                     raise UserError(
-                        f"{file} is {width}x{height}, others are not; "
-                        "squash them all: --set folder.size=64"
+                        f"{file} is {width}x{height}, the first image is not; resize all of them: "
+                        "--set folder.size=64"
                     )
         if not images:
             raise UserError(f"{root} has no images; they go to {root / names[0]}/*.png")

@@ -21,31 +21,39 @@ from unlearnable_bench.options import option
 class ImageNetSubset(Dataset):
     """The first 100 classes of ImageNet from a folder: imagenet-subset:DIR with train/, val/.
 
-    As in the REM and SEM code, images are squashed to 256 px and trained on random
-    boxes of them, scaled to 224 px. There, clean images are not squashed; here all are,
-    so that runs differ in nothing but the noise.
+    As in the REM and SEM code, images are resized to 256 x 256 px regardless of their aspect
+    ratio, and training draws random boxes scaled to 224 px. That code does not resize clean
+    images; here all images are resized, so that runs differ only in the noise.
     """
 
-    path: str = option("", "the folder, with train/WNID/*.JPEG and val/WNID/*.JPEG")
-    classes: int = option(100, "how many, in the order of their WordNet ids", minimum=2)
-    size: int = option(256, "height and width to squash images to, in pixels", minimum=1)
-    crop: int = option(224, "height and width of what networks see, in pixels", minimum=1)
+    path: str = option("", "path of the folder, with train/WNID/*.JPEG and val/WNID/*.JPEG")
+    classes: int = option(
+        100, "number of classes, the first in the order of their WordNet ids", minimum=2
+    )
+    size: int = option(256, "height and width in pixels to which images are resized", minimum=1)
+    crop: int = option(
+        224, "height and width in pixels of the views that networks get, at most size", minimum=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.crop > self.size:
             raise UserError(
-                f"crop must be at most size, {self.size}, got {self.crop}; "
+                f"crop must be at most size, {self.size}, got {self.crop}; use "
                 f"--set imagenet-subset.crop={max(1, 7 * self.size // 8)}"
             )
 
     def load(self) -> Data:
-        """Decode all images once (130,000: 26 GB), then map the arrays from the cache."""
+        """Decode all images once (130,000 images: 26 GB), then map the arrays from the cache.
+
+        Raises:
+            UserError: too few classes, a class without images, or an unreadable image.
+        """
         root = Path(self.path)
         names = class_folders(root / "train")[: self.classes]
         if len(names) < self.classes:
             raise UserError(
-                f"{root / 'train'} has {len(names)} class folders, not {self.classes}; "
+                f"{root / 'train'} has {len(names)} class folders, not {self.classes}; use "
                 f"--set imagenet-subset.classes={len(names)}"
             )
         train = self._split(root / "train", names, self.size)
@@ -62,11 +70,11 @@ class ImageNetSubset(Dataset):
             [file for own in files.values() for file in own],
             [label for label, own in enumerate(files.values()) for _ in own],
             size,
-            partial(_squashed, size=self.size, crop=size),
+            partial(_resized, size=self.size, crop=size),
         )
 
 
-def _squashed(file: Path, size: int, crop: int) -> Pixels:
-    """Return the central crop of an image squashed to size x size."""
+def _resized(file: Path, size: int, crop: int) -> Pixels:
+    """Return the central crop of an image resized to size x size."""
     part = centre(size, crop)
     return read_picture(file, size)[part, part]

@@ -1,4 +1,4 @@
-"""Data from one .npz file, and the writing of such files."""
+"""Data from an .npz file, and functions to read and write such files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,14 @@ KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
 class Npz(Dataset):
     """Arrays from a file: npz:FILE with x_train, y_train, x_test, y_test, class_names."""
 
-    path: str = option("", "the file; images uint8 [N, H, W, 3], labels integer [N]")
-    pad: int | None = option(None, "largest shift of the random crop; none: size / 8", minimum=0)
-    flip: bool = option(True, "whether training mirrors images")
+    path: str = option("", "path of the file; images uint8 [N, H, W, 3], labels integer [N]")
+    pad: int | None = option(
+        None, "largest shift of the random crop in pixels; none: size / 8", minimum=0
+    )
+    flip: bool = option(True, "horizontal flips of training images, at random")
 
     def load(self) -> Data:
-        """Read the file; nothing in it is unpickled."""
+        """Read the file, without unpickling anything."""
         path = Path(self.path)
         return read_npz(path, f"npz:{path.stem}", self.pad, flip=self.flip)
 
@@ -31,11 +33,17 @@ class Npz(Dataset):
 def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True) -> Data:
     """Return the data of an .npz file.
 
+    Args:
+        path: the file, with the arrays of `KEYS`.
+        name: name of the data set.
+        pad: largest shift of the random crop in pixels; None: size / 8.
+        flip: whether training mirrors images at random.
+
     Raises:
-        UserError: missing, truncated, or not of the form that `KEYS` names.
+        UserError: the file is missing or damaged, or an array is missing or has another form.
     """
     if not path.is_file():
-        raise UserError(f"{name}: no file {path}")
+        raise UserError(f"{name}: no file {path}; write --dataset npz:FILE")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file.files]
@@ -46,7 +54,7 @@ def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True
             arrays = {key: file[key] for key in KEYS}
     except UserError:
         raise
-    except Exception as error:  # numpy, zipfile and zlib each have their own
+    except Exception as error:  # numpy, zipfile and zlib raise exceptions of their own
         reason = str(error).split("\n")[0]
         raise UserError(f"{path} is not a readable .npz file ({reason})") from error
     names = tuple(str(class_name) for class_name in arrays["class_names"].reshape(-1))

@@ -1,4 +1,4 @@
-"""Folders of many image files, decoded once into arrays on disk."""
+"""Folders of image files, decoded once into arrays on disk."""
 
 import hashlib
 import os
@@ -19,11 +19,15 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
-_AT_ONCE = 256  # images decoded before they are written
+_CHUNK = 256  # images decoded before they are written
 
 
 def read_picture(file: Path, size: int | None = None) -> Pixels:
-    """Return an image as uint8 [H, W, 3], squashed to a square of `size` where it is given.
+    """Return an image as uint8 [H, W, 3].
+
+    Args:
+        file: the image file.
+        size: height and width in pixels to which the image is resized; None: not resized.
 
     Raises:
         UserError: not a readable image.
@@ -34,8 +38,8 @@ def read_picture(file: Path, size: int | None = None) -> Pixels:
             if size:
                 rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(rgb)
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        raise UserError(f"{file} is not a readable image; mend or remove it") from error
+    except Exception as error:  # Pillow raises exceptions of many kinds on damaged files
+        raise UserError(f"{file} is not a readable image; repair or remove it") from error
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -47,7 +51,7 @@ def class_folders(root: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted.
 
     Raises:
-        UserError: no such folder, or fewer than two folders in it.
+        UserError: the folder is missing or holds fewer than two folders.
     """
     names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     if len(names) < 2:
@@ -58,13 +62,13 @@ def class_folders(root: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Split:
-    """The files of a split, in order, and what an image of them becomes.
+    """The files of a split, in order, and the function that reads them.
 
     Attributes:
-        files: one for each image.
-        labels: one for each image.
-        size: height and width in pixels of what `read` returns.
-        read: returns uint8 [size, size, 3].
+        files: a file for each image.
+        labels: a label for each image.
+        size: height and width in pixels of the images that `read` returns.
+        read: returns the image of a file, uint8 [size, size, 3].
     """
 
     files: list[Path]
@@ -82,15 +86,15 @@ def decoded(
 ) -> Data:
     """Return the data of image files, from arrays that the first call writes to the cache.
 
-    The arrays are kept under a hash of names, sizes and times of all files, and read
-    from disk where they are needed.
+    The arrays are cached under a hash of names, sizes and modification times of all files, and
+    memory-mapped.
 
     Args:
-        name: of the data set.
-        root: the folder that holds all the files.
-        splits: of training and of test.
-        class_names: by label.
-        transform: what training may do to the images.
+        name: name of the data set.
+        root: the folder that contains all files.
+        splits: training split and test split.
+        class_names: class names, by label.
+        transform: the random transformation of training.
 
     Raises:
         UserError: an unreadable image, one of another size, a full disk, or a damaged cache.
@@ -119,7 +123,7 @@ def _convert(
     transform: Transform | ResizedCrop,
     folder: Path,
 ) -> None:
-    """Write the arrays of both splits and their digest into the folder, all or nothing."""
+    """Write the arrays of both splits and their digest to the folder, atomically."""
     home = folder.parent
     home.mkdir(parents=True, exist_ok=True)
     needed = sum(3 * len(split.files) * split.size**2 for split in splits)
@@ -144,12 +148,12 @@ def _convert(
 def _write(split: Split, path: Path, console: Console) -> None:
     shape = (len(split.files), split.size, split.size, 3)
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    # Written from front to back: a memory map would crash the process on a full disk.
+    # Written as a stream, since a memory map would crash the process on a full disk.
     with path.open("wb") as file, ThreadPoolExecutor() as pool:
         np.lib.format.write_array_header_1_0(file, header)
-        starts = range(0, len(split.files), _AT_ONCE)
+        starts = range(0, len(split.files), _CHUNK)
         for start in track(starts, path.stem, console=console):
-            for pixels in _read(split, split.files[start : start + _AT_ONCE], pool):
+            for pixels in _read(split, split.files[start : start + _CHUNK], pool):
                 file.write(np.ascontiguousarray(pixels).data)
 
 
@@ -157,7 +161,9 @@ def _read(split: Split, files: list[Path], pool: ThreadPoolExecutor) -> Iterator
     for file, pixels in zip(files, pool.map(split.read, files), strict=True):
         height, width = pixels.shape[:2]
         if (height, width) != (split.size, split.size):
-            raise UserError(f"{file} is {width}x{height}, not {split.size}x{split.size}")
+            raise UserError(
+                f"{file} is {width}x{height}, not {split.size}x{split.size}; resize or remove it"
+            )
         yield pixels
 
 
@@ -193,4 +199,4 @@ def _digest(folder: Path) -> str:
 
 
 def _damaged(folder: Path) -> UserError:
-    return UserError(f"{folder} is damaged; remove it, and it is made again")
+    return UserError(f"{folder} is damaged; remove it, and the next run decodes the images again")

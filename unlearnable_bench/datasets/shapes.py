@@ -18,19 +18,20 @@ _Plane = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes(Dataset):
-    """Ten drawn shapes on tinted, cluttered grounds, 32 px; embedded, no download."""
+    """Ten shapes drawn on coloured, cluttered backgrounds, 32 px; embedded, no download."""
 
-    train: int = option(1600, "training images", minimum=10)
-    test: int = option(500, "test images", minimum=10)
-    contrast: float = option(50.0, "of shape against ground, in 8-bit levels", minimum=0)
+    train: int = option(1600, "number of training images", minimum=10)
+    test: int = option(500, "number of test images", minimum=10)
+    contrast: float = option(
+        50.0, "contrast between shape and background in 8-bit levels", minimum=0
+    )
 
     def load(self) -> Data:
-        """Draw the images; the same options give the same pixels.
+        """Draw the images; equal options give equal pixels.
 
-        A shape is lighter or darker than its ground, of random place, size, tilt and
-        colour, so that no single pixel tells the class: as with photographs, shape
-        takes longer to learn than a fixed pattern of noise. Every class is closed
-        under mirroring.
+        Shapes are lighter or darker than the background, at random position, size, tilt and
+        colour, so that no single pixel predicts the class: as with photographs, shapes take
+        longer to learn than a fixed noise pattern. Every class is closed under mirroring.
         """
         random = np.random.default_rng(0)
         count = self.train + self.test
@@ -57,18 +58,18 @@ def _draw(label: int, contrast: float, random: np.random.Generator) -> Pixels:
 
 
 def _clutter(knots: int, random: np.random.Generator) -> _Plane:
-    """Return normal noise at knots x knots places, interpolated linearly between them."""
-    place = np.linspace(0, knots - 1, _SIZE)
-    weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(knots)))
+    """Return normal noise on a grid of knots x knots points, interpolated linearly."""
+    position = np.linspace(0, knots - 1, _SIZE)
+    weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(knots)))
     at_knots = random.normal(size=(knots, knots, 3))
-    # Sums in a fixed order: a BLAS may differ in the last bit between machines.
+    # Summed in a fixed order, since a BLAS may differ in the last bit between machines.
     across = (weights[:, :, None, None] * at_knots).sum(1)
     clutter: _Plane = (weights[None, :, :, None] * across[:, None]).sum(2)
     return clutter
 
 
 def _inside(label: int, u: _Plane, v: _Plane) -> NDArray[np.bool_]:
-    """Return where the shape is, in coordinates where its half width is about 1."""
+    """Return the pixels of a shape, in coordinates in which its half width is about 1."""
     radius, box = np.hypot(u, v), np.maximum(abs(u), abs(v))
     shapes = (
         radius < 0.9,

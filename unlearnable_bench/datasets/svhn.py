@@ -23,7 +23,7 @@ class SVHN(Dataset):
     """SVHN: 73,257 + 26,032 digits of 32 px, never mirrored; downloaded (Netzer et al. 2011)."""
 
     def load(self) -> Data:
-        """Read the cache, filling it by a download (246 MB, MD5 checked) where it is empty."""
+        """Read the cache, and fill it by a download (246 MB, MD5 checked) if it is empty."""
         return downloaded("svhn", _fetch, flip=False)
 
 
@@ -31,7 +31,7 @@ def _fetch(folder: Path) -> Data:
     for name, md5 in _MD5.items():
         download_url(f"{_SITE}/{name}", str(folder), md5=md5)
     train, test = (read_mat(folder / name) for name in _MD5)
-    # A mirrored digit is another digit, or none.
+    # A mirrored digit is another digit or not a digit.
     transform = Transform(4, flip=False)
     return Data("svhn", train, test, tuple("0123456789"), transform)
 

@@ -24,10 +24,14 @@ _ANNOTATIONS = "val_annotations.txt"
 class TinyImageNet(Dataset):
     """Tiny-ImageNet from a folder: tiny-imagenet:DIR with train/ and val/; 200 classes, 64 px."""
 
-    path: str = option("", "the folder as unpacked, tiny-imagenet-200")
+    path: str = option("", "path of the unpacked folder, tiny-imagenet-200")
 
     def load(self) -> Data:
-        """Read training images by class and file name, and as test images the validation's."""
+        """Read the training images, and the validation images as test images.
+
+        Raises:
+            UserError: the folder is not an unpacked Tiny-ImageNet.
+        """
         root = Path(self.path)
         names = class_folders(root / "train")
         files = [pictures_in(root / "train" / name / "images") for name in names]
@@ -43,16 +47,19 @@ class TinyImageNet(Dataset):
             words = "{} training images, {} test images, {} classes"
             raise UserError(
                 f"{root} is not Tiny-ImageNet: it has {words.format(*counts)}, not "
-                f"{words.format(*_COUNTS)}; unpack it anew, or use folder:DIR for other data"
+                f"{words.format(*_COUNTS)}; unpack it again, or use folder:DIR for other data"
             )
         transform = Transform(_SIZE // 8, flip=True)
         return decoded("tiny-imagenet", root, (train, test), tuple(names), transform)
 
     def _validation(self, folder: Path, names: list[str]) -> Split:
-        """Read the lines of the annotations: file name, class, and a box that is not used."""
+        """Read the annotations, whose lines are file name, class and an unused bounding box."""
         annotations = folder / _ANNOTATIONS
         if not annotations.is_file():
-            raise UserError(f"no file {annotations}; give the folder as unpacked")
+            raise UserError(
+                f"no file {annotations}; write --dataset tiny-imagenet:DIR with the unpacked "
+                "folder tiny-imagenet-200"
+            )
         label_of = {name: label for label, name in enumerate(names)}
         files, labels = [], []
         text = annotations.read_text(encoding="utf-8", errors="replace")
@@ -62,7 +69,7 @@ class TinyImageNet(Dataset):
             path = folder / "images" / file
             if name not in label_of or not path.is_file():
                 fault = f"no file {path}" if name in label_of else f"no class {name!r}"
-                raise UserError(f"{annotations}, line {number}: {fault}; unpack it anew")
+                raise UserError(f"{annotations}, line {number}: {fault}; unpack it again")
             files.append(path)
             labels.append(label_of[name])
         return Split(files, labels, _SIZE, read_picture)

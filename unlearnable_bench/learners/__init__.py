@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class Normalise(nn.Module):
-    """Shift [0, 1] to [-0.5, 0.5]: mean 0.5, std 1 throughout, as in the REM and SEM code."""
+    """Normalisation with mean 0.5 and std 1 for all data, as in the REM and SEM code."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x - 0.5."""

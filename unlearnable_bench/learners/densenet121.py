@@ -12,10 +12,13 @@ from unlearnable_bench.learners.stem import is_large, small_stem
 
 @dataclass(frozen=True, kw_only=True)
 class DenseNet121(Learner):
-    """DenseNet-121 with a 3x3 stride-1 stem and no pooling (Huang et al. 2017, CIFAR form)."""
+    """DenseNet-121, CIFAR form: 3x3 stem of stride 1 without pooling (Huang et al. 2017).
+
+    [arXiv 1608.06993](https://arxiv.org/abs/1608.06993).
+    """
 
     def build(self, classes: int, size: int) -> nn.Module:
-        """Return torchvision's network, below 128 px with the stem replaced."""
+        """Return torchvision's network, with the CIFAR stem below 128 px."""
         network = densenet121(num_classes=classes)
         if not is_large(size):
             network.features.conv0 = small_stem(64)

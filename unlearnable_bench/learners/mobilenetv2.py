@@ -10,8 +10,8 @@ from unlearnable_bench.contract import Learner
 from unlearnable_bench.learners import Normalise
 from unlearnable_bench.learners.stem import is_large
 
-# Of table 2 of the paper: expansion, channels, blocks, stride. The third stage halved
-# the image there; here the first halving is that of the fourth.
+# Table 2 of the paper: expansion, channels, blocks, stride. The second stage has stride 2 there
+# and stride 1 here.
 SMALL_STAGES = [
     [1, 16, 1, 1],
     [6, 24, 2, 1],
@@ -25,12 +25,15 @@ SMALL_STAGES = [
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2(Learner):
-    """MobileNetV2 with a stem and second stage of stride 1 (Sandler et al. 2018, CIFAR form)."""
+    """MobileNetV2, CIFAR form: stem and second stage of stride 1 (Sandler et al. 2018).
 
-    version: ClassVar[str] = "2"  # the dropout of 1 drew from torch's generator
+    [arXiv 1801.04381](https://arxiv.org/abs/1801.04381).
+    """
+
+    version: ClassVar[str] = "2"  # in version 1, dropout drew from torch's generator
 
     def build(self, classes: int, size: int) -> nn.Module:
-        """Return torchvision's network, below 128 px with two strides less."""
+        """Return torchvision's network, with two strides of 1 instead of 2 below 128 px."""
         if is_large(size):
             return nn.Sequential(Normalise(), mobilenet_v2(num_classes=classes))
         network = mobilenet_v2(num_classes=classes, inverted_residual_setting=SMALL_STAGES)

@@ -12,10 +12,13 @@ from unlearnable_bench.learners.stem import resnet_for
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet18(Learner):
-    """ResNet-18 with a 3x3 stride-1 stem and no max-pool (He et al. 2016, CIFAR form)."""
+    """ResNet-18, CIFAR form: 3x3 stem of stride 1 without max-pooling (He et al. 2016).
 
-    version: ClassVar[str] = "2"  # 1 was initialised as torchvision does
+    [arXiv 1512.03385](https://arxiv.org/abs/1512.03385).
+    """
+
+    version: ClassVar[str] = "2"  # version 1 had torchvision's initialisation
 
     def build(self, classes: int, size: int) -> nn.Module:
-        """Return torchvision's network, below 128 px in its CIFAR form."""
+        """Return torchvision's network, in its CIFAR form below 128 px."""
         return resnet_for(size, resnet18(num_classes=classes))

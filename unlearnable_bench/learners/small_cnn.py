@@ -11,12 +11,12 @@ from unlearnable_bench.options import option
 
 @dataclass(frozen=True, kw_only=True)
 class SmallCNN(Learner):
-    """Three convolutions with BatchNorm; seconds on a CPU, for the smoke preset."""
+    """Three convolutions with BatchNorm, for the smoke preset: trains in seconds on a CPU."""
 
-    width: int = option(16, "channels of the first layer", minimum=1)
+    width: int = option(16, "number of channels of the first layer", minimum=1)
 
     def build(self, classes: int, size: int) -> nn.Module:
-        """Return the network: channels double as the size halves, then a global average."""
+        """Return the network: convolutions whose channels double, then a global average."""
         width = self.width
         return nn.Sequential(
             Normalise(),

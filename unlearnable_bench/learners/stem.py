@@ -1,4 +1,4 @@
-"""Where an architecture's CIFAR form ends and its ImageNet form begins."""
+"""The CIFAR form of architectures, used below 128 px instead of the ImageNet form."""
 
 from torch import nn
 from torchvision.models import ResNet
@@ -7,21 +7,25 @@ from unlearnable_bench.learners import Normalise
 
 
 def is_large(size: int) -> bool:
-    """Tell whether images get the ImageNet form: from 128 px; CIFAR and Tiny-ImageNet do not."""
+    """Return whether images of this size get the ImageNet form: from 128 px."""
     return size >= 128
 
 
 def small_stem(width: int) -> nn.Conv2d:
-    """Return the first layer of the CIFAR forms: 3x3, stride 1; nothing is pooled after it."""
+    """Return the first layer of the CIFAR forms: 3x3, stride 1, without pooling after it."""
     return nn.Conv2d(3, width, 3, padding=1, bias=False)
 
 
 def resnet_for(size: int, network: ResNet) -> nn.Sequential:
-    """Return torchvision's network behind the normalisation, for small images its CIFAR form.
+    """Return a torchvision ResNet with normalisation, in its CIFAR form for small images.
 
-    That form has its own stem, no max-pool, and convolutions that start as PyTorch's do: so
-    does the code of EM, REM and SEM. Noise depends on it: from torchvision's own start
-    (He et al. 2015, fan-out) it is more in brightness and less in colour.
+    The CIFAR form has a 3x3 stem, no max-pooling, and PyTorch's default initialisation of
+    convolutions, as in the code of EM, REM and SEM. The initialisation changes the noise: with
+    torchvision's (He et al. 2015, fan-out) it has more brightness and less colour.
+
+    Args:
+        size: height and width of the images in pixels.
+        network: torchvision's network, changed in place.
     """
     if not is_large(size):
         network.conv1 = small_stem(64)

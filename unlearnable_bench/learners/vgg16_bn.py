@@ -14,14 +14,17 @@ from unlearnable_bench.learners.stem import is_large
 
 @dataclass(frozen=True, kw_only=True)
 class VGG16BN(Learner):
-    """VGG-16 with BatchNorm and a 512-512-C head (Simonyan & Zisserman 2015, CIFAR form)."""
+    """VGG-16 with BatchNorm, CIFAR form: 512-512-C head (Simonyan & Zisserman 2015).
 
-    version: ClassVar[str] = (
-        "3"  # 1 dropped by torch's generator, 2 other values in backward passes
-    )
+    [arXiv 1409.1556](https://arxiv.org/abs/1409.1556).
+    """
+
+    # Dropout drew from torch's generator in version 1; in version 2 its backward pass could drop
+    # other values than the forward pass.
+    version: ClassVar[str] = "3"
 
     def build(self, classes: int, size: int) -> nn.Module:
-        """Return torchvision's convolutions with the small head; from 128 px all of its network."""
+        """Return torchvision's convolutions with the small head, from 128 px its whole network."""
         if is_large(size):
             return nn.Sequential(Normalise(), vgg16_bn(num_classes=classes))
         return nn.Sequential(
@@ -40,7 +43,7 @@ class VGG16BN(Learner):
 
 
 def _features() -> nn.Module:
-    # Not vgg16_bn().features, which would fill 120 million weights of a head only to drop them.
+    # Without vgg16_bn(), which would initialise the 120 million weights of a head as well.
     features: nn.Module = make_layers(cfgs["D"], batch_norm=True)
     for layer in features.modules():
         if isinstance(layer, nn.Conv2d):
@@ -48,6 +51,6 @@ def _features() -> nn.Module:
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
         if isinstance(layer, nn.MaxPool2d):
-            # Five poolings leave nothing of 28 px; multiples of 32 do not notice.
+            # Five poolings would reduce 28 px to 0; this changes nothing for multiples of 32.
             layer.ceil_mode = True
     return features

@@ -11,10 +11,14 @@ from unlearnable_bench.learners import Normalise
 
 @dataclass(frozen=True, kw_only=True)
 class ViTSmall(Learner):
-    """ViT of 8x8 patches, width 192, depth 9 (Dosovitskiy et al. 2021; as in Lee et al. 2021)."""
+    """ViT with 8x8 patches, width 192, depth 9 (Dosovitskiy et al. 2021, Lee et al. 2021).
+
+    [arXiv 2010.11929](https://arxiv.org/abs/2010.11929), in the size of
+    [arXiv 2112.13492](https://arxiv.org/abs/2112.13492).
+    """
 
     def build(self, classes: int, size: int) -> nn.Module:
-        """Return torchvision's network; sizes that 8 does not divide are padded with grey."""
+        """Return torchvision's network; other sizes than multiples of 8 are padded with grey."""
         patch = -(-size // 8)
         missing = 8 * patch - size
         network = VisionTransformer(
@@ -26,6 +30,6 @@ class ViTSmall(Learner):
             mlp_dim=384,
             num_classes=classes,
         )
-        # torchvision's head starts at zero, where a fresh network has no input gradient.
+        # With torchvision's head of zeros, an untrained network would have input gradient 0.
         nn.init.trunc_normal_(network.heads.head.weight, std=0.02)
         return nn.Sequential(Normalise(), nn.ZeroPad2d((0, missing, 0, missing)), network)

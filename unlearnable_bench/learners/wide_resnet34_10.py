@@ -1,4 +1,4 @@
-"""WRN-34-10, which torchvision does not have: its wide networks are ImageNet's bottlenecks."""
+"""WRN-34-10, which torchvision lacks: its wide ResNets are those of ImageNet."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,13 @@ from unlearnable_bench.learners.stem import is_large, small_stem
 
 @dataclass(frozen=True, kw_only=True)
 class WideResNet34x10(Learner):
-    """Wide ResNet of depth 34, ten times as wide, no dropout (Zagoruyko & Komodakis 2016)."""
+    """Wide ResNet of depth 34 and width factor 10, no dropout (Zagoruyko & Komodakis 2016).
+
+    [arXiv 1605.07146](https://arxiv.org/abs/1605.07146).
+    """
 
     def build(self, classes: int, size: int) -> nn.Module:
-        """Return the CIFAR form; from 128 px it stands behind the stem of the ImageNet ResNets."""
+        """Return the CIFAR form, with the stem of the ImageNet ResNets from 128 px."""
         network = nn.Sequential(
             Normalise(),
             _large_stem(16) if is_large(size) else small_stem(16),
@@ -37,7 +40,7 @@ class WideResNet34x10(Learner):
 class _Block(nn.Module):
     """A pre-activation block: x + conv(relu(bn(conv(relu(bn(x)))))).
 
-    Where the shape changes, a 1x1 convolution of relu(bn(x)) takes the place of x.
+    If the shape changes, a 1x1 convolution of relu(bn(x)) replaces x in the sum.
     """
 
     def __init__(self, channels: int, width: int, stride: int) -> None:

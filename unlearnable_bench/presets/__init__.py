@@ -10,17 +10,17 @@ from unlearnable_bench.errors import unknown
 
 @dataclass(frozen=True)
 class Preset:
-    """What a run does where the user says nothing.
+    """The defaults of a run.
 
     Attributes:
-        name: file name without the ending.
-        summary: one line.
+        name: file name without the suffix.
+        summary: one line for `ubench list presets`.
         dataset: name of the data set.
         learner: name of the architecture that is trained on the poison.
-        surrogate: name of the architecture that makes the noise.
+        surrogate: name of the architecture of the surrogate.
         precision: `bf16`, `fp32` or `fp64`.
         training: options of `Training`.
-        adversarial: options of `Training` that differ where rho_a is above 0.
+        adversarial: options of `Training` that differ in adversarial training.
         attacks: options by attack.
     """
 
@@ -45,7 +45,7 @@ def load_preset(name: str) -> Preset:
     """Return a preset by name.
 
     Raises:
-        UserError: no such preset.
+        UserError: an unknown preset.
     """
     if name not in preset_names():
         raise unknown("preset", name, preset_names())
