@@ -1,9 +1,9 @@
-"""The plugin contract: what an attack, a defense, a learner, a data set and a report are.
+"""The plugin contract: base classes of attacks, defenses, learners, data sets and reports.
 
-A plugin is one frozen dataclass that subclasses one of these and is named by an
-entry point of the matching group, or stands in a file given with `--plugin`.
-Its fields are its options. `version` is part of the key of every result that
-the plugin has a hand in: raise it when the same options mean something else.
+A plugin is a frozen dataclass that subclasses one of them. It is registered by an entry point of
+the matching group, or by its file with `--plugin FILE`. Its fields are its options. `version` is
+part of the key of every result that depends on the plugin: raise it if the same options give
+other results.
 """
 
 from abc import ABC, abstractmethod
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import Configurable
 
-# Neither torch nor pandas is imported here: `ubench report` must not wait for the one,
-# nor `ubench run` for the other.
+# Imports neither torch, for which `ubench report` should not wait, nor pandas, for which
+# `ubench run` should not wait.
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,17 +29,21 @@ if TYPE_CHECKING:
 
 
 class Plugin(Configurable):
-    """What every plugin has: options, a version, and its docstring's first line as summary."""
+    """Base of all plugins.
+
+    Attributes:
+        version: part of the key of every result that depends on the plugin.
+    """
 
     version: ClassVar[str] = "1"
 
     def fingerprint(self) -> str | None:
-        """Return a hash of what the options only name, such as a file; part of the keys."""
+        """Return a hash of data that options refer to, such as a file; part of the keys."""
         return None
 
     @classmethod
     def summary(cls) -> str:
-        """Return the first line of the docstring."""
+        """Return the first line of the docstring, which `ubench list` prints."""
         return first_line(cls.__doc__ or "")
 
 
@@ -50,13 +54,31 @@ def first_line(docstring: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(Plugin, ABC):
-    """A noise method: turns clean training images into a poison.
+    """A noise method, which turns clean training images into a poison.
 
     Attributes:
-        surrogate: the network that makes the noise: "own" if `generate` trains one that
-            `harness.network` returns, "clean" if it asks for a `clean_network` (the schedule of
-            standard training then determines the poison too), "none" without a network. A
-            `generate` that does otherwise is refused: the surrogate is part of a result's key.
+        surrogate: the network that `generate` uses: "own" if it trains a `harness.network`,
+            "clean" if it calls `clean_network` (whose training schedule then is part of the
+            poison's key), "none" if it uses no network. A `generate` that does otherwise is
+            refused, because the surrogate is part of the key of its results.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from typing import ClassVar, Literal
+        >>> import numpy as np
+        >>> from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, option
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Brighten(Attack):
+        ...     '''The same shift of all values.'''
+        ...
+        ...     surrogate: ClassVar[Literal["none"]] = "none"
+        ...     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
+        ...
+        ...     def generate(self, images: ImageSet, harness: Harness) -> Poison:
+        ...         noise = np.full(images.images.shape, self.rho_u.levels)
+        ...         return Poison.from_noise(images, noise, self.rho_u)
+        >>> Brighten.summary(), Brighten(rho_u=Radius("2/255")).option_values()
+        ('The same shift of all values.', {'rho_u': Radius(text='2/255')})
     """
 
     surrogate: ClassVar[Literal["none", "own", "clean"]] = "own"
@@ -77,40 +99,77 @@ class Attack(Plugin, ABC):
             )
 
     def check(self, images: "ImageSet") -> None:
-        """Raise a `UserError` for data that the method cannot take; called before any work."""
+        """Refuse data that the method does not support; called before any work.
+
+        Raises:
+            UserError: the data is unsupported. The default accepts all data.
+        """
 
     @abstractmethod
     def generate(self, images: "ImageSet", harness: "Harness") -> "Poison":
         """Poison the training images.
 
         Args:
-            images: the clean training set.
-            harness: device, randomness, surrogate, capture, loops.
+            images: the clean training set, uint8 [N, H, W, 3].
+            harness: device, random streams, surrogate, captured steps and resumable loops.
 
         Returns:
-            The poisoned images in the same order, and the budget they keep.
+            The poisoned images, uint8 [N, H, W, 3] in the same order, and their budget. A poison
+            beyond its budget is refused.
         """
 
     def image_passes(self, images: int) -> float | None:
-        """Estimate the forward-and-backward passes of single images that `generate` takes."""
+        """Estimate the forward-and-backward passes of `generate`, counted in single images.
+
+        Args:
+            images: number of training images.
+
+        Returns:
+            The number of passes, for time estimates; None: unknown.
+        """
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defense(Plugin):
-    """What a learner does against poisons: once with the images, or with batches on the device.
+    """A defense: hooks that change the training images, the batches or the loss.
 
-    The hooks as they stand are ordinary training (rho_a = 0) and PGD adversarial
-    training (rho_a > 0). `model` takes images in [0, 1] and returns logits; it comes
-    in train mode. `random` is the only source of randomness to use.
+    The default hooks are standard training (rho_a = 0) and PGD adversarial training (rho_a > 0).
+    `model` maps images in [0, 1] to logits and is in train mode. All randomness must come from
+    `random`. Hooks on batches run inside a captured step, so they must not synchronise with the
+    host (`.item()`, `.cpu()`, `print`).
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from unlearnable_bench import Defense, Random
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Invert(Defense):
+        ...     '''Negatives of a random half of the images.'''
+        ...
+        ...     def augment(self, model, x, y, random):
+        ...         chosen = random.integers(2, len(x))[:, None, None, None] == 1
+        ...         return torch.where(chosen, 1 - x, x), y
+        >>> x, y = torch.zeros(4, 3, 2, 2), torch.eye(4)
+        >>> changed, _ = Invert().augment(torch.nn.Identity(), x, y, Random(0, "example"))
+        >>> changed.unique().tolist()
+        [0.0, 1.0]
     """
 
     def validation_share(self) -> float:
-        """Return the share of training images to hold out, clean, for choosing the epoch."""
+        """Return the share of clean images to hold out for the choice of the epoch, 0 to 1."""
         return 0.0
 
     def prepare(self, images: "ImageSet", harness: "Harness") -> "ImageSet":
-        """Change the poisoned training images once, before training (filters, JPEG)."""
+        """Change the poisoned training images once, before training (filters, JPEG).
+
+        Args:
+            images: the poisoned training set, uint8 [N, H, W, 3].
+            harness: device and random streams.
+
+        Returns:
+            Images of the same size and classes; some may be left out.
+        """
         return images
 
     def augment(
@@ -119,10 +178,13 @@ class Defense(Plugin):
         """Change a batch after crop and flip (cutout, mixup).
 
         Args:
-            model: the learner as it stands.
-            x: float [B, 3, H, W] in [0, 1].
-            y: float [B, C], targets whose rows sum to 1.
-            random: where draws come from.
+            model: the learner in its current state.
+            x: images, float [B, 3, H, W] in [0, 1].
+            y: targets, float [B, C], whose rows sum to 1.
+            random: stream of all draws.
+
+        Returns:
+            Images and targets of the same shapes.
         """
         return x, y
 
@@ -135,32 +197,35 @@ class Defense(Plugin):
         steps: int,
         random: "Random",
     ) -> "Tensor":
-        """Maximise the loss inside the L-infinity ball: PGD from a uniform random start.
+        """Maximise the loss inside the L-infinity ball by PGD from a uniform random start.
 
-        Madry et al. 2018, with the step of the REM and SEM code, rho_a / 5 for 10
-        steps and in proportion for other numbers of steps (steps * step = 2 rho_a).
+        [Madry et al. 2018](https://arxiv.org/abs/1706.06083), with the step size of the REM and
+        SEM code, 2 rho_a / steps.
 
         Args:
-            model: the learner as it stands.
-            x: float [B, 3, H, W] in [0, 1].
-            y: float [B, C], targets whose rows sum to 1.
+            model: the learner in its current state.
+            x: images, float [B, 3, H, W] in [0, 1].
+            y: targets, float [B, C], whose rows sum to 1.
             rho_a: radius of the ball, above 0.
             steps: number of ascent steps.
-            random: where draws come from.
+            random: stream of all draws.
+
+        Returns:
+            The perturbed images, float [B, 3, H, W] in [0, 1].
         """
         from unlearnable_bench.harness import input_gradient, pgd  # noqa: PLC0415
 
-        radius, step = float(rho_a), rho_a.step_size(steps)
-        return pgd(x, lambda at: input_gradient(model, at, y), radius, step, steps, random)
+        radius, step_size = float(rho_a), rho_a.step_size(steps)
+        return pgd(x, lambda at: input_gradient(model, at, y), radius, step_size, steps, random)
 
     def loss(self, model: "nn.Module", x: "Tensor", perturbed: "Tensor", y: "Tensor") -> "Tensor":
         """Return the training loss, a scalar: mean cross-entropy on the perturbed batch.
 
         Args:
             model: the learner, in train mode.
-            x: float [B, 3, H, W] in [0, 1], before `perturb`.
-            perturbed: what `perturb` made of it; `x` itself where rho_a is 0.
-            y: float [B, C], targets whose rows sum to 1.
+            x: images before `perturb`, float [B, 3, H, W] in [0, 1].
+            perturbed: images after `perturb`; `x` itself if rho_a is 0.
+            y: targets, float [B, C], whose rows sum to 1.
         """
         from torch.nn import functional  # noqa: PLC0415
 
@@ -169,31 +234,59 @@ class Defense(Plugin):
 
 @dataclass(frozen=True, kw_only=True)
 class Learner(Plugin, ABC):
-    """An architecture. The module takes images in [0, 1] and owns its normalisation."""
+    """An architecture, whose module takes images in [0, 1] and includes its normalisation.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from unlearnable_bench import Learner, option
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Linear(Learner):
+        ...     '''A linear classifier.'''
+        ...
+        ...     bias: bool = option(True, "bias of each class")
+        ...
+        ...     def build(self, classes, size):
+        ...         layer = torch.nn.Linear(3 * size**2, classes, bias=self.bias)
+        ...         return torch.nn.Sequential(torch.nn.Flatten(), layer)
+        >>> Linear().build(classes=10, size=8)(torch.zeros(5, 3, 8, 8)).shape
+        torch.Size([5, 10])
+    """
 
     @abstractmethod
     def build(self, classes: int, size: int) -> "nn.Module":
-        """Return a freshly initialised module: float [B, 3, size, size] -> logits [B, classes]."""
+        """Return an untrained module, float [B, 3, size, size] to logits [B, classes].
+
+        Args:
+            classes: number of classes.
+            size: height and width of the images in pixels.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Plugin, ABC):
-    """A source of images. `NAME:TEXT` on the command line sets the option `path` to TEXT."""
+    """A data set. `NAME:TEXT` on the command line sets its option `path` to TEXT.
+
+    Example:
+        >>> from unlearnable_bench.datasets.shapes import Shapes
+        >>> Shapes(train=20, test=10).load()
+        <Data shapes: 20 training, 10 test images>
+    """
 
     @abstractmethod
     def load(self) -> "Data":
-        """Return the data; the same options give the same bytes."""
+        """Return the data; equal options must give equal bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Plugin, ABC):
-    """A table, a figure, a page or any other text or file made from records alone.
+    """A table, a figure, a page or any other text or file, made from records only.
 
     Attributes:
-        suffix: ending of the file that `ubench report --all` writes; for text and bytes
-            (tables and figures have the ending of their format).
-        stem: name of that file without its ending; empty: the report's name.
-        shows_unfinished: whether it has something to show where no cell is finished.
+        suffix: suffix of the file that `ubench report --all` writes, for text and bytes (tables
+            and figures have the suffix of their format).
+        stem: name of that file without the suffix; empty: the report's name.
+        shows_unfinished: whether the report has content if no cell is finished.
     """
 
     suffix: ClassVar[str] = ".txt"
@@ -212,5 +305,5 @@ class Report(Plugin, ABC):
             or PNG; text; or the bytes of a file.
 
         Raises:
-            UserError: these records do not hold what the report shows; says what is missing.
+            UserError: the records lack something that the report needs; the message names it.
         """

@@ -1,4 +1,4 @@
-"""What travels between the stages: 8-bit images, and poisons with the budget they promise."""
+"""Data passed between the stages of a run: 8-bit images, and poisons with their budgets."""
 
 import hashlib
 import math
@@ -19,12 +19,21 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
-    """Labelled images, read-only: they serve every cell of a run; change a copy.
+    """Labelled images. The arrays are read-only, since all cells of a run share them.
 
     Attributes:
-        images: uint8 [N, H, W, 3], square, RGB.
-        labels: int64 [N], from 0 to the number of classes less one.
-        classes: number of classes of the task (a split may lack some).
+        images: square RGB images, uint8 [N, H, W, 3].
+        labels: labels, int64 [N], from 0 to classes - 1.
+        classes: number of classes of the task, some of which a split may lack.
+
+    Example:
+        >>> import numpy as np
+        >>> from unlearnable_bench import ImageSet
+        >>> images = ImageSet(np.zeros((5, 8, 8, 3), np.uint8), np.arange(5) % 2, classes=2)
+        >>> images
+        <ImageSet: 5 images of 8 px, 2 classes>
+        >>> images.subset(np.array([4, 1])).labels.tolist()
+        [0, 1]
     """
 
     images: Pixels
@@ -45,19 +54,19 @@ class ImageSet:
 
     @property
     def size(self) -> int:
-        """Height and width in pixels."""
+        """Height and width of the images in pixels."""
         return int(self.images.shape[1])
 
     def subset(self, index: Labels) -> "ImageSet":
-        """Return the images of these indices, in this order."""
+        """Return the images with these indices, int64 [M], in this order."""
         return ImageSet(self.images[index], self.labels[index], self.classes)
 
     def replaced(self, images: Pixels) -> "ImageSet":
-        """Return other images with the same labels."""
+        """Return other images, uint8 [N, H, W, 3], with the same labels."""
         return ImageSet(images, self.labels, self.classes)
 
     def digest(self) -> str:
-        """SHA-256 of shape, pixels and labels."""
+        """Return the SHA-256 of shape, pixels and labels."""
         sha = hashlib.sha256(str(self.images.shape).encode())
         sha.update(np.ascontiguousarray(self.images).data)
         sha.update(np.ascontiguousarray(self.labels).data)
@@ -69,23 +78,23 @@ class Transform(NamedTuple):
 
     Attributes:
         pad: largest shift in pixels (CIFAR: 4).
-        flip: whether half of the images are mirrored.
+        flip: whether images are mirrored with probability 1/2.
     """
 
     pad: int
     flip: bool
 
     def view(self, size: int) -> int:
-        """Return the height and width of the views of images of that size."""
+        """Return the height and width of the views of images of this size, in pixels."""
         return size
 
 
 class ResizedCrop(NamedTuple):
-    """The random transformation t of ImageNet: a box of any place, size and shape, and a flip.
+    """The random transformation t for ImageNet: a rescaled random box and a horizontal flip.
 
     Attributes:
         crop: height and width to which the box is scaled, in pixels.
-        flip: whether half of the images are mirrored.
+        flip: whether images are mirrored with probability 1/2.
         area: smallest share of the image that a box covers; the largest is 1.
     """
 
@@ -94,7 +103,7 @@ class ResizedCrop(NamedTuple):
     area: float = 0.08
 
     def view(self, size: int) -> int:
-        """Return the height and width of the views of images of that size."""
+        """Return the height and width of the views of images of this size, in pixels."""
         return self.crop
 
 
@@ -106,14 +115,29 @@ def centre(size: int, view: int) -> slice:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
-    """A data set: training images, test images, and what training may do to them.
+    """A data set: training images, test images, and the random transformation of training.
 
-    Test images have the size of the training images' views. `digest` is what `sha256`
-    would compute, where it is known: large data must not be hashed at each start.
+    Attributes:
+        name: name of the data set.
+        train: training images.
+        test: test images, whose size is that of the training images' views.
+        class_names: a name for each class, by label.
+        transform: the random transformation t.
+        digest: the value of `sha256` if it is known, since hashing large data takes long.
 
     Raises:
-        UserError: arrays of the wrong type or shape, labels out of range, fewer
-            than two classes, or no images.
+        UserError: arrays of the wrong type or shape, labels out of range, fewer than two
+            classes, or no images.
+
+    Example:
+        >>> import numpy as np
+        >>> from unlearnable_bench import Data, ImageSet, Transform
+        >>> images = ImageSet(np.zeros((5, 8, 8, 3), np.uint8), np.arange(5) % 2, classes=2)
+        >>> Data("grey", images, images, ("cat", "dog"), Transform(pad=1, flip=True))
+        <Data grey: 5 training, 5 test images>
+        >>> Data("grey", images, images, ("cat",), Transform(pad=1, flip=True))
+        Traceback (most recent call last):
+        unlearnable_bench.errors.UserError: grey: needs two classes or more, has 1
     """
 
     name: str
@@ -126,7 +150,10 @@ class Data:
     def __post_init__(self) -> None:
         for text in (self.name, *self.class_names):
             if not isinstance(text, str):
-                raise UserError(f"names of data and classes must be text, {text!r} is none")
+                raise UserError(
+                    f"names of data and classes must be str, got {text!r} of type "
+                    f"{type(text).__name__}"
+                )
         if len(self.class_names) < 2:
             raise UserError(f"{self.name}: needs two classes or more, has {len(self.class_names)}")
         for split in ("train", "test"):
@@ -174,17 +201,33 @@ class Data:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a method promises about `poison - clean`, per image, after rounding to 8 bits.
+    """The bound on `poison - clean` that a method promises for each image.
 
     Attributes:
-        norm: `linf` bounds each value, `l2` the Euclidean norm of the image's change before it is
-            rounded to 8 bits: rounding may add half a level a value, and at most doubles it; `l0`
-            bounds the number of changed pixels; `none` bounds nothing.
-        radius: the bound: a `Radius` for `linf`; a number in units of the pixel range for `l2`; a
-            number of pixels for `l0`; None for `none`.
+        norm: `linf` bounds the change of each value after rounding to 8 bits. `l2` bounds the
+            Euclidean norm of the change of an image before rounding, which may add half a level
+            to each value, but at most doubles the norm. `l0` bounds the number of changed
+            pixels. `none` has no bound.
+        radius: a `Radius` for `linf`, a number in units of the pixel range for `l2`, a number of
+            pixels for `l0`, None for `none`.
 
     Raises:
-        UserError: another norm, or a radius that is not of its kind.
+        UserError: an unknown norm, or a radius of another kind.
+
+    Example:
+        >>> import numpy as np
+        >>> from unlearnable_bench import Budget, Radius
+        >>> clean = np.zeros((2, 4, 4, 3), np.uint8)
+        >>> poison = clean.copy()
+        >>> poison[1, 0, 0] = 10
+        >>> Budget("linf", Radius("8/255")).excess(clean, poison)
+        'linf 10/255 at image 1, promised 8/255'
+        >>> print(Budget("l2", 0.1).excess(clean, poison))  # 10 sqrt(3) / 255 = 0.07
+        None
+        >>> Budget("l0", 0).excess(clean, poison)
+        'l0 1 pixels at image 1, promised 0 pixels'
+        >>> print(Budget("none").excess(clean, poison))
+        None
     """
 
     norm: Literal["linf", "l2", "l0", "none"]
@@ -196,7 +239,7 @@ class Budget:
             raise unknown("norm of a budget", str(self.norm), norms)
         if self.norm == "none":
             if self.radius is not None:
-                raise UserError(f"Budget('none', {self.radius!r}): without a bound, no radius")
+                raise UserError(f"Budget('none', {self.radius!r}): without a bound, no radius: Budget('none')")
             return
         if self.norm == "linf":
             if not isinstance(self.radius, Radius):
@@ -210,7 +253,12 @@ class Budget:
         object.__setattr__(self, "radius", radius)
 
     def excess(self, clean: Pixels, poison: Pixels) -> str | None:
-        """Return how the poison breaks the promise, in words, or None if it keeps it."""
+        """Return how a poison exceeds the budget, as text, or None if it does not.
+
+        Args:
+            clean: the clean images, uint8 [N, H, W, 3].
+            poison: the poisoned images, uint8 [N, H, W, 3].
+        """
         if self.norm == "none":
             return None
         worst, worst_image = 0.0, 0
@@ -233,7 +281,7 @@ class Budget:
         return f"{self.norm} {worst:g}{unit} at image {worst_image}, promised {limit:g}{unit}"
 
     def _sizes(self, change: NDArray[np.int16]) -> NDArray[np.float64]:
-        """Return the size of each image's change [N, H, W, 3] in this norm, in 8-bit levels."""
+        """Return the norm of each image's change, int16 [N, H, W, 3], in 8-bit levels or pixels."""
         if self.norm == "l0":
             changed: NDArray[np.float64] = (change != 0).any(3).sum((1, 2)).astype(np.float64)
             return changed
@@ -241,21 +289,31 @@ class Budget:
         if self.norm == "linf":
             largest: NDArray[np.float64] = np.abs(flat).max(1)
             return largest
-        lengths: NDArray[np.float64] = np.sqrt((flat**2).sum(1))
-        return lengths
+        euclidean: NDArray[np.float64] = np.sqrt((flat**2).sum(1))
+        return euclidean
 
 
 @dataclass(frozen=True, eq=False)
 class Poison:
-    """What an attack returns.
+    """Poisoned images, the return value of an attack.
 
     Attributes:
-        images: uint8 [N, H, W, 3], in the order of the clean images.
-        budget: what the method promises about the change.
-        notes: facts about the generation worth keeping ("rounds": 10), for the record.
+        images: the poisoned images, uint8 [N, H, W, 3], in the order of the clean images.
+        budget: the bound on their change.
+        notes: numbers about the generation for the record, such as {"rounds": 10}.
 
     Raises:
-        UserError: a note that is no finite number.
+        UserError: a note that is not a finite number.
+
+    Example:
+        >>> import numpy as np
+        >>> from unlearnable_bench import Budget, Poison
+        >>> clean = np.full((2, 4, 4, 3), 128, np.uint8)
+        >>> one_pixel = clean.copy()
+        >>> one_pixel[:, 0, 0] = 255
+        >>> poison = Poison(one_pixel, Budget("l0", 1), {"pixels": 1})
+        >>> print(poison.budget.excess(clean, poison.images))
+        None
     """
 
     images: Pixels
@@ -273,17 +331,29 @@ class Poison:
         rho_u: Radius,
         notes: Mapping[str, float] = {},
     ) -> "Poison":
-        """Return the clean images with noise inside an L-infinity ball.
+        """Return the clean images plus noise, clipped to an L-infinity ball and to 8 bits.
 
         Args:
-            clean: the training set.
-            noise: in units of 1/255: a torch tensor [N, 3, H, W], on any device, or a numpy array
-                [N, H, W, 3].
-            rho_u: radius of the ball, the promised budget.
-            notes: facts about the generation for the record.
+            clean: the clean training set.
+            noise: noise in units of 1/255: a torch tensor [N, 3, H, W] on any device, or a numpy
+                array [N, H, W, 3].
+            rho_u: radius of the ball, which becomes the budget.
+            notes: numbers about the generation for the record.
 
         Raises:
-            UserError: noise of another shape, NaN or infinite.
+            UserError: noise of another shape, or with NaN or infinite values.
+
+        Example:
+            >>> import numpy as np
+            >>> import torch
+            >>> from unlearnable_bench import ImageSet, Poison, Radius
+            >>> clean = ImageSet(np.full((2, 4, 4, 3), 250, np.uint8), np.array([0, 1]), classes=2)
+            >>> noise = torch.zeros(2, 3, 4, 4)
+            >>> noise[0] = 3.4
+            >>> noise[1] = -100
+            >>> poison = Poison.from_noise(clean, noise, Radius("8/255"))
+            >>> poison.images[:, 0, 0, 0].tolist(), str(poison.budget.radius)
+            ([253, 242], '8/255')
         """
         if hasattr(noise, "permute"):
             noise = noise.permute(0, 2, 3, 1).cpu().numpy()
@@ -301,7 +371,7 @@ def _finite(name: str, value: SupportsFloat) -> float:
 
 
 def _number(value: Any) -> float:
-    """Return a number, also one of numpy or torch; NaN for what is none."""
+    """Return a number of Python, numpy or torch as a float, and NaN for anything else."""
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
@@ -309,18 +379,27 @@ def _number(value: Any) -> float:
 
 
 def add_noise(clean: Pixels, noise: NDArray[np.floating], radius: Radius) -> Pixels:
-    """Add noise to 8-bit images and stay inside an L-infinity ball after rounding.
+    """Add noise to 8-bit images inside an L-infinity ball.
+
+    poison = clip(clean + clip(round(noise), -k, k), 0, 255) with k = floor(255 radius).
 
     Args:
-        clean: uint8 [N, H, W, 3].
-        noise: [N, H, W, 3] in units of 1/255.
-        radius: rho_u; rounding never exceeds its whole levels.
+        clean: images, uint8 [N, H, W, 3].
+        noise: noise in units of 1/255, [N, H, W, 3].
+        radius: rho_u, the radius of the ball.
 
     Returns:
-        uint8 [N, H, W, 3]: clip(clean + round(noise), 0, 255).
+        The poisoned images, uint8 [N, H, W, 3].
 
     Raises:
-        UserError: noise that is NaN or infinite; names the image.
+        UserError: noise that is NaN or infinite; the message names the image.
+
+    Example:
+        >>> import numpy as np
+        >>> from unlearnable_bench import Radius, add_noise
+        >>> clean = np.array([[[[0, 100, 250]]]], np.uint8)
+        >>> add_noise(clean, np.array([[[[-3.0, 2.6, 9.0]]]]), Radius("8/255")).tolist()
+        [[[[0, 103, 255]]]]
     """
     finite = np.isfinite(noise).all(axis=(1, 2, 3))
     if not finite.all():
