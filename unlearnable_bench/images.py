@@ -239,7 +239,9 @@ class Budget:
             raise unknown("norm of a budget", str(self.norm), norms)
         if self.norm == "none":
             if self.radius is not None:
-                raise UserError(f"Budget('none', {self.radius!r}): without a bound, no radius: Budget('none')")
+                raise UserError(
+                    f"Budget('none', {self.radius!r}): without a bound, no radius: Budget('none')"
+                )
             return
         if self.norm == "linf":
             if not isinstance(self.radius, Radius):

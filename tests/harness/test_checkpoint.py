@@ -76,5 +76,5 @@ def test_an_optimizer_without_its_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_changed_in_place_is_refused() -> None:
-    with pytest.raises(UserError, match=r"keep\(best=\.\.\.\) got float: .* as a tensor"):
+    with pytest.raises(UserError, match=r"keep\(best=\.\.\.\) got float; .* as a tensor"):
         make_harness().keep(best=0.0)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What attacks and defenses are written with: plain PyTorch, seeded and resumable."""
+"""The toolbox of attacks and defenses: plain PyTorch, seeded and resumable."""
 
 from unlearnable_bench.harness.batches import ShuffledBatches, sweep
 from unlearnable_bench.harness.core import Harness, refuse_divergence

@@ -1,6 +1,7 @@
-"""Where a faster path may step in. Without one, the harness runs as it is written.
+"""The interface of the fast path. Without one, the harness runs as written.
 
-`unlearnable_bench.fast.accelerate` installs a fast path for a device; nothing here imports it.
+`unlearnable_bench.fast.accelerate` installs a fast path for a device; the harness never imports
+it.
 """
 
 import functools
@@ -19,7 +20,7 @@ R = TypeVar("R")
 
 
 class Acceleration(Protocol):
-    """What a fast path does instead of the harness, with equal results up to rounding."""
+    """Parts of the harness that a fast path replaces, with equal results up to rounding."""
 
     def call(
         self, function: Callable[P, R], any_size: bool, *args: P.args, **kwargs: P.kwargs
@@ -27,7 +28,7 @@ class Acceleration(Protocol):
         """Call a function of tensors."""
 
     def capture(self, function: Callable[..., Any], device: torch.device, times: Timesheet) -> Step:
-        """Return a step that does what the function does; its warm-up counts as "warmup"."""
+        """Return a step equivalent to the function; its warm-up counts as "warmup"."""
 
     def network(self, network: nn.Module, size: int, *, bf16: bool) -> Network:
         """Return the network for images of `size` pixels."""
@@ -35,14 +36,14 @@ class Acceleration(Protocol):
     def side_by_side(
         self, work: Iterable[Callable[[], Tensor]], device: torch.device
     ) -> list[Tensor]:
-        """Do independent pieces of work."""
+        """Run independent functions and return their results in order."""
 
 
 _installed: dict[str, Acceleration] = {}
 
 
 def install(device_type: str, path: Acceleration | None) -> None:
-    """Use a fast path on the devices of a type from now on; None: use none."""
+    """Use a fast path on all devices of a type from now on; None: no fast path."""
     if path is None:
         _installed.pop(device_type, None)
     else:
@@ -57,17 +58,17 @@ def acceleration(device: torch.device) -> Acceleration | None:
 def fused(function: Callable[P, R], *, any_size: bool = False) -> Callable[P, R]:
     """Let a fast path compile a function of tensors into few kernels.
 
-    The first argument must be a tensor; its device decides.
+    The fast path is that of the first argument's device, so it must be a tensor.
 
     Args:
-        function: pure: it changes none of its arguments.
-        any_size: compile once for all shapes and integers instead of once for each.
+        function: a pure function, which does not change its arguments.
+        any_size: whether it is compiled once for all shapes and integers instead of for each.
     """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         first = args[0]
-        # Asked in this thread only: another one may be compiling.
+        # `is_dynamo_compiling` concerns this thread only, while another may be compiling.
         if torch.compiler.is_dynamo_compiling() or not isinstance(first, Tensor):
             return function(*args, **kwargs)
         fast = acceleration(first.device)

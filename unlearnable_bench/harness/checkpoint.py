@@ -1,4 +1,4 @@
-"""State on disk between the steps of long work, so that a killed run goes on where it was."""
+"""Checkpoints of loops on disk, from which an interrupted run resumes."""
 
 import json
 import time
@@ -20,12 +20,12 @@ Stateful: TypeAlias = Tensor | nn.Module | torch.optim.Optimizer | Random
 
 
 class Checkpoint:
-    """A file that holds named tensors, how far each loop has come, and the time it took.
+    """A file of named tensors, the number of finished steps of each loop, and the time spent.
 
     Args:
-        path: the file, or None to keep nothing.
-        interval: seconds between two writings; so many times longer as a writing takes
-            longer than a second, which keeps it to a small share of the time.
+        path: the file; None: state is never written.
+        interval: seconds between two writes. If a write takes s > 1 seconds, the interval is
+            multiplied by s, so that writing takes at most a small share of the time.
     """
 
     def __init__(self, path: Path | None, interval: float = 60.0) -> None:
@@ -38,15 +38,19 @@ class Checkpoint:
         self._begun: set[str] = set()
 
     def keep(self, times: Timesheet, /, **state: Stateful) -> None:
-        """Name everything that the loops change; restores it where the file holds it.
+        """Declare all state that the loops change, and restore it if the file holds it.
+
+        Args:
+            times: receives the seconds of the interrupted run.
+            state: tensors, networks, optimizers and random streams, by name.
 
         Raises:
-            UserError: called before; an optimizer that will have state has none yet, which could
-                not be restored; something that is no tensor, network, optimizer or stream.
+            UserError: the second call, an optimizer whose state does not exist yet and so could
+                not be restored, or an object of another type.
         """
         if self._state:
             raise UserError(
-                "`keep` is called a second time: name all that loops change in one call"
+                "`keep` is called a second time; name all state of the loops in a single call"
             )
         self._times = times
         self._state = {
@@ -62,47 +66,47 @@ class Checkpoint:
                 if {k: t.shape for k, t in saved.items()} != {
                     k: t.shape for k, t in self._state.items()
                 }:
-                    return  # of another version of the method: start again
-                about = file.metadata()
-                self._done, seconds = json.loads(about["done"]), json.loads(about["seconds"])
+                    return  # from another version of the method: start from the beginning
+                metadata = file.metadata()
+                self._done, seconds = json.loads(metadata["done"]), json.loads(metadata["seconds"])
                 for key, tensor in saved.items():
                     self._state[key].copy_(tensor)
                 times.add(seconds)
         except (SafetensorError, KeyError, json.JSONDecodeError):
-            return  # a torn file is worth no more than none: start again
+            return  # a damaged file: start from the beginning
 
     def loop(self, label: str, total: int) -> Iterator[int]:
-        """Yield the steps that are still to do, and write the state now and then.
+        """Yield the remaining steps of a loop, and write the state once per interval.
 
         Raises:
-            UserError: a loop of this label has begun before.
+            UserError: a loop with this label has begun before.
         """
         if label in self._begun:
             raise UserError(
-                f"the loop {label!r} begins a second time: a resumed run tells loops apart by "
-                "their labels; give each its own, and use `range` within a loop"
+                f"the loop {label!r} begins a second time; give each loop its own label, by which "
+                "a resumed run finds it, and use `range` within a loop"
             )
         self._begun.add(label)
         for step in range(self._done.get(label, 0), total):
             try:
                 yield step
             except GeneratorExit:
-                self._done[label] = total  # left by `break`: it does not begin again
+                self._done[label] = total  # left by `break`: finished for a resumed run too
                 raise
             self._done[label] = step + 1
             if time.monotonic() >= self._due:
                 self.write()
 
     def done(self, label: str) -> int:
-        """Return how many steps of a loop are done."""
+        """Return the number of finished steps of a loop."""
         return self._done.get(label, 0)
 
     def skip(self, label: str, steps: int) -> None:
-        """Let a loop begin after so many steps: the state is already what they lead to."""
+        """Start a loop after this many steps, whose result the state already holds."""
         self._done[label] = steps
 
     def is_latest(self, label: str) -> bool:
-        """Tell whether no other loop has taken a step."""
+        """Return whether no other loop has taken a step."""
         return not any(done for other, done in self._done.items() if other != label)
 
     def write(self) -> None:
@@ -111,18 +115,18 @@ class Checkpoint:
             return
         started = time.monotonic()
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state.items()}
-        about = {"done": self._done, "seconds": self._times.read()}
+        metadata = {"done": self._done, "seconds": self._times.read()}
         with replacing(self._path, single_writer=True) as temporary:
-            save_file(tensors, temporary, {key: json.dumps(value) for key, value in about.items()})
+            save_file(tensors, temporary, {k: json.dumps(value) for k, value in metadata.items()})
         now = time.monotonic()
         self._due = now + self._interval * max(now - started, 1)
 
 
 def state_tensors(name: str, item: Stateful) -> dict[str, Tensor]:
-    """Return the tensors that are an item's whole state; copying into them restores it.
+    """Return the tensors of an object's state, by name; copying into them restores it.
 
     Raises:
-        UserError: an optimizer that will have state has none yet; something of another kind.
+        UserError: an optimizer whose state does not exist yet, or an object of another type.
     """
     if isinstance(item, Tensor):
         return {"value": item}
@@ -132,16 +136,16 @@ def state_tensors(name: str, item: Stateful) -> dict[str, Tensor]:
         return dict(item.state_dict(keep_vars=True))
     if not isinstance(item, torch.optim.Optimizer):
         raise UserError(
-            f"keep({name}=...) got {type(item).__name__}: it takes tensors, networks, optimizers "
-            "and random streams; keep a number as a tensor that is changed in place"
+            f"keep({name}=...) got {type(item).__name__}; allowed: tensors, networks, optimizers "
+            "and random streams; declare a number as a tensor that is changed in place"
         )
     stateless = isinstance(item, torch.optim.SGD) and not any(
         group["momentum"] for group in item.param_groups
     )
     if not (item.state or stateless):
         raise UserError(
-            f"{type(item).__name__} has no state to keep yet: a resumed run would begin it anew; "
-            "fill optimizer.state first, as `sgd` does"
+            f"{type(item).__name__} has no state to keep yet, so a resumed run could not restore "
+            "it; fill optimizer.state first, as `sgd` does"
         )
     return {
         f"{index}/{key}": value

@@ -1,4 +1,4 @@
-"""The harness that an attack gets in hand: device, randomness, surrogate, capture, loops."""
+"""The harness of attacks and defenses: device, randomness, surrogate, captured steps, loops."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -34,12 +34,13 @@ _ASKED = {"own": "a network", "clean": "a network trained on the clean images"}
 
 @dataclass
 class Harness:
-    """Everything between plain PyTorch and a fast, seeded, resumable run on one device.
+    """The tools that turn plain PyTorch into a fast, seeded, resumable run on one device.
 
     Attributes:
-        device: where tensors live.
-        seed: seed of everything random in this piece of work.
-        precision: arithmetic of networks; with bf16, weights, statistics and noise are fp32.
+        device: device of all tensors.
+        seed: seed of all random numbers.
+        precision: arithmetic of networks: bf16, fp32 or fp64. With bf16, weights, statistics and
+            noise are fp32.
         transform: the data set's random transformation t.
         learner: the architecture of the surrogate (or of the learner in training).
         training: the schedule of standard training, for `clean_network`.
@@ -47,16 +48,32 @@ class Harness:
         weights: file in which `clean_network` caches the network; None: not cached.
         surrogate: where `keep_surrogate` writes; None: nowhere.
         trajectory: where `rejoin` and `leave` find and keep states; None: nowhere.
-        checkpoint: where the state of loops is kept.
-        progress: where loops are shown.
-        times: what the time goes into: "work", and apart from it "warmup" (compilation and
-            capture), a defense's "preparation" of the images, "evaluation", and "keeping" of
-            networks for later measurements.
-        split_batches: whether a GPU may compute input gradients of large batches as two halves
-            side by side, which pays if nothing else runs on it.
-        declared: the surrogate that the attack declares, "none", "own" or "clean"; None: a
-            network may be asked for all the same.
-        eager: whether networks and steps run as written, in PyTorch's own layout, on any device.
+        checkpoint: file of the loops' state; by default none.
+        progress: display of the loops' progress; by default none.
+        times: seconds spent, by kind: "work", "warmup" (compilation and capture), "preparation"
+            (of images by a defense), "evaluation", and "keeping" (writing networks for later
+            measurements).
+        split_batches: whether a GPU may compute input gradients of large batches as two
+            concurrent halves, which is faster if nothing else runs on it.
+        declared: the surrogate that the attack declares, "none", "own" or "clean"; None: not
+            checked.
+        eager: whether networks and steps run uncompiled and uncaptured, in PyTorch's default
+            layout, on any device.
+
+    Example:
+        Minimise (w - 3)^2 in a resumable loop of captured steps:
+
+        >>> import torch
+        >>> from unlearnable_bench import Harness, Transform
+        >>> from unlearnable_bench.learners.small_cnn import SmallCNN
+        >>> harness = Harness(torch.device("cpu"), 0, "fp32", Transform(1, flip=True), SmallCNN())
+        >>> w = torch.zeros(())
+        >>> harness.keep(w=w)
+        >>> step = harness.capture(lambda factor: w.sub_(factor * 2 * (w - 3)))
+        >>> for _ in harness.loop("descent", 20):
+        ...     _ = step(torch.tensor(0.25))
+        >>> round(float(w), 4)
+        3.0
     """
 
     device: torch.device
@@ -84,34 +101,42 @@ class Harness:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of images, noise and weights: float64 in the exact reference, else float32."""
+        """Type of images, noise and weights: float64 with precision fp64, else float32."""
         return torch.float64 if self.precision == "fp64" else torch.float32
 
     def unit(self, pixels: Tensor) -> Tensor:
-        """Return 8-bit values (of any type) as numbers in units of the pixel range: / 255."""
+        """Return 8-bit values, of any type, in units of the pixel range: pixels / 255."""
         return pixels.to(self.dtype) / 255
 
     def random(self, stream: str) -> Random:
-        """Return the seeded random stream of that name, from its beginning.
+        """Return the seeded random stream of this name, from its beginning.
 
-        One that is asked for before `keep` is kept by itself: a resumed run goes on drawing.
+        `keep` includes all streams created before it, so that a resumed run continues them.
         """
         self._streams.append(Random(self.seed, stream, self.device))
         return self._streams[-1]
 
     def tensors(self, images: ImageSet) -> tuple[Tensor, Tensor]:
-        """Return copies on the device: uint8 images [N, 3, H, W] and int64 labels [N]."""
+        """Return images, uint8 [N, 3, H, W], and labels, int64 [N], copied to the device."""
         pixels = torch.tensor(images.images, device=self.device).permute(0, 3, 1, 2)
         return pixels, torch.tensor(images.labels, device=self.device)
 
     def network(
         self, images: ImageSet, stream: str = "surrogate", size: int | None = None
     ) -> Network:
-        """Return a freshly initialised network for views of these images, and their task.
+        """Return an untrained network of the harness's learner for these images.
 
-        It takes float [B, 3, H, W] in [0, 1], computes in the run's precision and
-        returns logits [B, classes] of the type of `x`. Initialised by the seed and `stream`.
-        `size`: H and W, where the network sees something else than views.
+        It maps float [B, 3, H, W] in [0, 1] to logits [B, classes] of the same type, in the
+        precision of the run.
+
+        Args:
+            images: the training set, for the number of classes and the size of views.
+            stream: name of the random stream of the initialisation.
+            size: height and width of the network's input in pixels; None: those of views.
+
+        Raises:
+            UserError: the attack declares surrogate = "none", or the learner does not return a
+                module.
         """
         self.ask("own")
         size = size or self.transform.view(images.size)
@@ -121,10 +146,10 @@ class Harness:
             network = self.learner.build(images.classes, size)
         if not isinstance(network, nn.Module):
             raise UserError(
-                f"the learner's `build` returned {type(network).__name__}, no nn.Module"
+                f"the learner's `build` returned {type(network).__name__}; return an nn.Module"
             )
         network = network.to(self.device, self.dtype)
-        # Their places are kept with the weights.
+        # The state of these streams is saved with the weights.
         seed_dropout(network, lambda name: Random(self.seed, f"{stream}/{name}", self.device))
         bf16, fast = self.precision == "bf16", self._fast
         if fast:
@@ -153,10 +178,11 @@ class Harness:
         self.asked.add(surrogate)
 
     def capture(self, step: Callable[..., Any]) -> Step:
-        """Make a plain PyTorch step fast: on a GPU, compiled and captured as a CUDA graph.
+        """Return a step that runs as a captured CUDA graph on a GPU, and as written on a CPU.
 
-        The step takes tensors of fixed shapes and keeps its state in tensors that it
-        changes in place. On a CPU it runs as written.
+        Args:
+            step: takes tensors of fixed shapes and has all its state in tensors that it changes
+                in place. It must not change its inputs nor synchronise with the host.
         """
         fast = self._fast
         return fast.capture(step, self.device, self.times) if fast else Step(step)
@@ -166,13 +192,15 @@ class Harness:
         return None if self.eager else acceleration(self.device)
 
     def keep(self, **state: Stateful) -> None:
-        """Name all that the loops change (tensors, networks, optimizers).
+        """Declare all state that the loops change, and restore it in a resumed run.
 
-        Call it once, before the first loop. A resumed run continues from the state kept, and
-        random streams from where they were.
+        Call it once, before the first loop. Random streams are included automatically.
+
+        Args:
+            state: tensors, networks and optimizers by name; change tensors in place.
 
         Raises:
-            UserError: called before, or something that could not be restored.
+            UserError: the second call, or an object that could not be restored.
         """
         named = {id(item) for item in state.values()}
         streams = (stream for stream in self._streams if id(stream) not in named)
@@ -180,31 +208,35 @@ class Harness:
         self.checkpoint.keep(self.times, **state)
 
     def loop(self, label: str, total: int) -> Iterator[int]:
-        """Yield 0..total-1, less what an interrupted run has done; shows progress.
+        """Yield the steps 0 to total - 1 that an interrupted run has not finished.
+
+        Args:
+            label: name of the loop, unique in the run; shown with its progress.
+            total: number of steps.
 
         Raises:
-            UserError: `watch` has seen values that are not finite.
+            UserError: `watch` has found values that are not finite.
         """
-        looked = time.monotonic()
+        checked = time.monotonic()
         for step in self.progress.track(label, total, self.checkpoint.loop(label, total)):
             self._step = step
             if self._watch:
                 self._watch.step.fill_(step)
             yield step
-            # Looking waits for the device: seldom enough to cost nothing.
-            if self._watch and (time.monotonic() - looked > 1 or step + 1 == total):
-                self._watch.look(label)
-                looked = time.monotonic()
+            # The check waits for the device, so it is made once a second only.
+            if self._watch and (time.monotonic() - checked > 1 or step + 1 == total):
+                self._watch.check(label)
+                checked = time.monotonic()
 
     def rejoin(self, label: str, updates: int, **state: Stateful) -> None:
-        """Begin a loop at the latest state that a run of the same updates left on disk.
+        """Start a loop from the latest state on disk of a run with the same updates.
 
-        Call it after `keep` and before the loop. The result is that of all updates made here.
+        Call it after `keep` and before the loop. The result is the same as without it.
 
         Args:
-            label: of the loop.
-            updates: number of updates that this run makes: no later state is taken.
-            state: all that the loop's later steps depend on, and the random streams.
+            label: name of the loop.
+            updates: number of updates of this run; later states are not loaded.
+            state: everything on which later steps of the loop depend, including random streams.
         """
         if self.trajectory is None:
             return
@@ -217,41 +249,41 @@ class Harness:
             self.times.add(seconds)
 
     def leave(self, label: str, updates: int, **state: Stateful) -> None:
-        """Keep the state at the end of a loop for runs of the same updates that go further.
+        """Write the state at the end of a loop for longer runs with the same updates.
 
         Args:
-            label: of the loop.
-            updates: number of updates made.
+            label: name of the loop.
+            updates: number of updates so far.
             state: as for `rejoin`.
         """
-        # After a step of a later loop, of a run that was resumed, it is another state.
+        # A run that was resumed in a later loop no longer has this state.
         if self.trajectory is not None and self.checkpoint.is_latest(label):
-            wait(self.device)  # it may be steps behind
+            wait(self.device)  # the device may be steps behind
             with self.times.on("keeping"):
                 spent = {k: s for k, s in self.times.read().items() if k != "keeping"}
                 self.trajectory.leave(_tensors_of(state), updates, spent)
 
     def keep_surrogate(self, model: nn.Module, updates: int) -> None:
-        """Keep the network that made the noise, for measurements of it.
+        """Write the surrogate to disk, for later measurements of its robustness.
 
         Args:
-            model: the surrogate as it is at the end.
-            updates: number of updates that it has seen.
+            model: the surrogate after its last update.
+            updates: number of updates.
         """
         if self.surrogate is not None:
-            wait(self.device)  # it may be steps behind
+            wait(self.device)  # the device may be steps behind
             with self.times.on("keeping"):
                 write_tensors(self.surrogate, model.state_dict(), step=updates)
 
     def watch(self, values: Tensor, index: Tensor) -> None:
-        """Stop the loop, naming step and image, where values are NaN or infinite.
+        """Stop the loop, with step and image in the error, if values are NaN or infinite.
 
-        For use in a captured step: nothing waits; the loop looks now and then. Show it the
-        gradient of the noise: the sign of NaN is 0, so that the noise itself stays finite.
+        For captured steps: it does not synchronise with the host; the loop checks once a second.
+        Watch the gradient of the noise, since the noise itself stays finite: sign(NaN) is 0.
 
         Args:
-            values: float [B, ...].
-            index: int64 [B], the images' numbers.
+            values: values to check, float [B, ...].
+            index: indices of the images, int64 [B].
         """
         if self._watch is None:
             self._watch = _Watch(self._step, self.device)
@@ -267,18 +299,18 @@ def _tensors_of(state: dict[str, Stateful]) -> dict[str, Tensor]:
 
 
 class _Watch:
-    """Remembers on the device where values were first not finite.
+    """The first values that were not finite, stored on the device.
 
     Attributes:
-        step: int64 scalar, of the loop.
-        first: int64 [2], step and image; -1 while all is well.
+        step: current step of the loop, int64 scalar.
+        first: step and image of the first such values, int64 [2]; -1 if all were finite.
     """
 
     def __init__(self, step: int, device: torch.device) -> None:
         self.step = torch.full((), step, dtype=torch.int64, device=device)
         self.first = torch.full((2,), -1, dtype=torch.int64, device=device)
 
-    def look(self, label: str) -> None:
+    def check(self, label: str) -> None:
         step, image = self.first.tolist()
         if step >= 0:
             raise UserError(
@@ -290,13 +322,17 @@ class _Watch:
 @fused
 def _note(values: Tensor, index: Tensor, step: Tensor, first: Tensor) -> None:
     broken = ~values.isfinite().flatten(1).all(1)
-    # The first of them; to index at a position that the device knows would wait for it.
-    found = torch.stack([step, torch.where(broken, index, index.amax()).amin()])
-    first.copy_(torch.where(broken.any() & (first[0] < 0), found, first))
+    # The lowest index by `where`, since indexing with a mask would wait for the device.
+    now = torch.stack([step, torch.where(broken, index, index.amax()).amin()])
+    first.copy_(torch.where(broken.any() & (first[0] < 0), now, first))
 
 
 def refuse_divergence(model: nn.Module) -> None:
-    """Raise a `UserError` where a network's weights are no longer finite."""
+    """Refuse a network whose weights are NaN or infinite.
+
+    Raises:
+        UserError: names the first such tensor.
+    """
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise UserError(f"training diverged ({name} is not finite); lower the learning rate")

@@ -1,36 +1,36 @@
-"""The device's queue of work, and the lock for what concerns the whole device."""
+"""Synchronisation and streams of a device, and the lock for exclusive use of it."""
 
 import functools
 import threading
 
 import torch
 
-# For whoever compiles, captures or empties caches, which concerns the whole device, or seeds
-# torch's own generator, which is one for the whole process.
+# Held while compiling, capturing or emptying caches, which affects the whole device, and while
+# torch's own generator is seeded, which affects the whole process.
 EXCLUSIVE = threading.RLock()
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has finished this thread's work, as before reading a clock."""
+    """Wait until the device has finished this thread's work, e.g. before reading a clock."""
     if device.type == "cuda":
-        # Not for the whole device, on which another thread may be capturing.
+        # The stream only: another thread may be capturing on the device.
         torch.cuda.current_stream(device).synchronize()
 
 
 def own_stream(device: torch.device, number: int) -> None:
-    """Let this thread queue its work on a stream of its own; does nothing on a CPU.
+    """Give this thread a CUDA stream of its own; does nothing on a CPU.
 
     Args:
         device: the CPU or a GPU.
-        number: of the thread, from 1, among those that run at the same time.
+        number: number of the thread among those that run at the same time, from 1.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.cuda.set_stream(numbered_stream(device, number))
 
 
-# Streams are made once: torch hands out 32, and then the first one again to somebody else.
+# Cached, because torch has 32 streams and then returns the first one again.
 @functools.cache
 def numbered_stream(device: torch.device, _number: int) -> torch.cuda.Stream:
-    """Return the stream of that number, always the same one."""
+    """Return the stream with this number, the same for every call."""
     return torch.cuda.Stream(device)

@@ -1,4 +1,4 @@
-"""Gradients with respect to the input, and the PGD attack built on them."""
+"""Gradients with respect to images, and the PGD attack based on them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.step import one_step
 
-# From so many images on, two halves side by side take a GPU less time than the whole.
+# From this batch size, a GPU computes two half batches concurrently in less time than the whole.
 _SPLIT_FROM = 128
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Hold a model in eval mode with parameters that take no gradient, then restore it."""
+    """Put a model in eval mode without parameter gradients for a while, then restore it."""
     training = [module for module in model.modules() if module.training]
     parameters = [p for p in model.parameters() if p.requires_grad]
     model.eval()
@@ -37,26 +37,39 @@ def frozen(model: nn.Module) -> Iterator[None]:
 def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Return the gradient of the summed cross-entropy with respect to the images.
 
+    g_i = d/dx_i CE(f(x_i), y_i), with f in eval mode and frozen parameters. The loss is summed,
+    so that an image's gradient does not depend on the other images; batches beyond a network's
+    `max_batch` are computed in parts.
+
     Args:
-        model: images in [0, 1] to logits; used in eval mode, parameters frozen.
-        x: float [B, 3, H, W].
-        y: int64 labels [B], or float targets [B, C].
+        model: maps images in [0, 1] to logits.
+        x: images, float [B, 3, H, W].
+        y: labels, int64 [B], or targets, float [B, C].
 
     Returns:
-        float [B, 3, H, W]. Summed, not averaged: image i's gradient is its own, and a
-        batch of more images than a network's `max_batch` is computed in parts.
+        The gradients, float [B, 3, H, W].
+
+    Example:
+        >>> import torch
+        >>> from unlearnable_bench.harness import input_gradient
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2, bias=False))
+        >>> _ = torch.nn.init.constant_(model[1].weight[0].data, 1.0)
+        >>> _ = torch.nn.init.zeros_(model[1].weight[1].data)
+        >>> x = torch.zeros(1, 3, 2, 2)  # two equal logits: dL/dx = -(1 - 1/2) w_0
+        >>> input_gradient(model, x, torch.tensor([0])).unique().tolist()
+        [-0.5]
     """
     networks = [module for module in model.modules() if isinstance(module, Network)]
     parts = -(-len(x) // min((network.max_batch for network in networks), default=len(x)))
     fast = acceleration(x.device)
     splits = len(x) >= _SPLIT_FROM and all(network.split_batches for network in networks)
     if fast and splits:
-        parts *= 2  # of which two are in memory
+        parts *= 2  # two of them are in memory at the same time
     with frozen(model), torch.enable_grad(), one_step():
         if parts == 1:
             return _gradient(model, x, y)
         for network in networks:
-            network.prepare()  # once, before pieces run side by side
+            network.prepare()  # once, before parts run concurrently
         pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
         work = [partial(_gradient, model, *pair) for pair in pairs]
         return torch.cat(
@@ -70,7 +83,7 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return torch.autograd.grad(logits, x, _logit_gradient(logits.detach(), y))[0]
 
 
-# As it is done by itself, this would be half a dozen small kernels.
+# Fused, because it would take half a dozen small kernels otherwise.
 @fused
 def _logit_gradient(logits: Tensor, y: Tensor) -> Tensor:
     """Return the gradient of the summed cross-entropy with respect to the logits."""
@@ -83,33 +96,47 @@ def pgd(
     x: Tensor,
     gradient: Callable[[Tensor], Tensor],
     radius: float,
-    step: float,
+    step_size: float,
     steps: int,
     random: Random,
 ) -> Tensor:
-    """Ascend the loss inside an L-infinity ball, from a uniform random start.
+    """Maximise a loss inside an L-infinity ball by projected sign ascent.
 
-    Madry et al. 2018 as the REM and SEM code runs it: sign ascent, clipped to
-    the ball and to [0, 1] at each step.
+    x_0 = clip(x + U(-radius, radius)); x_(k+1) = clip(x_k + step_size sign(g(x_k))), clipped to
+    the ball around x and to [0, 1] ([Madry et al. 2018](https://arxiv.org/abs/1706.06083)), as
+    in the REM and SEM code.
 
     Args:
-        x: float [B, 3, H, W] in [0, 1], the centre of the ball.
-        gradient: d loss / d x at an image batch.
-        radius: of the ball, in units of the pixel range.
-        step: length of a step, in the same unit.
-        steps: how many.
-        random: draws the start.
+        x: centre of the ball, float [B, 3, H, W] in [0, 1].
+        gradient: returns the gradient of the loss at given images, float [B, 3, H, W].
+        radius: radius of the ball in units of the pixel range, 0 to 1.
+        step_size: step size in the same unit.
+        steps: number of steps.
+        random: stream of the random start.
+
+    Returns:
+        The perturbed images, float [B, 3, H, W] in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from unlearnable_bench import Random
+        >>> from unlearnable_bench.harness import pgd
+        >>> x = torch.full((1, 3, 2, 2), 0.5)
+        >>> pgd(x, torch.ones_like, 0.25, 0.125, 4, Random(0, "example")).unique().tolist()
+        [0.75]
     """
     x = x.detach()
     adversarial = _clip(x + random.uniform(*x.shape, low=-radius, high=radius), x, radius)
     for _ in range(steps):
-        adversarial = _ascend(adversarial, gradient(adversarial), x, radius, step)
+        adversarial = _ascend(adversarial, gradient(adversarial), x, radius, step_size)
     return adversarial
 
 
 @fused
-def _ascend(adversarial: Tensor, grad: Tensor, x: Tensor, radius: float, step: float) -> Tensor:
-    return _clip(adversarial + step * grad.sign(), x, radius)
+def _ascend(
+    adversarial: Tensor, gradient: Tensor, x: Tensor, radius: float, step_size: float
+) -> Tensor:
+    return _clip(adversarial + step_size * gradient.sign(), x, radius)
 
 
 def _clip(moved: Tensor, x: Tensor, radius: float) -> Tensor:

@@ -9,19 +9,19 @@ from unlearnable_bench.harness.randomness import Random
 
 
 def any_weight(network: nn.Module) -> Tensor:
-    """Return one of a network's weights, for its type and device; empty where there is none."""
+    """Return one of a network's parameters, for its type and device; empty if it has none."""
     return next(network.parameters(), torch.empty(0))
 
 
 def seed_dropout(network: nn.Module, random: Callable[[str], Random]) -> None:
-    """Let a network's dropout draw from streams whose place is kept with the weights.
+    """Make a network's dropout draw from seeded streams, whose state is saved with the weights.
 
-    Changes the layers' types in place. What torch's own generator draws would differ in a
-    resumed run and beside packed cells.
+    Changes the layers' types in place. Draws of torch's own generator would differ in a resumed
+    run and in packed cells.
 
     Args:
-        network: on its device.
-        random: returns the stream of a name.
+        network: the network, on its device.
+        random: returns the stream of a given name.
     """
     layers = (layer for layer in network.modules() if type(layer) is nn.Dropout and layer.p)
     for number, layer in enumerate(layers):

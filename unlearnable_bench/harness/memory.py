@@ -1,4 +1,4 @@
-"""How many images fit into a device's memory together."""
+"""The largest batch that fits into a device's memory."""
 
 import copy
 
@@ -7,42 +7,47 @@ from torch import nn
 
 from unlearnable_bench.harness.layers import any_weight
 
-# Left for weights, data, noise, and the memory pools of further captured steps.
+# Share of the memory for activations. The rest is for weights, data, noise, and the memory pools
+# of other captured steps.
 _SHARE = 0.25
 
 
 def max_batch(network: nn.Module, size: int, device: torch.device, itemsize: int) -> int:
-    """Return how many images' input gradients a GPU may compute in one pass.
+    """Return the largest batch whose input gradients a GPU may compute in one pass.
 
-    An estimate on the safe side; input gradients of larger batches are computed in parts,
-    which gives the same numbers, since in eval mode each image's own needs no other.
+    A conservative estimate. Input gradients of larger batches are computed in parts, with equal
+    results, since in eval mode an image's gradient does not depend on other images.
 
     Args:
         network: takes [B, 3, size, size].
-        size: height and width of the images.
+        size: height and width of the images in pixels.
         device: a CUDA device.
-        itemsize: bytes of one activation.
+        itemsize: size of an activation in bytes.
     """
-    kept = max(1, activations(network, size))  # a linear network keeps nothing
+    saved = max(1, activations(network, size))  # a linear network saves none
     memory = torch.cuda.get_device_properties(device).total_memory
-    return max(1, int(_SHARE * memory / (kept * itemsize)))
+    return max(1, int(_SHARE * memory / (saved * itemsize)))
 
 
 def activations(network: nn.Module, size: int) -> int:
-    """Return how many numbers one image's forward pass keeps for the backward pass.
+    """Return the number of activations that an image's forward pass saves for the backward pass.
 
-    Counted on a copy without data, in eval mode with frozen parameters.
+    Counted on a copy without data (torch's meta device), in eval mode with frozen parameters.
+
+    Args:
+        network: takes [B, 3, size, size].
+        size: height and width of the images in pixels.
     """
     ghost = copy.deepcopy(network).to("meta").eval().requires_grad_(requires_grad=False)
     dtype = any_weight(ghost).dtype
     x = torch.empty(1, 3, size, size, device="meta", dtype=dtype, requires_grad=True)
-    kept: dict[int, torch.Tensor] = {}
+    saved: dict[int, torch.Tensor] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor  # noqa: SLF001 - the storage's identity
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage()._cdata] = tensor  # noqa: SLF001 - the storage's identity
         return tensor
 
     own = {t.untyped_storage()._cdata for t in [*ghost.parameters(), *ghost.buffers()]}  # noqa: SLF001
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         ghost(x)
-    return sum(tensor.numel() for key, tensor in kept.items() if key not in own)
+    return sum(tensor.numel() for key, tensor in saved.items() if key not in own)

@@ -1,21 +1,21 @@
-"""The network that the harness hands out: images in [0, 1] to logits, in the run's precision."""
+"""The networks that `Harness.network` returns: images in [0, 1] to logits."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """A learner's network, its arithmetic in bf16 on request.
+    """A learner's module with a memory layout, and bf16 arithmetic if asked for.
 
     Args:
-        network: as the learner built it.
-        bf16: compute in bf16 (autocast); weights and statistics keep their type.
+        network: the module that the learner built.
+        bf16: compute in bf16 by autocast; the type of weights and statistics does not change.
         layout: memory format of images and weights.
 
     Attributes:
-        network: as the learner built it.
+        network: the module that the learner built.
         max_batch: largest batch whose input gradient is computed in one pass.
-        split_batches: whether a GPU may compute large batches as two halves side by side.
+        split_batches: whether a GPU may compute large batches as two concurrent halves.
     """
 
     max_batch: int = 1 << 30
@@ -33,15 +33,15 @@ class Network(nn.Module):
         self._layout, self._bf16 = layout, bf16
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits [B, classes] of x, float [B, 3, H, W] in [0, 1], in its type."""
+        """Return the logits, float [B, classes], of x, float [B, 3, H, W] in [0, 1]."""
         return self.uncompiled(x)
 
     def uncompiled(self, x: Tensor) -> Tensor:
-        """Return the same without compiling anything for it: for shapes that occur rarely."""
+        """Return the logits without compiling the network, for shapes that occur rarely."""
         x = x.contiguous(memory_format=self._layout)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bf16):
             logits: Tensor = self.network(x)
         return logits.to(x.dtype)
 
     def prepare(self) -> None:
-        """Bring up to date what is derived from the weights; here, nothing is."""
+        """Update all data derived from the weights; plain networks have none."""

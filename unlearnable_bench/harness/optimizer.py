@@ -1,4 +1,4 @@
-"""SGD whose whole state is tensors."""
+"""SGD whose complete state is tensors."""
 
 import torch
 from torch import nn
@@ -12,7 +12,15 @@ def sgd(
     weight_decay: float = 5e-4,
     nesterov: bool = False,
 ) -> torch.optim.SGD:
-    """Return torch's fused SGD, its learning rate a tensor so that a captured step reads it."""
+    """Return torch's fused SGD, with a learning rate that captured steps read.
+
+    Args:
+        model: the network to optimise.
+        lr: learning rate, which `set_lr` changes.
+        momentum: momentum, 0 to 1.
+        weight_decay: weight decay.
+        nesterov: Nesterov momentum.
+    """
     parameters = list(model.parameters())
     optimizer = torch.optim.SGD(
         parameters,
@@ -23,12 +31,12 @@ def sgd(
         fused=True,
     )
     if momentum:
-        # Zero buffers give what none give, and a checkpoint can name them from the start.
+        # Buffers of zeros give the same updates as missing ones, and a checkpoint can restore them.
         for parameter in parameters:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate where a captured step will read it."""
+    """Set the learning rate in place, so that captured steps read it."""
     optimizer.param_groups[0]["lr"].fill_(lr)

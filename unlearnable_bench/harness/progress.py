@@ -1,4 +1,4 @@
-"""What long work tells about itself."""
+"""Progress of long loops, and their interruption."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Shows how far a loop has come."""
+    """Shows the progress of loops."""
 
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
-        """Yield from `steps`, numbers below `total`, showing them."""
+        """Yield from `steps`, numbers below `total`, and show the progress."""
         ...
 
 
 class Silent:
-    """Shows nothing; what a notebook or a test gets."""
+    """Progress that is not shown: the default in notebooks and tests."""
 
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
         """Yield from `steps`."""
@@ -22,12 +22,12 @@ class Silent:
 
 
 class StoppedError(BaseException):
-    """Ends a thread's work after Ctrl-C; not an error of its cell."""
+    """Ends a thread's work after Ctrl-C, without counting as a failure of its cell."""
 
 
 @dataclass
 class Stoppable:
-    """Progress that ends every loop, and whoever asks, once `stop` is set."""
+    """Progress that ends every loop, and every caller of `check`, once `stop` is set."""
 
     inner: Progress
     stop: bool = False

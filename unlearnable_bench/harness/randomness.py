@@ -1,10 +1,9 @@
-"""Random numbers that survive compilation, graph capture, packing and resumption.
+"""Random numbers that do not depend on compilation, graph capture, packing or resumption.
 
-torch's generators keep hidden state on the device: a captured graph, a second
-cell on the same card or a resumed run would each draw different numbers. Here a
-number is a pure function of (seed, stream, number of draws so far, position),
-by the SplitMix64 finaliser (Steele et al., OOPSLA 2014), so the whole state is
-one integer tensor, and a CPU and a GPU draw the same.
+torch's generators have hidden state on the device: a captured graph, a second cell on the same
+GPU or a resumed run would draw other numbers. Here a number is a pure function of (seed, stream,
+number of previous draws, position) by the SplitMix64 finaliser (Steele et al., OOPSLA 2014). The
+complete state is one integer tensor, and CPU and GPU draw the same numbers.
 """
 
 import hashlib
@@ -20,26 +19,35 @@ from unlearnable_bench.harness.acceleration import fused
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
-_BITS = 24  # what a float32 holds exactly
+_BITS = 24  # number of bits that a float32 represents exactly
 
 
 class Random:
     """A seeded stream of random tensors on one device.
 
     Args:
-        seed: the run's seed.
-        stream: a name; streams of other names are independent.
-        device: where the tensors are made.
+        seed: seed of the run.
+        stream: name of the stream; streams with different names are independent.
+        device: device of the tensors.
 
     Attributes:
-        draws: int64 scalar tensor, the number of calls so far; all the state there is.
+        draws: the number of draws so far, int64 scalar tensor: the complete state.
+
+    Example:
+        >>> from unlearnable_bench import Random
+        >>> random = Random(0, "example")
+        >>> first, second = random.integers(6, 2, 3), random.integers(6, 2, 3)
+        >>> first.shape, int(random.draws)
+        (torch.Size([2, 3]), 2)
+        >>> bool((Random(0, "example").integers(6, 2, 3) == first).all())
+        True
     """
 
     def __init__(self, seed: int, stream: str, device: torch.device | str = "cpu") -> None:
         digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
         key = int.from_bytes(digest[:8], "big", signed=True)
-        # Beside the key, SplitMix64's increment: as a constant in compiled code it
-        # would meet 32-bit indices.
+        # SplitMix64's increment is in the tensor because compiled code would multiply a constant
+        # by 32-bit indices.
         self._key = torch.tensor([key, _GAMMA], dtype=torch.int64, device=device)
         self.draws = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -58,13 +66,13 @@ class Random:
         return radius * (2 * math.pi * self.uniform(*shape)).cos()
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Return int64 [*shape], uniform in 0..high-1; `high` is far below 2**24."""
+        """Return int64 [*shape], uniform in 0 to high - 1; `high` must be far below 2**24."""
         values = _integers(self._key, self.draws, shape, high)
         self.draws += 1
         return values
 
     def permutation(self, count: int) -> Tensor:
-        """Return the numbers 0..count-1 in random order, int64 [count]."""
+        """Return the numbers 0 to count - 1 in random order, int64 [count]."""
         values = _words(self._key, self.draws, (count,))
         self.draws += 1
         return torch.argsort(values, stable=True)
@@ -78,7 +86,7 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shift_right(z: Tensor, by: int) -> Tensor:
-    # torch shifts int64 arithmetically; the mask makes it a logical shift.
+    # torch's shift of int64 is arithmetic; the mask turns it into a logical shift.
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
@@ -94,8 +102,8 @@ def _uniform(key: Tensor, draws: Tensor, shape: tuple[int, ...], low: float, hig
     return low + (high - low) * unit
 
 
-# A compiler may save memory by computing a value again in the backward pass, when `draws` is
-# that of the next draw. It keeps the result of an operator that it cannot look into.
+# A compiler may recompute values in the backward pass to save memory, when `draws` has already
+# changed. It does not recompute the result of a custom operator.
 @torch.library.custom_op("unlearnable_bench::drawn_once", mutates_args=())
 def _drawn_once(key: Tensor, draws: Tensor, shape: Sequence[int]) -> Tensor:
     return _uniform(key, draws, tuple(shape), 0.0, 1.0)

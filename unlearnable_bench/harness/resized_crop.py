@@ -1,7 +1,7 @@
-"""Boxes of a whole batch scaled to one size, with the exact adjoint as its backward pass.
+"""Random boxes of a batch, scaled to one size, with the exact adjoint as backward pass.
 
-A box is scaled by two small matrices for each image, out = R_y @ x @ R_x^T, so that
-its adjoint is two products too: repeatable, where scattered sums would race.
+Each box is scaled by two small matrices, out = R_y @ x @ R_x^T, so that the adjoint is two
+matrix products as well, which are deterministic, unlike scattered sums.
 """
 
 import math
@@ -18,20 +18,20 @@ _LARGEST_RATIO = 4 / 3
 
 
 def random_boxes(count: int, size: int, area: float, random: Random) -> Tensor:
-    """Draw a box in each of `count` square images, as torchvision's RandomResizedCrop does.
+    """Draw a box in each of `count` square images, like torchvision's RandomResizedCrop.
 
-    Its area is uniform from `area` to 1 of the image's, the logarithm of width over
-    height uniform from 3/4 to 4/3; the first of ten draws that fits is taken, or the
-    whole image where none does. Its place is uniform.
+    The area is uniform from `area` to 1 of the image's area. The aspect ratio is log-uniform
+    from 3/4 to 4/3. The first of ten draws that fits is used, or the whole image if none fits.
+    The position is uniform.
 
     Args:
         count: number of images.
-        size: their height and width.
-        area: smallest share of the image.
-        random: where the draws come from.
+        size: height and width of the images in pixels.
+        area: smallest share of the image's area, 0 to 1.
+        random: stream of the draws.
 
     Returns:
-        int64 [count, 4]: top, left, height, width.
+        Top, left, height and width of each box in pixels, int64 [count, 4].
     """
     bound = math.log(_LARGEST_RATIO)
     areas = random.uniform(_TRIES, count, low=area, high=1.0)
@@ -41,7 +41,7 @@ def random_boxes(count: int, size: int, area: float, random: Random) -> Tensor:
 
 @fused
 def _boxes(areas: Tensor, ratios: Tensor, places: Tensor, size: int) -> Tensor:
-    # In float64, since an index must not be rounded up to the number of places.
+    # In float64, so that an index is never rounded up to the number of positions.
     areas, ratios = areas.double() * size**2, ratios.double().exp()
     sides = torch.stack([areas / ratios, areas * ratios]).sqrt().round()
     fits = ((sides > 0) & (sides <= size)).all(0)
@@ -52,18 +52,18 @@ def _boxes(areas: Tensor, ratios: Tensor, places: Tensor, size: int) -> Tensor:
 
 
 def resized_crop(x: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
-    """Scale a box of each image, bilinear with antialiasing, and mirror it where `flip`.
+    """Scale a box of each image, bilinear with antialiasing, and mirror it if `flip` is true.
 
-    Torchvision's resized_crop(antialias=True), then horizontal_flip. Differentiable in `x`.
+    Equals torchvision's resized_crop(antialias=True) and horizontal_flip. Differentiable in `x`.
 
     Args:
-        x: float [B, C, H, W].
-        boxes: int64 [B, 4]: top, left, height, width; inside the images.
-        flip: bool [B].
-        size: height and width of the result.
+        x: images, float [B, C, H, W].
+        boxes: top, left, height and width of a box inside each image, int64 [B, 4].
+        flip: whether each image is mirrored, bool [B].
+        size: height and width of the result in pixels.
 
     Returns:
-        float [B, C, size, size].
+        The scaled boxes, float [B, C, size, size].
     """
     result: Tensor = _ResizedCrop.apply(x, boxes, flip, size)
     return result
@@ -105,17 +105,17 @@ def _matrices(
 
 
 def _weights(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:
-    """Return the share [B, size, side] that each pixel of a side has in each of the result.
+    """Return the weight [B, size, side] of each input pixel in each output pixel of an axis.
 
-    A triangle around the result's place, as wide as one pixel of the box or of the
-    result, whichever is larger; cut at the box's edges, and summing to 1. In whole
-    numbers up to the last line, in units of half a pixel of both: what does not count
-    is exactly 0, on every device.
+    A triangular filter around the output pixel, whose half width is a pixel of the box or of
+    the output, whichever is larger; cut at the edges of the box and normalised to sum 1. All is
+    computed in integers up to the last line, in units of half a pixel of both, so that zero
+    weights are exactly 0 on every device.
     """
     pixels = torch.arange(side, device=start.device)
-    places = torch.arange(size, device=start.device)[:, None]
+    outputs = torch.arange(size, device=start.device)[:, None]
     start, length = start[:, None, None], length[:, None, None]
-    distance = (size * (2 * (pixels - start) + 1) - length * (2 * places + 1)).abs()
+    distance = (size * (2 * (pixels - start) + 1) - length * (2 * outputs + 1)).abs()
     inside = (pixels >= start) & (pixels < start + length)
     weights = torch.where(inside, (2 * length.clamp(min=size) - distance).clamp(min=0), 0)
     return weights.double() / weights.sum(2, keepdim=True)

@@ -1,4 +1,4 @@
-"""A step of a loop: a function that does the same to the same tensors, time after time."""
+"""Steps of loops: functions that are called many times on tensors of fixed shapes."""
 
 import threading
 import traceback
@@ -19,10 +19,10 @@ _running = threading.local()
 
 @contextmanager
 def one_step() -> Iterator[None]:
-    """Mark work in which weights change only through calls that Python sees.
+    """Mark a step, within which weights change only by calls that Python can observe.
 
-    What is derived from weights may be reused within one step, and no longer: a replayed
-    CUDA graph changes them unseen. A step inside a step is part of it.
+    Data derived from weights may be reused within a step but not after it, since the replay of a
+    CUDA graph changes weights unobserved. A step within a step belongs to the outer one.
     """
     around = current_step()
     _running.step = around or object()
@@ -33,19 +33,19 @@ def one_step() -> Iterator[None]:
 
 
 def current_step() -> object:
-    """Return a token for the step that this thread is in, or None."""
+    """Return a token of this thread's current step, or None outside steps."""
     return getattr(_running, "step", None)
 
 
 class Step:
-    """A step as it is written; checks that it leaves its inputs alone.
+    """An uncaptured step, which checks that it does not change its inputs.
 
     Args:
-        function: takes tensors of fixed shapes, returns tensors or nothing, and keeps all
-            state in tensors that it changes in place.
+        function: takes tensors of fixed shapes, returns tensors or None, and has all its state
+            in tensors that it changes in place.
 
     Attributes:
-        warm_calls: number of calls before those that run at full speed.
+        warm_calls: number of warm-up calls before the step runs at full speed.
     """
 
     warm_calls: int = 0
@@ -75,7 +75,7 @@ class Step:
 
 
 def line_of(frames: traceback.StackSummary, *folders: str) -> str:
-    """Return file, line and text of the innermost frame outside torch, this folder and others."""
+    """Return file, line and text of the innermost frame outside torch, this and other folders."""
     ours = (*_OWN_FOLDERS, *folders)
     own = [f for f in frames if not f.filename.startswith(ours)]
     frame = (own or list(frames))[-1]

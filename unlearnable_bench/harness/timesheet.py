@@ -1,4 +1,4 @@
-"""Where the time of a piece of work goes."""
+"""The time spent on each kind of work."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -6,9 +6,17 @@ from contextlib import contextmanager
 
 
 class Timesheet:
-    """Seconds by what they went into, each counted once: what is not named is "work".
+    """Seconds by kind of work, each second counted once; the default kind is "work".
 
-    A resumed run goes on with the sheet of the interrupted one, as of its last state kept.
+    A resumed run continues the timesheet of the interrupted run's last checkpoint.
+
+    Example:
+        >>> from unlearnable_bench.harness.timesheet import Timesheet
+        >>> times = Timesheet()
+        >>> with times.on("evaluation"):
+        ...     pass
+        >>> sorted(times.read()), times["warmup"]
+        (['evaluation', 'work'], 0.0)
     """
 
     def __init__(self) -> None:
@@ -16,12 +24,12 @@ class Timesheet:
         self._kind, self._since = "work", time.perf_counter()
 
     def __getitem__(self, kind: str) -> float:
-        """Return the seconds so far, 0 for a kind never named."""
+        """Return the seconds so far, 0 for an unknown kind."""
         return self.read().get(kind, 0.0)
 
     @contextmanager
     def on(self, kind: str) -> Iterator[None]:
-        """Count what is done within under `kind`, and not under what is around it."""
+        """Count the time inside the `with` block under `kind` only."""
         around = self._kind
         self._turn_to(kind)
         try:
@@ -35,7 +43,7 @@ class Timesheet:
         return dict(self._seconds)
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Count what an interrupted run has spent."""
+        """Add the seconds of an interrupted run, by kind."""
         for kind, more in seconds.items():
             self._seconds[kind] = self._seconds.get(kind, 0.0) + more
 

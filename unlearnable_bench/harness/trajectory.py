@@ -1,4 +1,4 @@
-"""States of one sequence of updates on disk, shared by the runs that stop along it."""
+"""States of a sequence of updates on disk, shared by runs that stop at different updates."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,13 @@ from unlearnable_bench.harness.weights import read_tensors, write_tensors
 
 
 class Trajectory:
-    """A sequence of updates that several runs have in common up to where each of them stops.
+    """A sequence of updates that several runs share, each up to its own last update.
 
     Args:
-        stem: the state after update k is in the file `STEM-k.safetensors`.
+        stem: path without suffix; the state after update k is the file `STEM-k.safetensors`.
 
     Attributes:
-        joined: number of updates that this run took over instead of computing them.
+        joined: number of updates that this run loaded instead of computing.
     """
 
     def __init__(self, stem: Path) -> None:
@@ -28,36 +28,36 @@ class Trajectory:
     ) -> tuple[int, dict[str, float]] | None:
         """Copy the latest state on disk into these tensors.
 
-        A damaged state, or one of other tensors, is worth no more than none.
+        Damaged states and states of other tensors are ignored.
 
         Args:
             state: tensors by name, changed in place.
-            after: only states of more updates than these.
-            until: only states of at most so many updates.
+            after: only states after more than this number of updates are loaded.
+            until: only states after at most this number of updates are loaded.
 
         Returns:
-            The number of updates that the state has seen and the seconds that they took by kind,
-            or None where there is no such state.
+            The number of updates of the state and the seconds that they took, by kind; None if
+            there is no such state.
         """
         for step in sorted(self._steps(), reverse=True):
             if not after < step <= until:
                 continue
             try:
-                found, metadata = read_tensors(self._path(step), torch.device("cpu"))
+                saved, metadata = read_tensors(self._path(step), torch.device("cpu"))
                 seconds = {kind: float(value) for kind, value in metadata["seconds"].items()}
             except (ValueError, OSError, KeyError):
                 continue
-            if {n: t.shape for n, t in found.items()} != {n: t.shape for n, t in state.items()}:
+            if {n: t.shape for n, t in saved.items()} != {n: t.shape for n, t in state.items()}:
                 continue
             with torch.no_grad():
-                for name, tensor in found.items():
+                for name, tensor in saved.items():
                     state[name].copy_(tensor)
             self.joined = step
             return step, seconds
         return None
 
     def leave(self, state: Mapping[str, Tensor], step: int, seconds: Mapping[str, float]) -> None:
-        """Keep the state after so many updates for later runs, unless it is kept already."""
+        """Write the state after `step` updates for later runs, unless it exists."""
         if not self._path(step).exists():
             write_tensors(self._path(step), state, step=step, seconds=dict(seconds))
 

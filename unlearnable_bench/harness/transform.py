@@ -1,4 +1,4 @@
-"""Random views of a whole batch; crop and flip, with the exact adjoint as its backward pass."""
+"""Random views of a batch: crop and flip with the exact adjoint as backward pass."""
 
 from typing import Any
 
@@ -12,19 +12,29 @@ from unlearnable_bench.images import ResizedCrop, Transform, centre
 
 
 def random_transform(x: Tensor, transform: Transform | ResizedCrop, random: Random) -> Tensor:
-    """Draw one t per image, differentiable in `x`.
+    """Return a random view t(x) of each image, differentiable in `x`.
 
-    `Transform`: torchvision's RandomHorizontalFlip, then RandomCrop(size, padding=pad)
-    from a black border. `ResizedCrop`: its RandomResizedCrop(crop), bilinear with
-    antialiasing, then RandomHorizontalFlip. Each image has its own draw.
+    `Transform` is torchvision's RandomHorizontalFlip and RandomCrop(size, padding=pad) with a
+    black border. `ResizedCrop` is RandomResizedCrop(crop), bilinear with antialiasing, and
+    RandomHorizontalFlip. Draws are independent for each image.
 
     Args:
-        x: float [B, C, H, W]; square for `ResizedCrop`.
-        transform: what may be drawn.
-        random: where the draws come from.
+        x: images, float [B, C, H, W]; square for `ResizedCrop`.
+        transform: the distribution of t.
+        random: stream of the draws.
 
     Returns:
-        float [B, C, H, W], or [B, C, crop, crop].
+        The views, float [B, C, H, W] for `Transform`, [B, C, crop, crop] for `ResizedCrop`.
+
+    Example:
+        >>> import torch
+        >>> from unlearnable_bench import Random, ResizedCrop, Transform
+        >>> from unlearnable_bench.harness import random_transform
+        >>> x, random = torch.ones(4, 3, 8, 8), Random(0, "example")
+        >>> random_transform(x, Transform(pad=1, flip=True), random).shape
+        torch.Size([4, 3, 8, 8])
+        >>> random_transform(x, ResizedCrop(crop=6, flip=True), random).shape
+        torch.Size([4, 3, 6, 6])
     """
     if isinstance(transform, ResizedCrop):
         boxes = random_boxes(len(x), x.shape[3], transform.area, random)
@@ -41,19 +51,22 @@ def _flips(count: int, allowed: bool, random: Random) -> Tensor:
 
 
 def central_view(x: Tensor, transform: Transform | ResizedCrop) -> Tensor:
-    """Return what a network sees of images [B, C, H, W] outside training: a central crop."""
+    """Return the central crop of images [B, C, H, W] that has the size of training views."""
     part = centre(x.shape[3], transform.view(x.shape[3]))
     return x[..., part, part]
 
 
 def crop_flip(x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:
-    """Mirror the images where `flip`, then read them shifted, black outside.
+    """Mirror images if `flip` is true, then shift them; black outside.
 
     Args:
-        x: float [B, C, H, W].
-        dy: int64 [B]; row i of the result is row i + dy of the image.
-        dx: int64 [B]; likewise for columns of the (mirrored) image.
-        flip: bool [B].
+        x: images, float [B, C, H, W].
+        dy: vertical shift in pixels, int64 [B]; row i of the result is row i + dy of the image.
+        dx: horizontal shift of the (mirrored) image in pixels, int64 [B].
+        flip: whether each image is mirrored, bool [B].
+
+    Returns:
+        The views, float [B, C, H, W].
     """
     result: Tensor = _CropFlip.apply(x, dy, dx, flip)
     return result
@@ -79,7 +92,7 @@ def _forward(x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:
 
 @fused
 def _adjoint(g: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:
-    # t reads each pixel at most once, so its adjoint is a gather too: no atomic sums.
+    # t reads each pixel at most once, so its adjoint is a gather as well, without atomic sums.
     rows = torch.arange(g.shape[2], device=g.device) - dy[:, None]
     columns = torch.arange(g.shape[3], device=g.device).expand(len(g), -1)
     columns = torch.where(flip[:, None], g.shape[3] - 1 - columns, columns) - dx[:, None]

@@ -1,4 +1,4 @@
-"""Tensors in a file whose content is checked when it is read."""
+"""Files of tensors whose content is verified when they are read."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ from unlearnable_bench.files import replacing
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: Any) -> None:
-    """Write tensors and what is known of them, atomically; replaces the file.
+    """Write tensors and metadata atomically; an existing file is replaced.
 
     Args:
-        path: the file; nobody else writes it at the same time.
-        tensors: by name, on any device.
-        metadata: anything that JSON holds.
+        path: the file, which no other process may write at the same time.
+        tensors: tensors by name, on any device.
+        metadata: JSON values by name.
     """
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata |= {"key": path.stem, "sha256": _digest(copies)}
@@ -32,8 +32,8 @@ def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
     """Return the tensors of a file that `write_tensors` wrote, and its metadata.
 
     Raises:
-        ValueError: the file is damaged, or stands under another name.
-        OSError: there is no such file, or it cannot be read.
+        ValueError: the file is damaged, or was written under another name.
+        OSError: the file is missing or cannot be read.
     """
     try:
         with safe_open(path, "pt") as file:
