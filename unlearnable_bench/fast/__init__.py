@@ -1,8 +1,7 @@
-"""The fast path of the harness; its one door is `accelerate`.
+"""The fast path of the harness, whose only entry point is `accelerate`.
 
-Results equal the harness's up to rounding. Nothing imports this package unless a run asks for
-acceleration, and every part can be left out: `ubench bench --without NAME` measures what each
-one gains.
+Results equal those of the harness up to rounding. This package is imported only if a run asks for
+acceleration. Each technique can be switched off: `ubench bench --without NAME` measures its gain.
 """
 
 from unlearnable_bench.fast.path import TECHNIQUES, accelerate

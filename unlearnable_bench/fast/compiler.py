@@ -1,4 +1,4 @@
-"""torch.compile as this package uses it: one lock, no limit by count, cached across processes."""
+"""torch.compile behind a lock, with higher limits on the number of compiled variants."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from unlearnable_bench.harness.device import EXCLUSIVE
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# One compiled entry for each mode, batch size and option of the same function.
+# Largest number of compiled variants of a function, for modes, batch sizes and options.
 _MAX_VARIANTS = 256
 
 
@@ -21,12 +21,12 @@ class Compiler:
     """Compiles functions of tensors, and networks.
 
     Args:
-        passes: rewrites the graph of a network before it is divided into kernels; None: nothing.
+        passes: rewrites the graph of a network before it is split into kernels; None: no rewrite.
     """
 
     def __init__(self, passes: Any = None) -> None:
-        # One object for all networks: to the compiler another one is another way to compile,
-        # and it would trace each network anew until it meets its limit, and compile no more.
+        # The same object for all networks: the compiler treats another object as another backend,
+        # traces every network again, and stops compiling at its limit.
         self._options = {} if passes is None else {"joint_custom_post_pass": passes}
         self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._seen: set[object] = set()
@@ -36,9 +36,9 @@ class Compiler:
         self, function: Callable[P, R], any_size: bool, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Call a function of tensors, compiled into few kernels."""
-        # The compiler restores torch's own generator as it found it, while another cell may
-        # draw its weights from it: hence the lock. But a backward pass runs in a thread of
-        # autograd's, and the thread that waits for it may hold the lock: it must not ask.
+        # The compiler saves and restores torch's own generator, from which another cell may draw
+        # its weights at the same time: hence the lock. A backward pass does not take the lock,
+        # since it runs in a thread of autograd while the waiting thread may hold the lock.
         backward = torch._C._current_graph_task_id() >= 0  # noqa: SLF001
         signature = (function, *_signature((*args, *kwargs.values())))
         with nullcontext() if backward or signature in self._seen else EXCLUSIVE:
@@ -60,13 +60,13 @@ class Compiler:
 
 
 def _prepare() -> None:
-    # In each thread: since torch 2.14 or earlier each has settings of its own.
+    # In each thread, because recent versions of torch have settings per thread.
     torch._dynamo.config.recompile_limit = _MAX_VARIANTS  # noqa: SLF001 - the documented switch
     torch._dynamo.config.accumulated_recompile_limit = 4 * _MAX_VARIANTS  # noqa: SLF001
 
 
 def _signature(arguments: tuple[object, ...]) -> tuple[object, ...]:
-    """Return what the compiler may compile anew for."""
+    """Return the properties of arguments for which the compiler may compile again."""
     kinds = (
         (x.shape, x.stride(), x.dtype, x.device, x.requires_grad) if isinstance(x, Tensor) else x
         for x in arguments

@@ -1,14 +1,14 @@
-"""Convolutions, and the ReLUs behind them, said in words for which there are fast kernels.
+"""Graph rewrites of convolutions and ReLUs into operations with faster kernels.
 
-The compiler leaves convolutions to cuDNN as they were written. Two forms are slow as written:
+The compiler passes convolutions to cuDNN unchanged. Two patterns are slow:
 
-- a ReLU behind a convolution, perhaps with a sum between: elementwise, so memory's time;
-  cuDNN does both within the convolution, in no more time than the convolution alone;
-- a 1x1 convolution with a stride: its kernels take several times as long as first picking
-  the pixels that it reads and then convolving without a stride.
+- a ReLU after a convolution, possibly with a sum between them, takes as long as its memory
+  traffic; cuDNN fuses both into the convolution at no extra time ("relu");
+- a 1x1 convolution with a stride takes several times as long as selecting the pixels that it
+  reads and convolving them without a stride ("pick").
 
-And it remembers where a ReLU cut off as an array of booleans, one more kernel in the forward
-pass; a kernel that the backward pass has anyway can see it from the ReLU's result.
+The compiler also stores the mask of a ReLU as booleans, by an extra kernel in the forward pass; an
+existing kernel of the backward pass can compute it from the ReLU's output ("compare").
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import CheckpointPolicy
 
 _aten = torch.ops.aten
-_END = 2**63 - 1  # of a slice: of whatever length
+_END = 2**63 - 1  # end of a slice of any length
 
 
 @torch.library.custom_op("unlearnable_bench::convolve_relu", mutates_args=())
@@ -34,15 +34,15 @@ def convolve_relu(
     stride: Sequence[int],
     padding: Sequence[int],
 ) -> Tensor:
-    """Return relu(convolution + bias + added), on CUDA in one kernel.
+    """Return relu(convolution + bias + added), in a single kernel on CUDA.
 
     Args:
-        x: [N, in, H, W], channels-last.
-        weight: [out, in, k, k], channels-last.
-        bias: [out].
-        added: of the result's shape, or nothing.
-        stride: of both axes.
-        padding: of both axes.
+        x: input, [N, in, H, W], channels-last.
+        weight: weights, [out, in, k, k], channels-last.
+        bias: bias, [out].
+        added: tensor of the result's shape, or None.
+        stride: stride of both axes in pixels.
+        padding: padding of both axes in pixels.
     """
     if not x.is_cuda:
         result = functional.conv2d(x, weight, bias, stride, padding)
@@ -66,14 +66,14 @@ def _(
 
 
 class FasterConvolutions(CustomGraphPass):
-    """Rewrites a graph of forward and backward before Inductor divides it into kernels."""
+    """Rewrites the joint forward-backward graph before Inductor splits it into kernels."""
 
     def __init__(self, techniques: Collection[str] = ("relu", "pick", "compare")) -> None:
         super().__init__()
         self._techniques = tuple(sorted(techniques))
 
     def __call__(self, graph: Graph) -> None:
-        """Rewrite in place."""
+        """Rewrite a graph in place."""
         if "pick" in self._techniques:
             for node in _calls(graph, _aten.convolution.default):
                 _pick_then_convolve(graph, node)
@@ -88,7 +88,7 @@ class FasterConvolutions(CustomGraphPass):
         graph.eliminate_dead_code()
 
     def uuid(self) -> object:
-        """Identify this code, in the compiler's cache."""
+        """Return an identifier of this code for the compiler's cache."""
         return get_hash_for_files((__file__,), ",".join(self._techniques))
 
 
@@ -97,7 +97,7 @@ def _calls(graph: Graph, target: Any) -> list[Node]:
 
 
 def _fuse(graph: Graph, relu: Node) -> None:
-    """Let `convolve_relu` do what a ReLU and the convolution or sum that it reads did."""
+    """Replace a ReLU and the convolution, or the sum with a convolution, before it."""
     (read,) = terms = _args(relu)
     if _is(read, _aten.add.Tensor) and len(read.users) == 1 and not read.kwargs:
         terms = _args(read)
@@ -114,17 +114,17 @@ def _fuse(graph: Graph, relu: Node) -> None:
 
 
 def _may_fuse(node: Any) -> bool:
-    """Tell whether this is a bf16 convolution with a bias, which one other node reads."""
+    """Return whether this is a bf16 convolution with a bias and exactly one reader."""
     if not _is(node, _aten.convolution.default) or len(node.users) != 1:
         return False
     _, _, bias, _, _, dilation, transposed, _, groups = _args(node)
-    plain = dilation == [1, 1] and not transposed and groups == 1
+    supported = dilation == [1, 1] and not transposed and groups == 1
     bf16 = node.meta["val"].dtype == torch.bfloat16
-    return bool(plain and bf16 and bias is not None)
+    return bool(supported and bf16 and bias is not None)
 
 
 def _alike(added: Any, convolution: Node) -> bool:
-    """Tell whether the other term of a sum, if any, is a tensor like the convolution's."""
+    """Return whether the other term of a sum, if any, has the convolution's shape and type."""
     if added is None:
         return True
     if not isinstance(added, Node):
@@ -134,7 +134,7 @@ def _alike(added: Any, convolution: Node) -> bool:
 
 
 def _compare_in_backward(at_most: Node) -> None:
-    """Let the backward pass compare a ReLU's result with 0 itself."""
+    """Let the backward pass compute the mask of a ReLU from its output."""
     if at_most.args[1] == 0 and any(_is(user, _aten.where.self) for user in at_most.users):
         at_most.meta["recompute"] = CheckpointPolicy.MUST_RECOMPUTE
 
@@ -166,14 +166,14 @@ def _strided_pointwise(weight: Any, stride: Any, padding: Any) -> bool:
 
 
 def _pick(graph: Graph, x: Any, stride: Any) -> Node:
-    """Add nodes for x[:, :, ::stride, ::stride] in memory of its own."""
+    """Add nodes for a copy of x[:, :, ::stride, ::stride]."""
     for axis, step in enumerate(stride, 2):
         x = _call(graph, _aten.slice.Tensor, x, axis, 0, _END, step)
     return _call(graph, _aten.clone.default, x, memory_format=torch.channels_last)
 
 
 def _put_back(graph: Graph, gradient: Node, like: Tensor, stride: Any) -> None:
-    """Let those who read the gradient of picked pixels read that of all pixels, 0 elsewhere."""
+    """Replace the gradient of the picked pixels by that of all pixels, 0 elsewhere."""
     readers = list(gradient.users)
     gradient.meta["val"] = _value(gradient)
     spread = gradient
@@ -196,14 +196,14 @@ def _call(graph: Graph, target: Callable[..., Any], *args: Any, **kwargs: Any) -
 
 
 def _value(node: Node) -> Any:
-    """Return what stands for a node's result: tensors without data."""
+    """Return a node's result as tensors without data."""
     target: Any = node.target
     args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
     return target(*args, **kwargs)
 
 
 def _args(node: Node) -> tuple[Any, ...]:
-    """Return a node's arguments, of which torch says only what all they could be."""
+    """Return a node's arguments, typed loosely."""
     return node.args
 
 

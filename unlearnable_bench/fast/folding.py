@@ -1,8 +1,7 @@
-"""BatchNorm folded into the convolution before it, wherever a network is in eval mode.
+"""BatchNorm folded into the preceding convolution, for networks in eval mode.
 
-A frozen BatchNorm is a scale and a shift of each channel: the convolution can do both.
-The input gradient, of which noise and adversarial training take millions, then passes
-fewer arrays through memory.
+A frozen BatchNorm scales and shifts each channel, which the convolution can do itself. Input
+gradients, of which noise and adversarial training compute millions, then need less memory traffic.
 """
 
 import copy
@@ -18,17 +17,17 @@ from unlearnable_bench.harness.layers import any_weight
 
 
 class Folded(nn.Module):
-    """A network as eval mode may compute it, where no gradient of weights is asked for.
+    """A network with folded BatchNorm, for eval mode without gradients of the weights.
 
-    It computes with folded weights of its own: those of the last `refresh`. One image is
-    sent through to see who reads what. (Tracing by torch.fx would, meanwhile, change the
-    modules of other threads too.) What fails on it, or has no BatchNorm right behind a
-    convolution, stays as it is.
+    Its folded weights are copies, as of the last `refresh`. Pairs of convolution and BatchNorm
+    are found by passing one image through the network, because tracing by torch.fx would change
+    the modules of other threads at the same time. A network that fails on it, or that has no
+    BatchNorm directly after a convolution, is not changed.
 
     Args:
         network: takes [N, 3, size, size]; its weights and statistics are shared.
-        size: height and width of its input.
-        dtype: type of the folded weights, and of what they are convolved with.
+        size: height and width of its input in pixels.
+        dtype: type of the folded weights and of the inputs of their convolutions.
 
     Attributes:
         layers: the folded convolutions.
@@ -39,7 +38,8 @@ class Folded(nn.Module):
         pairs = _pairs(network, size)
         self._norms = [norm for _, norm in pairs]
         self._sizes = [norm.num_features for norm in self._norms]
-        # The channels of all layers are folded at once: small kernels cost by their number.
+        # The channels of all layers are folded together, since the time of small kernels is
+        # proportional to their number.
         self._ones = any_weight(network).new_ones(sum(self._sizes))
         self._zeros = torch.zeros_like(self._ones)
         self._epsilon = torch.zeros_like(self._ones)
@@ -60,7 +60,7 @@ class Folded(nn.Module):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Fold the weights and statistics as they are now."""
+        """Fold the current weights and statistics."""
         norms = self._norms
         if not norms:
             return
@@ -74,18 +74,18 @@ class Folded(nn.Module):
         for layer, factor in zip(self.layers, scale.split(self._sizes), strict=True):
             layer.scale(factor)
 
-    def _channels(self, found: list[Tensor | None], absent: Tensor) -> Tensor:
-        """Return one vector of all layers' channels; `absent` stands for what a layer lacks."""
-        parts = zip(found, absent.split(self._sizes), strict=True)
+    def _channels(self, vectors: list[Tensor | None], absent: Tensor) -> Tensor:
+        """Return a vector of all layers' channels; `absent` replaces missing vectors."""
+        parts = zip(vectors, absent.split(self._sizes), strict=True)
         return torch.cat([default if vector is None else vector for vector, default in parts])
 
 
 def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Return a second tree of modules, with modes of its own, over the same tensors.
+    """Return a copy of a tree of modules, with its own train and eval modes, over equal tensors.
 
     Args:
-        module: the root of the first.
-        known: what stands for a module of the first in the second.
+        module: root of the tree.
+        known: modules of the copy by their originals; also holds replacements.
     """
     if module not in known:
         twin = known[module] = copy.copy(module)
@@ -95,7 +95,7 @@ def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
 
 
 def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Return each convolution whose output nothing but one BatchNorm reads, and that BatchNorm."""
+    """Return each convolution whose output is read by one BatchNorm only, with that BatchNorm."""
     seen = _Reads()
     spies = {m: _Spy(copy.copy(m), m, seen) for m in network.modules() if _may_fold(m)}
     weights = any_weight(network)
@@ -103,7 +103,7 @@ def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2
     try:
         with seen, torch.no_grad():
             _twin(network, dict(spies)).eval()(image)
-    except Exception:  # whatever a stranger's network does with spies in it
+    except Exception:  # a plugin's network may fail in any way with spies in it
         return []
     return seen.pairs()
 
@@ -123,7 +123,7 @@ class _Reads(TorchDispatchMode):
         self._reads: dict[int, int] = {}
 
     def called(self, module: nn.Module, x: Tensor, result: Tensor) -> None:
-        self._calls.append((module, x, result))  # which keeps their ids theirs
+        self._calls.append((module, x, result))  # references, so that ids are not reused
         if isinstance(module, nn.Conv2d):
             self._reads[id(result)] = 0
 
@@ -143,26 +143,27 @@ class _Reads(TorchDispatchMode):
 
 
 class _Spy(nn.Module):
-    """Stands for a module; tells what went in and out."""
+    """Replaces a module and reports its input and output."""
 
     def __init__(self, module: nn.Module, original: nn.Module, seen: _Reads) -> None:
         super().__init__()
-        self.module, self._tell = module, (original, seen)  # a tuple: no submodule
+        # In a tuple, so that the original does not become a submodule.
+        self.module, self._report_to = module, (original, seen)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.module(x)
-        original, seen = self._tell
+        original, seen = self._report_to
         seen.called(original, x, result)
         return result
 
 
 class FoldedConvolution(nn.Module):
-    """A convolution that does the work of the BatchNorm behind it.
+    """A convolution that includes the BatchNorm after it.
 
     Attributes:
-        convolution: whose weights are scaled.
-        weight: [out, in, k, k], the scaled weights.
-        shift: [out], what is added.
+        convolution: the original convolution.
+        weight: its scaled weights, [out, in, k, k].
+        shift: the bias, [out].
     """
 
     def __init__(self, convolution: nn.Conv2d, shift: Tensor) -> None:
@@ -172,11 +173,11 @@ class FoldedConvolution(nn.Module):
         self.weight = weight.clone(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve and normalise."""
+        """Return the normalised convolution of x."""
         x = x.to(self.weight.dtype)
         result: Tensor = self.convolution._conv_forward(x, self.weight, self.shift)  # noqa: SLF001
         return result
 
     def scale(self, factor: Tensor) -> None:
-        """Set the scaled weights, for one factor [out] a channel."""
+        """Set the scaled weights, with a factor [out] for each channel."""
         torch.mul(self.convolution.weight, factor[:, None, None, None], out=self.weight)

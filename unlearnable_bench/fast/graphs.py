@@ -1,4 +1,4 @@
-"""Steps captured as CUDA graphs: one launch for all kernels of a step."""
+"""Steps captured as CUDA graphs: a single launch for all kernels of a step."""
 
 import functools
 import itertools
@@ -21,10 +21,17 @@ _HERE = str(Path(__file__).parent)
 
 
 def side_by_side(work: Iterable[Callable[[], Tensor]], device: torch.device) -> list[Tensor]:
-    """Do independent pieces of work on a GPU, two at a time.
+    """Run independent functions on a GPU, two at a time.
 
-    Every other one is queued on a second stream: while one waits for memory, or leaves
-    processors idle, the other computes.
+    Every other one is queued on a second stream and computes while the first waits for memory or
+    leaves processors idle.
+
+    Args:
+        work: the functions.
+        device: a GPU.
+
+    Returns:
+        Their results, in order.
     """
     current = torch.cuda.current_stream(device)
     second = _second(current)
@@ -33,22 +40,22 @@ def side_by_side(work: Iterable[Callable[[], Tensor]], device: torch.device) -> 
     for stream, piece in zip(itertools.cycle((current, second)), work, strict=False):
         with torch.cuda.stream(stream):
             results.append(piece())
-    # What the second stream made is given back to it: reused only after another wait.
+    # Memory of the second stream is reused by that stream only, after the next wait.
     current.wait_stream(second)
     return results
 
 
 class CapturedStep(Step):
-    """A step that is captured as a CUDA graph once warm, then replayed.
+    """A step that is captured as a CUDA graph after its warm-up, then replayed.
 
-    The first calls run the step as written: they do real work, compile the kernels and
-    create the optimizer's state. The next call captures the graph. Capturing executes
-    nothing, so no state has to be saved and restored.
+    The first calls run the step as written: they count as real steps, compile the kernels and
+    create the optimizer's state. The next call captures the graph. Capturing executes nothing,
+    so no state has to be saved and restored.
 
     Args:
         function: as for `Step`.
         device: a GPU.
-        times: where the calls before the first replay count as "warmup".
+        times: receives the time of the calls before the first replay as "warmup".
     """
 
     _EAGER_CALLS = 2
@@ -62,19 +69,19 @@ class CapturedStep(Step):
         self._times = times
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        # A graph does not keep its inputs and outputs alive: this object does.
+        # A graph holds no reference to its inputs and outputs, so this object does.
         self._inputs: tuple[Tensor, ...] = ()
         self._outputs: Any = None
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """Run the step; the result is overwritten by the next call.
+        """Run the step; the next call overwrites the result.
 
         Raises:
-            UserError: inputs of another shape or type than before, a step that changes
-                its inputs or synchronises with the host; the message names the line.
+            UserError: inputs of another shape or type than before, or a step that changes its
+                inputs or synchronises with the host; the message names the line.
         """
         if self._graph is None:
-            wait(self._device)  # what is queued is no part of it; waiting for another's is
+            wait(self._device)  # queued work is not warm-up; waiting for the lock is
             with self._times.on("warmup"), EXCLUSIVE:
                 return self._warm_up(inputs)
         self._take(inputs)
@@ -107,9 +114,9 @@ class CapturedStep(Step):
                     raised.append(first)
                     raise
         except BaseException as last:
-            # Ending a broken capture raises once more, and leaves this thread on its stream.
+            # Ending a broken capture raises again, and leaves this thread on the capture's stream.
             torch.cuda.set_stream(around)
-            with suppress(Exception):  # whatever it does, the error to report is the first
+            with suppress(Exception):  # the first error is reported in any case
                 _forget_broken_capture(pool, self._device)
             error = [*raised, last][0]
             if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, RuntimeError):
@@ -131,11 +138,11 @@ class CapturedStep(Step):
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream to warm up and capture on: the current one unless it is the default.
+    """Return the stream for warm-up and capture: the current one unless it is the default.
 
-    cuBLAS keeps one workspace for each stream that it is captured on. Graphs captured on
-    one stream share it, so they may only be replayed on one stream too: packed cells whose
-    graphs had a stream in common would spoil each other's sums.
+    cuBLAS has one workspace per stream of capture. Graphs captured on the same stream share it,
+    so they must be replayed on a single stream: packed cells whose graphs shared a stream would
+    corrupt each other's sums.
     """
     current = torch.cuda.current_stream(device)
     default = torch.cuda.default_stream(device)
@@ -152,12 +159,12 @@ def _capturing(graph: torch.cuda.CUDAGraph, pool: Any, device: torch.device) -> 
 
 
 def _forget_broken_capture(pool: Any, device: torch.device) -> None:
-    """Leave torch as if a broken capture had never begun.
+    """Restore torch's state after a broken capture.
 
-    torch 2.11 goes on filling its memory pool, and frees no memory of any pool until the
-    process ends; later versions refuse what is tried here (pytorch/pytorch#180395). And
-    torch's own generator stays in capture mode until a capture ends that does not break: the
-    next to draw from it, another cell or the compiler, would fail.
+    torch 2.11 continues to allocate from the capture's memory pool, and frees no memory of any
+    pool until the process ends (https://github.com/pytorch/pytorch/issues/180395); later versions
+    refuse the calls below. torch's own generator also stays in capture mode until a capture ends
+    without error: the next draw from it, by another cell or the compiler, would fail.
     """
     number = _stream(device).device.index
     with suppress(RuntimeError, AttributeError):
@@ -168,7 +175,7 @@ def _forget_broken_capture(pool: Any, device: torch.device) -> None:
 
 
 def _error_mode() -> str:
-    """Return whose unsafe calls break a capture: with packed cells, this thread's only."""
+    """Return the threads whose unsafe calls break a capture: in packed cells only this one."""
     on_main_thread = threading.current_thread() is threading.main_thread()
     return "global" if on_main_thread else "thread_local"
 
@@ -181,5 +188,5 @@ def _reason(error: BaseException) -> str:
     text = str(error).split("\n")[0]
     return (
         "a captured step must not wait for the device (.item(), .cpu(), print) "
-        f"nor make tensors from host data ({text})"
+        f"nor create tensors from host data ({text})"
     )

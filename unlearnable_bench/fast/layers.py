@@ -1,4 +1,4 @@
-"""Which layers are exactly those of torch."""
+"""Recognition of layers that are exactly those of torch."""
 
 from typing import TypeGuard, TypeVar
 
@@ -8,10 +8,10 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def is_plain(layer: nn.Module, *types: type[Layer]) -> TypeGuard[Layer]:
-    """Tell whether a layer is of one of these types and does what they say, no more and no less.
+    """Return whether a layer has one of these types, without subclass and hooks.
 
-    A subclass may do more, and so may hooks: weight and spectral normalisation of torch's
-    older form are hooks.
+    Subclasses and hooks may change the computation: torch's older weight normalisation and
+    spectral normalisation are hooks.
     """
     forward = layer._forward_hooks or layer._forward_pre_hooks  # noqa: SLF001
     backward = layer._backward_hooks or layer._backward_pre_hooks  # noqa: SLF001
@@ -19,5 +19,5 @@ def is_plain(layer: nn.Module, *types: type[Layer]) -> TypeGuard[Layer]:
 
 
 def is_batch_norm(layer: nn.Module) -> bool:
-    """Tell whether this is a BatchNorm of images and nothing more."""
+    """Return whether this is exactly torch's BatchNorm2d."""
     return is_plain(layer, nn.BatchNorm2d)

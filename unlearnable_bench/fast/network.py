@@ -1,4 +1,4 @@
-"""A network that computes what the harness's does, in fewer and faster kernels."""
+"""The harness's network in fewer and faster kernels."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class FastNetwork(Network):
-    """A network in channels-last layout, compiled, its BatchNorm folded where it can be.
+    """A compiled network in channels-last layout, with folded BatchNorm if possible.
 
-    In train mode, and if gradients of its weights are asked for, it is the network as
-    built. Otherwise BatchNorm is folded into the convolutions: again whenever weights or
-    statistics may have changed, but once for the many gradients of one step.
+    In train mode, or if gradients of its weights are needed, it computes the original network.
+    Otherwise BatchNorm is folded into the convolutions: again whenever weights or statistics may
+    have changed, but only once for the many gradients of a step.
 
     Args:
-        network: as the learner built it.
-        size: height and width of its images.
+        network: the module that the learner built.
+        size: height and width of its images in pixels.
         bf16: compute in bf16.
-        compiler: compiles it; None: it runs as it is.
-        techniques: names of what else is done, of `fast.TECHNIQUES`.
+        compiler: compiles the network; None: not compiled.
+        techniques: names of other techniques, of `fast.TECHNIQUES`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class FastNetwork(Network):
         super().__init__(network, bf16=bf16)
         dtype = torch.bfloat16 if bf16 else any_weight(network).dtype
         folded = _folded(network, size, dtype) if "fold" in techniques else None
-        # In tuples they are no submodules: their weights are those of the network.
+        # In tuples, so that they do not become submodules: they share the network's weights.
         self._as_built = (Network(network, bf16=bf16),)
         self._folded = (folded,) if folded and folded.layers else ()
         self._in_eval = tuple(Network(each, bf16=bf16) for each in self._folded)
@@ -53,23 +53,24 @@ class FastNetwork(Network):
                 compiler.network(part)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits [B, classes] of x, float [B, 3, H, W] in [0, 1], in its type."""
+        """Return the logits, float [B, classes], of x, float [B, 3, H, W] in [0, 1]."""
         logits: Tensor = self._part()(x)
         return logits
 
     def uncompiled(self, x: Tensor) -> Tensor:
-        """Return the same without compiling anything for it: for shapes that occur rarely."""
+        """Return the logits without compiling the network, for shapes that occur rarely."""
         return self._part().uncompiled(x)
 
     def prepare(self) -> None:
-        """Bring the folded weights up to date."""
+        """Update the folded weights."""
         self._part()
 
     def _part(self) -> Network:
-        """Return what computes now, its weights up to date."""
+        """Return the network for the current mode, with its weights updated."""
         differentiated = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         if self.training or differentiated or not self._folded:
-            self._known = None  # compiled code changes statistics without counting versions
+            # Compiled code changes statistics without increasing their version counters.
+            self._known = None
             return self._as_built[0]
         versions = tuple(t._version for t in self.state_dict(keep_vars=True).values())  # noqa: SLF001
         known = (current_step(), versions)
@@ -90,5 +91,5 @@ def _count_versions(optimizer: torch.optim.Optimizer, *_: object) -> None:
         torch.autograd.graph.increment_version(group["params"])
 
 
-# torch's fused optimizers change weights without counting versions.
+# torch's fused optimizers change weights without increasing their version counters.
 register_optimizer_step_post_hook(_count_versions)

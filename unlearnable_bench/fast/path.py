@@ -1,4 +1,4 @@
-"""Which techniques the fast path uses: those that this torch and this device have."""
+"""The techniques of the fast path, of which those are used that torch and device support."""
 
 import importlib
 import threading
@@ -19,7 +19,7 @@ from unlearnable_bench.harness.timesheet import Timesheet
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Each technique with what it needs of torch beyond the documented interface.
+# Each technique with the parts of torch that it needs beyond the documented interface.
 TECHNIQUES: dict[str, tuple[str, ...]] = {
     "graphs": ("torch.cuda.CUDAGraph", "torch.cuda.graph_pool_handle"),
     "compile": (
@@ -50,8 +50,8 @@ TECHNIQUES: dict[str, tuple[str, ...]] = {
     ),
     "split": (),
 }
-_LACKING_ON_CPU = ("graphs", "compile", "fuse", "relu", "pick", "compare", "split")
-# A technique without which another one does nothing.
+_GPU_ONLY = ("graphs", "compile", "fuse", "relu", "pick", "compare", "split")
+# Techniques and the technique without which they have no effect.
 _BASES = {
     "fuse": "compile",
     "relu": "compile",
@@ -62,14 +62,14 @@ _lock = threading.Lock()
 
 
 def accelerate(device: torch.device, without: Collection[str] = ()) -> frozenset[str]:
-    """Let the harness use the fast path on the devices of this type, from now on.
+    """Let the harness use the fast path on all devices of this type from now on.
 
-    Asks what this torch offers. What a technique needs and torch lacks is named in one
-    warning, and the harness does without it.
+    If torch lacks a part that a technique needs, a single warning names it, and the harness runs
+    without the technique.
 
     Args:
-        device: a GPU; or a CPU, for which only what is plain PyTorch is used.
-        without: techniques to leave out, of `TECHNIQUES`.
+        device: a GPU, or a CPU, on which only techniques in plain PyTorch are used.
+        without: techniques to switch off, of `TECHNIQUES`.
 
     Returns:
         The techniques in use.
@@ -87,14 +87,14 @@ def accelerate(device: torch.device, without: Collection[str] = ()) -> frozenset
         wanted = [
             name
             for name in TECHNIQUES
-            if name not in without and (device.type == "cuda" or name not in _LACKING_ON_CPU)
+            if name not in without and (device.type == "cuda" or name not in _GPU_ONLY)
         ]
         lacking = {name: need for name in wanted if (need := _lacking(name))}
         if lacking:
             reasons = ", ".join(f"{name} (needs {need})" for name, need in lacking.items())
             warnings.warn(
-                f"ubench: torch {torch.__version__} lacks what these parts of the fast path need: "
-                f"{reasons}; runs are slower without them",
+                f"ubench: torch {torch.__version__} does not support these techniques of the fast "
+                f"path: {reasons}; runs are slower without them",
                 stacklevel=2,
             )
         names = {name for name in wanted if name not in lacking}
@@ -104,7 +104,7 @@ def accelerate(device: torch.device, without: Collection[str] = ()) -> frozenset
 
 
 def _lacking(technique: str) -> str:
-    """Return the first thing that a technique needs and this torch lacks, or nothing."""
+    """Return the first part of torch that a technique needs and torch lacks, or an empty text."""
     for need in TECHNIQUES[technique]:
         try:
             _find(need)
@@ -114,7 +114,7 @@ def _lacking(technique: str) -> str:
 
 
 def _find(path: str) -> Any:
-    """Return what a dotted path names, importing the modules on the way."""
+    """Return the object of a dotted path, importing its modules."""
     names = path.split(".")
     for count in range(len(names), 0, -1):
         try:
@@ -126,7 +126,7 @@ def _find(path: str) -> Any:
 
 
 class _FastPath:
-    """The `Acceleration` that uses a set of techniques."""
+    """An `Acceleration` with a set of techniques."""
 
     def __init__(self, techniques: frozenset[str], without: frozenset[str]) -> None:
         self.techniques, self.without = techniques, without

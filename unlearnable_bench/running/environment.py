@@ -1,4 +1,4 @@
-"""What a result was computed with."""
+"""The environment of a result: device, versions, driver, git revision."""
 
 import logging
 import platform
@@ -21,12 +21,16 @@ _PACKAGES = ("unlearnable-bench", "torch", "torchvision", "numpy", "scikit-learn
 
 
 def pick_device(name: str | None) -> torch.device:
-    """Return the device of that name; CUDA where there is one if none is named.
+    """Return a device by name.
 
-    A CUDA device always has its index: parts of torch refuse one without.
+    Args:
+        name: "cpu", "cuda" or "cuda:1"; None: CUDA if available, else the CPU.
+
+    Returns:
+        The device. A CUDA device has an index, since parts of torch refuse one without.
 
     Raises:
-        UserError: an unknown device, or CUDA without CUDA.
+        UserError: an unknown device, or one that this machine lacks.
     """
     available = torch.cuda.is_available()
     if name is None:
@@ -42,7 +46,10 @@ def pick_device(name: str | None) -> torch.device:
     if device.type != "cuda":
         return device
     if (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices")
+        count = torch.cuda.device_count()
+        raise UserError(
+            f"--device {name}: there are {count} CUDA devices; allowed: cuda:0 to cuda:{count - 1}"
+        )
     return torch.device("cuda", device.index or 0)
 
 
@@ -50,8 +57,8 @@ def use_fast_path(device: torch.device, without: Collection[str] = ()) -> None:
     """Let the harness use the fast path on a GPU; does nothing for a CPU.
 
     Args:
-        device: where the work will be done.
-        without: techniques to leave out, of `fast.TECHNIQUES`.
+        device: device of the run.
+        without: techniques to switch off, of `fast.TECHNIQUES`.
 
     Raises:
         UserError: an unknown technique.
@@ -59,16 +66,16 @@ def use_fast_path(device: torch.device, without: Collection[str] = ()) -> None:
     if device.type != "cuda":
         return
     try:
-        # Loads torch's compiler: seconds that only work on a GPU should wait.
+        # Loads torch's compiler, which takes seconds, so only for work on a GPU.
         from unlearnable_bench.fast import accelerate  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _LOG.warning("ubench: no fast path (%s): everything runs, but many times slower", error)
+        _LOG.warning("ubench: the fast path is missing (%s); runs are many times slower", error)
         return
     accelerate(device, without)
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Return versions, device, driver and git revision, as JSON can hold them."""
+    """Return versions, device, driver and git revision as JSON values."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -89,7 +96,7 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the highest memory in bytes: of the GPU's allocator, or of this process."""
+    """Return the peak memory in bytes, of the GPU's allocator or of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     scale = 1 if sys.platform == "darwin" else 1024
@@ -110,7 +117,7 @@ def _driver() -> str | None:
 
 @cache
 def _git_revision() -> str | None:
-    """Return the revision where the package runs from a checkout."""
+    """Return the git revision if the package runs from a checkout."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

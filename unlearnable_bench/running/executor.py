@@ -1,7 +1,7 @@
-"""Runs the cells of a plan that a results folder lacks on one device.
+"""Runs the cells of a plan that a results folder lacks, on one device.
 
-Several processes may work on one folder, one for each GPU: a cell that another
-process works on is put off, and found finished or taken over later.
+Several processes may work on the same folder, e.g. one per GPU: a cell that another process
+computes is postponed, then found finished, or computed if that process did not finish it.
 """
 
 import itertools
@@ -29,13 +29,13 @@ from unlearnable_bench.running.worker import Worker, reason, trace_of
 
 OnDone = Callable[[Cell | Probe, Record | Robustness], None]
 
-# One small network leaves part of a GPU idle; measured, more than two gain nothing.
+# A single small network leaves part of a GPU idle; more than two were measured to gain nothing.
 _FASTEST_PACK = {"cuda": 2}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell or probe that could not be finished, and why in one line."""
+    """A cell or probe that could not be finished, with the reason in one line."""
 
     cell: Cell | Probe
     reason: str
@@ -43,12 +43,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Summary:
-    """What running a plan came to.
+    """The outcome of running a plan.
 
     Attributes:
-        computed: cells and probes that this call finished.
-        reused: those that the folder held already, or another process finished.
-        failures: those that could not be finished; the others are not affected.
+        computed: number of cells and probes that this call finished.
+        reused: number of those that the folder had or another process finished.
+        failures: those that could not be finished, which does not affect the others.
     """
 
     computed: int
@@ -64,30 +64,29 @@ def execute(
     on_cell: OnDone = lambda _item, _result: None,
     pack: int | None = None,
 ) -> Summary:
-    """Compute every cell and probe of the plan that is missing.
+    """Compute every missing cell and probe of a plan.
 
     Args:
-        plan: the cells.
-        folder: where results are and go.
-        device: the CPU or one GPU.
-        progress: where loops are shown.
-        on_cell: called with each cell and its record, or probe and its measurement, as it is
-            finished.
-        pack: cells at once, each in a thread and, on a GPU, on a stream of its own;
-            None: as many as are fastest, two on a GPU and one on the CPU.
+        plan: the cells and probes.
+        folder: results folder, read and written.
+        device: the CPU or a GPU.
+        progress: display of the loops' progress; None: not shown.
+        on_cell: called with each finished cell and its record, or probe and its measurement.
+        pack: number of cells computed at the same time, each in a thread and, on a GPU, on a
+            stream of its own; None: the fastest number, two on a GPU and one on the CPU.
 
     Raises:
         UserError: a damaged file in the folder.
     """
     use_fast_path(device)
-    # Repeatable results: no choice of algorithms by timing, no racing sums.
+    # Reproducible results: no choice of algorithms by timing, no non-deterministic sums.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     missing = [item for item in plan.work if not is_done(folder, item)]
     pack = pack or _FASTEST_PACK.get(device.type, 1)
     pack = min(pack, max(1, len(missing)))
     workers = _Workers(folder, device, progress or Silent(), on_cell, pack)
-    for wait in (False, True):  # first what nobody works on, then what others did not finish
+    for wait in (False, True):  # first the free cells, then those that others did not finish
         missing = workers.run(missing, wait=wait)
     failures = tuple(workers.failures)
     return Summary(workers.computed, len(plan.work) - workers.computed - len(failures), failures)
@@ -101,7 +100,7 @@ def is_done(folder: ResultsFolder, item: Cell | Probe) -> bool:
 
 
 class _Workers:
-    """Computes cells, one after another or several at once."""
+    """Computes cells, one after another or several at the same time."""
 
     def __init__(
         self,
@@ -128,12 +127,12 @@ class _Workers:
         self.failures: list[Failure] = []
 
     def run(self, cells: list[Cell | Probe], *, wait: bool) -> list[Cell | Probe]:
-        """Compute cells and probes; return those that another process works on."""
+        """Compute cells and probes; return those that another process computes."""
         self._wait = wait
-        self._mine.worker = self._worker()  # the main thread's, where Ctrl-C arrives
+        self._mine.worker = self._worker()  # of the main thread, which receives Ctrl-C
         if self._pack == 1:
             return [cell for cell in cells if not self._attempt(cell)]
-        # Noise is not packed: it fills a device, and how long it takes is a result.
+        # Noise is not packed: it uses the whole device, and its generation time is a result.
         for poison in {cell.poison.key: cell.poison for cell in cells}.values():
             self._mine.worker.prepare(poison)
         self._numbers = itertools.count(1)
@@ -151,12 +150,12 @@ class _Workers:
                 raise
 
     def _start(self) -> None:
-        """Begin a thread of packed cells."""
+        """Start a thread of packed cells."""
         own_stream(self._device, next(self._numbers))
         self._mine.worker = self._worker()
 
     def _attempt(self, cell: Cell | Probe) -> bool:
-        """Compute an item unless another process works on it; return whether it is dealt with."""
+        """Compute an item unless another process does; return whether it is finished or failed."""
         tick = self._progress.check
         with self._folder.claim(cell.key, wait=self._wait, tick=tick) as mine:
             if not mine:
@@ -165,11 +164,11 @@ class _Workers:
                 return True
             try:
                 result = self._finish(cell)
-            except (Exception, SystemExit) as error:  # one broken cell must not cost the others
+            except (Exception, SystemExit) as error:  # a failing cell must not stop the others
                 failure = Failure(cell, reason(error))
                 self.failures.append(failure)
                 labels = cell.labels if isinstance(cell, Cell) else {}
-                with suppress(OSError):  # a full disk, which may be the reason
+                with suppress(OSError):  # e.g. a full disk, which may be the reason of the failure
                     self._folder.write_failure(cell.key, labels, failure.reason, trace_of(error))
                 return True
             with suppress(OSError):
@@ -181,7 +180,7 @@ class _Workers:
         return True
 
     def _finish(self, item: Cell | Probe) -> Record | Robustness:
-        """Compute one item and write it."""
+        """Compute an item and write its result."""
         if isinstance(item, Probe):
             measurement: Robustness = self._mine.worker.measure(item)
             write_robustness(self._folder.path, measurement)

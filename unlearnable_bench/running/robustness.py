@@ -1,8 +1,8 @@
-"""Robustness of a surrogate and of a noise: what `ubench correlate` holds against protection.
+"""Robustness of surrogate and noise, which `ubench correlate` compares with protection.
 
-Definitions 1 and 2 of the SEM paper (Liu et al., AAAI 2024) as we read them, their formulas not
-being available: minus the mean worst-case cross-entropy on the poison within rho_a, of the
-surrogate that made it, and of one reference network that is the same for every noise.
+Our reading of Definitions 1 and 2 of the SEM paper (https://arxiv.org/abs/2311.13091), whose
+formulas were not available to us: the negative mean worst-case cross-entropy on the poison within
+rho_a, of the surrogate that made the poison and of a reference network shared by all noises.
 """
 
 from dataclasses import replace
@@ -30,7 +30,7 @@ from unlearnable_bench.planning.plan import Probe
 from unlearnable_bench.results.robustness import FORMAT, Robustness
 from unlearnable_bench.running.surrogate import clean_network, final_surrogate
 
-_BATCH = 500  # images at once
+_BATCH = 500  # number of images in a batch
 
 
 def measure(
@@ -41,24 +41,24 @@ def measure(
     reference: Path,
     environment: dict[str, Any],
 ) -> Robustness:
-    """Measure one poison.
+    """Measure the robustness of a poison.
 
     Args:
-        probe: what is measured.
+        probe: poison, radius and settings of the measurement.
         poisoned: the poison, uint8 [N, H, W, 3].
-        harness: of the poison's surrogate.
+        harness: the harness of the poison's surrogate.
         surrogate: file of the poison's final surrogate.
-        reference: file of the reference network; trained and kept there if it is not.
-        environment: versions and hardware, for the measurement.
+        reference: file of the reference network, which is trained and written if it is missing.
+        environment: versions and hardware, for the result.
 
     Raises:
-        UserError: the poison kept no surrogate.
+        UserError: the file of the surrogate is missing or damaged.
     """
     clean = probe.poison.data.train
     order = Random(0, "robustness images").permutation(len(clean)).numpy()
     sample = clean.replaced(poisoned).subset(order[: probe.images])
     own = final_surrogate(clean, harness, surrogate)
-    # One network for all noises, whatever their seeds.
+    # The same network for all noises of any seed.
     apart = replace(harness, seed=0, training=probe.training, weights=reference, times=Timesheet())
     fixed = clean_network(clean, apart, probe.rho_a)
     surrogate_loss, surrogate_accuracy = under_attack(own, sample, probe, harness)
@@ -83,13 +83,16 @@ def measure(
 def under_attack(
     model: Network, images: ImageSet, probe: Probe, harness: Harness
 ) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy in percent under PGD, in eval mode.
+    """Return mean cross-entropy and accuracy under PGD with step size 2 rho_a / steps.
 
     Args:
-        model: images in [0, 1] to logits.
-        images: the images and labels that are attacked.
-        probe: radius and number of steps; a step is 2 rho_a / steps, the start uniform.
+        model: maps images in [0, 1] to logits; used in eval mode.
+        images: the attacked images with their labels.
+        probe: radius and number of steps.
         harness: device and precision.
+
+    Returns:
+        The mean cross-entropy, and the accuracy in percent.
     """
     pixels, labels = harness.tensors(images)
     random = Random(0, "robustness", harness.device)

@@ -1,4 +1,4 @@
-"""Training a learner on (poisoned) images under a defense, and testing it on clean ones."""
+"""Training of a learner on (poisoned) images under a defense, and its test on clean images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training came to.
+    """The outcome of training.
 
     Attributes:
-        model: the trained network, as it was after the chosen epoch.
+        model: the trained network after the chosen epoch.
         accuracy: clean test accuracy in percent after each epoch.
-        chosen: index of the epoch that counts: the last, or the best by validation.
-        train_accuracy: accuracy in percent on the training images as given (of larger
-            ones, the central view), at the end.
+        chosen: index of the chosen epoch: the last, or the best on validation images.
+        train_accuracy: accuracy in percent of `model` on the training images without
+            augmentation (on central views of images larger than views).
     """
 
     model: Network
@@ -56,18 +56,18 @@ def train(
 ) -> Outcome:
     """Train the harness's learner and test it on clean images after each epoch.
 
-    `harness.times` counts apart what the defense does to the images before ("preparation")
-    and all evaluations ("evaluation").
+    `harness.times` counts the defense's preparation of images ("preparation") and all
+    evaluations ("evaluation") separately.
 
     Args:
-        poisoned: what the learner sees.
-        test: clean held-out images.
-        defense: what the learner does about poisons.
-        rho_a: radius of adversarial training; 0 trains normally.
+        poisoned: the training images.
+        test: clean test images.
+        defense: the defense.
+        rho_a: radius of adversarial training; 0: standard training.
         training: the schedule.
         harness: device, seed, learner, checkpoint.
-        validation: held-out clean images; the first epoch with the highest accuracy on them
-            counts instead of the last one.
+        validation: held-out clean images; the first epoch with the highest accuracy on them is
+            chosen instead of the last one.
         reached: called after each epoch with the network, in training mode, and the number of
             epochs done. A resumed run does not repeat its calls.
 
@@ -121,7 +121,7 @@ def train(
         set_lr(optimizer, scheduled_lr(training.schedule, training.lr, k, total))
         captured(batches[k])
         if (k + 1) % batches.per_epoch == 0 or k + 1 == total:
-            wait(harness.device)  # it may be steps behind
+            wait(harness.device)  # the device may be steps behind
             with harness.times.on("evaluation"):
                 epoch = k // batches.per_epoch
                 accuracies[epoch] = accuracy(model, test_images, test_labels)
@@ -130,7 +130,7 @@ def train(
             if reached:
                 with harness.times.on("keeping"):
                     reached(model, epoch + 1)
-    # A network of NaN is right by chance: it must not pass for a protected one.
+    # The accuracy of a diverged network is chance, which would look like perfect protection.
     refuse_divergence(model)
     chosen = early.restore() if early else epochs - 1
     with harness.times.on("evaluation"):
@@ -139,7 +139,7 @@ def train(
 
 
 def _check(prepared: Any, given: ImageSet) -> None:
-    """Refuse what is no training set of the same kind; some images may be left out."""
+    """Refuse prepared images of another kind; a defense may leave out some images."""
     if not isinstance(prepared, ImageSet):
         kind = type(prepared).__name__
         raise UserError(f"the defense's `prepare` returned {kind} instead of an ImageSet")
@@ -152,7 +152,7 @@ def _check(prepared: Any, given: ImageSet) -> None:
 
 
 class _EarlyStopping:
-    """Remembers the weights of the epoch with the highest accuracy on held-out clean images."""
+    """The weights of the epoch with the highest accuracy on held-out clean images."""
 
     def __init__(self, model: Network, harness: Harness, validation: ImageSet) -> None:
         self._model = model
@@ -167,29 +167,29 @@ class _EarlyStopping:
         return weights | {"best": self._best, "best epoch": self._epoch}
 
     def see(self, epoch: int) -> None:
-        """Keep the weights if they are the best so far."""
-        found = accuracy(self._model, self._images, self._labels)
-        if found > self._best:
-            self._best.fill_(found)
+        """Store the weights if they are the best so far."""
+        current = accuracy(self._model, self._images, self._labels)
+        if current > self._best:
+            self._best.fill_(current)
             self._epoch.fill_(epoch)
             for name, tensor in self._model.state_dict().items():
                 self._weights[name].copy_(tensor)
 
     def restore(self) -> int:
-        """Put the best weights back; return their epoch."""
+        """Load the best weights into the model and return their epoch."""
         self._model.load_state_dict(self._weights)
         return int(self._epoch)
 
 
 @torch.no_grad()
 def accuracy(model: Network, images: Tensor, labels: Tensor, batch: int = 1000) -> float:
-    """Return the share of images classified right, in percent, in eval mode.
+    """Return the accuracy in percent, in eval mode.
 
     Args:
-        model: images in [0, 1] to logits.
-        images: uint8 [N, 3, H, W].
-        labels: int64 [N].
-        batch: images at once.
+        model: maps images in [0, 1] to logits.
+        images: images, uint8 [N, 3, H, W].
+        labels: labels, int64 [N].
+        batch: number of images in a batch.
     """
     training, dtype = model.training, next(model.parameters()).dtype
     model.eval()
@@ -197,7 +197,7 @@ def accuracy(model: Network, images: Tensor, labels: Tensor, batch: int = 1000) 
     with one_step():
         for start in range(0, len(images), batch):
             part = slice(start, start + batch)
-            # Not compiled: a small share of the time, not worth another variant.
+            # Not compiled, since it takes a small share of the time.
             logits = model.uncompiled(images[part].to(dtype) / 255)
             right += (logits.argmax(1) == labels[part]).sum()
     model.train(training)
