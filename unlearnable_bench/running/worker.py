@@ -1,4 +1,4 @@
-"""Computes a cell: makes the poison where there is none, trains on it, tests, takes down."""
+"""Computes cells: generates the poison if it is missing, trains on it, tests, and records."""
 
 import gc
 import hashlib
@@ -35,8 +35,8 @@ from unlearnable_bench.running.training import accuracy, train
 
 _LOG = logging.getLogger(__name__)
 
-# A poison of a method without a network that takes less time is not written to the results
-# folder: it is made again for each cell.
+# Poisons of methods without a network that take less time are not cached in the results folder,
+# but generated again for each cell.
 CACHED_SECONDS = 5.0
 
 
@@ -45,12 +45,12 @@ class Worker:
     """Computes one cell after another, and the poisons that they need.
 
     Attributes:
-        folder: where results are and go.
-        device: the CPU or one GPU.
-        progress: where loops are shown.
-        failed: why a poison could not be made, by key: it is not tried again for each cell.
-        warned: keys of poisons whose samples could not be written: that is said once.
-        packed: how many workers are at work at once.
+        folder: results folder, read and written.
+        device: the CPU or a GPU.
+        progress: display of the loops' progress.
+        failed: poisons that could not be generated, by key, which other cells do not try again.
+        warned: keys of poisons whose samples could not be written, each reported once.
+        packed: number of workers that run at the same time.
     """
 
     folder: ResultsFolder
@@ -65,9 +65,9 @@ class Worker:
         self._held: tuple[str, Pixels, dict[str, Any]] | None = None
 
     def compute(self, cell: Cell) -> Record:
-        """Train and test one cell, making its poison where there is none."""
+        """Train and test a cell, and generate its poison if it is missing."""
         clean, test = cell.poison.data.train, cell.poison.data.test
-        pixels, about = self._poison(cell.poison)
+        pixels, metadata = self._poison(cell.poison)
         self._reset(cell.poison.seed)
         checkpoint = self.folder.checkpoint(cell.key)
         resumed = checkpoint.exists()
@@ -79,7 +79,7 @@ class Worker:
         outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
         spent = {"training": harness.times["work"]}
         spent |= {kind: harness.times[kind] for kind in ("preparation", "warmup", "evaluation")}
-        budget = about["budget"]
+        budget = metadata["budget"]
         labels = cell.labels | {"rho_u": Bound(budget["norm"], budget["radius"])}
         return Record(
             format=FORMAT,
@@ -91,7 +91,7 @@ class Worker:
             peak_accuracy=max(outcome.accuracy),
             epoch_accuracy=list(outcome.accuracy),
             train_accuracy=outcome.train_accuracy,
-            poison=about,
+            poison=metadata,
             seconds=spent,
             resumed=resumed,
             peak_memory=peak_memory(self.device),
@@ -102,7 +102,7 @@ class Worker:
         )
 
     def measure(self, probe: Probe) -> Robustness:
-        """Measure the robustness of one poison, making it where there is none."""
+        """Measure the robustness of a poison, and generate it if it is missing."""
         pixels, _ = self._poison(probe.poison)
         self._reset(probe.poison.seed)
         progress = _Labelled(probe.name, self.progress)
@@ -112,29 +112,29 @@ class Worker:
         return measure(probe, pixels, harness, surrogate, reference, self._environment)
 
     def prepare(self, plan: PoisonPlan) -> None:
-        """Make a poison that the folder should have and has not, unless another process does."""
+        """Generate a poison that the folder lacks, unless another process does."""
         if self.folder.has_poison(plan.key):
             return
-        # What goes wrong is told with each cell that needs it.
+        # An error is reported with each cell that needs the poison.
         with self.folder.claim(plan.key, wait=False) as mine, suppress(Exception, SystemExit):
             if mine:
                 self._stored(plan)
 
     def _poison(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
-        """Return the poison and what is known of it: in hand, from the folder, or made now."""
+        """Return a poison and its metadata, from memory, from the folder, or generated now."""
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
         with self.folder.claim(plan.key, wait=True, tick=self.progress.check):
-            images, about = self._stored(plan)
-        if "quality" not in about:  # of a version that did not measure it
-            about |= {"quality": measure_quality(plan.data.train.images, images)}
-        if about["quality"]["linf"]:
+            images, metadata = self._stored(plan)
+        if "quality" not in metadata:  # written by a version that did not measure it
+            metadata |= {"quality": measure_quality(plan.data.train.images, images)}
+        if metadata["quality"]["linf"]:
             self._write_samples(plan, images)
-        self._held = (plan.key, images, about)
-        return images, about
+        self._held = (plan.key, images, metadata)
+        return images, metadata
 
     def _write_samples(self, plan: PoisonPlan, images: Pixels) -> None:
-        """Keep what reports show of a poison; costs no result if that cannot be written."""
+        """Write samples of a poison for reports; a failure is a warning, not an error."""
         data = plan.data
         try:
             write_samples(self.folder.path, plan.key, data.train, images, data.class_names)
@@ -148,16 +148,16 @@ class Worker:
                 )
 
     def _stored(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
-        """Return the folder's poison, made now where there is none; needs the claim on it."""
+        """Return the folder's poison, generated now if it is missing; needs the claim on it."""
         stored = self.folder.poison(plan.key)
         if stored:
             return stored
-        images, about = self._generate(plan)
+        images, metadata = self._generate(plan)
         trained = plan.attack.plugin.surrogate != "none"
-        if trained or about["seconds"] >= CACHED_SECONDS:
-            self.folder.write_poison(plan.key, images, about)
+        if trained or metadata["seconds"] >= CACHED_SECONDS:
+            self.folder.write_poison(plan.key, images, metadata)
         self.folder.checkpoint(plan.key).unlink(missing_ok=True)
-        return images, about
+        return images, metadata
 
     def _generate(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         if plan.key in self.failed:
@@ -177,9 +177,12 @@ class Worker:
             _check(plan.attack.name, clean.images, poison)
             _check_surrogate(plan.attack.name, harness)
             if plan.attack.plugin.fingerprint() != plan.identity["attack"].get("fingerprint"):
-                raise UserError("what it reads changed meanwhile; run the command again")
+                raise UserError(
+                    f"a file that attack {plan.attack.name!r} reads changed meanwhile; run the "
+                    "command again"
+                )
         except (Exception, SystemExit) as error:
-            # Not the error: its traceback would keep all that the method had on the device.
+            # As text, since the traceback would keep the method's tensors on the device alive.
             self.failed[plan.key] = FailedPoison(reason(error), trace_of(error))
             raise
         return poison.images, {
@@ -200,10 +203,10 @@ class Worker:
         return harness_of(plan, self.folder, self.device, state, progress)
 
     def _reset(self, seed: int) -> None:
-        """Give the last cell's memory back and start counting anew."""
+        """Free the memory of the previous cell, and reset the peak and the global generators."""
         with EXCLUSIVE:
             gc.collect()
-            # For a plugin that draws from these instead of `harness.random`.
+            # For plugins that draw from global generators instead of `harness.random`.
             torch.manual_seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002
             random.seed(seed)
@@ -220,16 +223,16 @@ def harness_of(
     state: Path | None = None,
     progress: Progress | None = None,
 ) -> Harness:
-    """Return the harness in which a poison is made, and its surrogate is measured.
+    """Return the harness in which a poison is generated, or its surrogate is measured.
 
     Args:
-        plan: of the poison.
-        folder: where a surrogate trained on clean images is kept.
-        device: the CPU or one GPU.
-        state: where the state of loops is kept; None: nowhere.
-        progress: where loops are shown; None: nowhere.
+        plan: plan of the poison.
+        folder: results folder, which caches surrogates trained on clean images.
+        device: the CPU or a GPU.
+        state: checkpoint file of the loops' state; None: not written.
+        progress: display of the loops' progress; None: not shown.
     """
-    # fp32 is the reference: no TF32 in it.
+    # fp32 is the reference, so it is computed without TF32.
     torch.backends.cuda.matmul.allow_tf32 = plan.precision != "fp32"
     torch.backends.cudnn.allow_tf32 = plan.precision != "fp32"
     return Harness(
@@ -249,18 +252,18 @@ def harness_of(
 
 @dataclass(frozen=True)
 class FailedPoison:
-    """Why a poison could not be made.
+    """The error that ended the generation of a poison.
 
     Attributes:
-        reason: one line.
-        trace: the traceback, whole.
+        reason: the error in one line.
+        trace: the whole traceback.
     """
 
     reason: str
     trace: str
 
     def again(self) -> UserError:
-        """Return the error for a cell that needs the same poison; `trace_of` knows its origin."""
+        """Return the error for another cell that needs the poison, with the original traceback."""
         error = UserError(self.reason)
         error.add_note(self.trace)
         return error
@@ -268,7 +271,7 @@ class FailedPoison:
 
 @dataclass(frozen=True)
 class _Labelled:
-    """Progress that says which cell or poison a loop belongs to."""
+    """Progress of loops labelled with their cell or poison."""
 
     label: str
     inner: Progress
@@ -278,7 +281,7 @@ class _Labelled:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line what went wrong, and where, or what to do about it."""
+    """Return an error as one line, with its location or the next step."""
     if isinstance(error, torch.OutOfMemoryError):
         return (
             "GPU out of memory; add --pack 1, or lower the batch size "
@@ -288,24 +291,24 @@ def reason(error: BaseException) -> str:
 
 
 def trace_of(error: BaseException) -> str:
-    """Return the whole traceback of an error as text, and where it began."""
+    """Return the whole traceback of an error as text, with the errors that caused it."""
     return "".join(traceback.format_exception(error))
 
 
 def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet | None]:
-    """Split off what the defense wants to choose the epoch by."""
+    """Split off the clean images by which the defense chooses the epoch."""
     share = cell.defense.plugin.validation_share()
     if not share:
         return poisoned, None
     if not 0 < share < 1:
-        raise UserError(f"the defense's `validation_share` is {share:g}, no share of the images")
+        raise UserError(f"the defense's `validation_share` is {share:g}; allowed: 0 to below 1")
     order = Random(cell.poison.seed, "validation images").permutation(len(clean)).numpy()
     held = max(1, round(share * len(clean)))
     return poisoned.subset(np.sort(order[held:])), clean.subset(order[:held])
 
 
 def _protected_accuracy(cell: Cell, model: Network, harness: Harness) -> float | None:
-    """Return the accuracy on the test images of the protected classes, where only some are."""
+    """Return the accuracy on the protected classes in percent; None if no classes are chosen."""
     test, classes = cell.poison.data.test, cell.protection.classes
     of_these = np.flatnonzero(np.isin(test.labels, classes))
     if not len(of_these):
@@ -314,17 +317,18 @@ def _protected_accuracy(cell: Cell, model: Network, harness: Harness) -> float |
 
 
 def _check_surrogate(name: str, harness: Harness) -> None:
-    """Refuse an attack that declares a network and asked for none."""
+    """Refuse an attack that declares a network but did not ask for one."""
     if harness.declared != "none" and harness.declared not in harness.asked:
         raise UserError(
             f'attack {name!r} declares surrogate = "{harness.declared}" (the default is "own") '
             f"and asked for {' and '.join(harness.asked) or 'no network'}; declare surrogate = "
-            f'"{next(iter(harness.asked), "none")}", so that its results name no other network'
+            f'"{next(iter(harness.asked), "none")}", so that its results do not name a network '
+            "that it did not use"
         )
 
 
 def _check(name: str, clean: Pixels, poison: Any) -> None:
-    """Refuse a poison that is not what its method promises."""
+    """Refuse a poison of another type or shape, beyond its budget, or without any change."""
     if not isinstance(poison, Poison):
         raise UserError(f"attack {name!r} returned {type(poison).__name__} instead of a Poison")
     images: Any = poison.images
@@ -336,13 +340,16 @@ def _check(name: str, clean: Pixels, poison: Any) -> None:
         raise UserError(f"attack {name!r} returned {got} instead of uint8 {list(clean.shape)}")
     excess = poison.budget.excess(clean, images)
     if excess:
-        raise UserError(f"attack {name!r} breaks its promised budget: {excess}")
+        raise UserError(
+            f"attack {name!r} breaks its promised budget: {excess}; clip the noise, as "
+            "`Poison.from_noise` does, or raise the budget"
+        )
     bounded = poison.budget.norm != "none"
     if (poison.budget.radius or not bounded) and np.array_equal(images, clean):
         within = f" within a radius of {poison.budget.radius}" if bounded else ""
         raise UserError(
-            f"attack {name!r} changed no image{within}: "
-            "`add_noise` takes noise in units of 1/255, and rounds to 8 bits"
+            f"attack {name!r} changed no image{within}; give `Poison.from_noise` noise in units "
+            "of 1/255, which it rounds to 8 bits"
         )
 
 
