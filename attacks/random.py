@@ -14,7 +14,7 @@ class Random(Attack):
     k = floor(255 rho_u) is the radius in 8-bit levels. No paper; every noise paper has it as a
     baseline.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import torch
         >>> from unlearnable_bench import Harness, ImageSet, Radius, Transform

@@ -16,7 +16,7 @@ class BitDepth(Defense):
     ISS ([arXiv 2301.13838](https://arxiv.org/abs/2301.13838)) and APBench
     ([arXiv 2308.03258](https://arxiv.org/abs/2308.03258)), which is Pillow's posterize.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import torch
         >>> from unlearnable_bench import Harness, ImageSet, Transform

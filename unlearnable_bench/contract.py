@@ -62,7 +62,7 @@ class Attack(Plugin, ABC):
             poison's key), "none" if it uses no network. A `generate` that does otherwise is
             refused, because the surrogate is part of the key of its results.
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> from typing import ClassVar, Literal
         >>> import numpy as np
@@ -139,7 +139,7 @@ class Defense(Plugin):
     `random`. Hooks on batches run inside a captured step, so they must not synchronise with the
     host (`.item()`, `.cpu()`, `print`).
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> import torch
         >>> from unlearnable_bench import Defense, Random
@@ -236,7 +236,7 @@ class Defense(Plugin):
 class Learner(Plugin, ABC):
     """An architecture, whose module takes images in [0, 1] and includes its normalisation.
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> import torch
         >>> from unlearnable_bench import Learner, option
@@ -267,7 +267,7 @@ class Learner(Plugin, ABC):
 class Dataset(Plugin, ABC):
     """A data set. `NAME:TEXT` on the command line sets its option `path` to TEXT.
 
-    Example:
+    Examples:
         >>> from unlearnable_bench.datasets.shapes import Shapes
         >>> Shapes(train=20, test=10).load()
         <Data shapes: 20 training, 10 test images>

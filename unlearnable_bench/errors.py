@@ -11,7 +11,7 @@ class UserError(Exception):
     The message is one line: what was given, what is allowed, and the next command. The
     command line prints it on stderr and exits with code 2.
 
-    Example:
+    Examples:
         >>> from unlearnable_bench import Radius, UserError
         >>> try:
         ...     Radius("0.03")

@@ -26,7 +26,7 @@ class ImageSet:
         labels: labels, int64 [N], from 0 to classes - 1.
         classes: number of classes of the task, some of which a split may lack.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from unlearnable_bench import ImageSet
         >>> images = ImageSet(np.zeros((5, 8, 8, 3), np.uint8), np.arange(5) % 2, classes=2)
@@ -79,6 +79,11 @@ class Transform(NamedTuple):
     Attributes:
         pad: largest shift in pixels (CIFAR: 4).
         flip: whether images are mirrored with probability 1/2.
+
+    Examples:
+        >>> from unlearnable_bench import Transform
+        >>> Transform(pad=4, flip=True).view(32)
+        32
     """
 
     pad: int
@@ -96,6 +101,11 @@ class ResizedCrop(NamedTuple):
         crop: height and width to which the box is scaled, in pixels.
         flip: whether images are mirrored with probability 1/2.
         area: smallest share of the image that a box covers; the largest is 1.
+
+    Examples:
+        >>> from unlearnable_bench import ResizedCrop
+        >>> ResizedCrop(crop=224, flip=True).view(256)
+        224
     """
 
     crop: int
@@ -129,7 +139,7 @@ class Data:
         UserError: arrays of the wrong type or shape, labels out of range, fewer than two
             classes, or no images.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from unlearnable_bench import Data, ImageSet, Transform
         >>> images = ImageSet(np.zeros((5, 8, 8, 3), np.uint8), np.arange(5) % 2, classes=2)
@@ -214,7 +224,7 @@ class Budget:
     Raises:
         UserError: an unknown norm, or a radius of another kind.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from unlearnable_bench import Budget, Radius
         >>> clean = np.zeros((2, 4, 4, 3), np.uint8)
@@ -307,7 +317,7 @@ class Poison:
     Raises:
         UserError: a note that is not a finite number.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from unlearnable_bench import Budget, Poison
         >>> clean = np.full((2, 4, 4, 3), 128, np.uint8)
@@ -345,7 +355,7 @@ class Poison:
         Raises:
             UserError: noise of another shape, or with NaN or infinite values.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> import torch
             >>> from unlearnable_bench import ImageSet, Poison, Radius
@@ -396,7 +406,7 @@ def add_noise(clean: Pixels, noise: NDArray[np.floating], radius: Radius) -> Pix
     Raises:
         UserError: noise that is NaN or infinite; the message names the image.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from unlearnable_bench import Radius, add_noise
         >>> clean = np.array([[[[0, 100, 250]]]], np.uint8)

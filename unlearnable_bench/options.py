@@ -45,7 +45,7 @@ def option(
         A dataclass field. Building the plugin with a number outside the limits raises a
         `UserError`.
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> from unlearnable_bench import Defense, UserError, option
         >>> @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ _PATTERN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)/([0-9]{1,9})")
 def norm_and_bound(rho_u: str) -> tuple[str, str]:
     """Split a record's rho_u into norm and bound.
 
-    Example:
+    Examples:
         >>> norm_and_bound("8/255"), norm_and_bound("l2 1.3")
         (('linf', '8/255'), ('l2', '1.3'))
     """
@@ -39,7 +39,7 @@ class Radius:
     Raises:
         UserError: `text` is not such a fraction.
 
-    Example:
+    Examples:
         >>> from unlearnable_bench import Radius
         >>> radius = Radius("8/255")
         >>> str(radius), radius.levels, round(float(radius), 4)
@@ -86,7 +86,7 @@ class Radius:
             steps: number of steps.
             given: a step size that replaces the rule; None: the rule.
 
-        Example:
+        Examples:
             >>> from unlearnable_bench import Radius
             >>> Radius("1/2").step_size(10)
             0.1

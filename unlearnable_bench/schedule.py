@@ -15,7 +15,7 @@ ScheduleName = Literal["steps", "triangle"]
 class Training(Configurable):
     """The schedule of a learner; the defaults are those of the REM and SEM code.
 
-    Example:
+    Examples:
         >>> from unlearnable_bench.schedule import Training
         >>> Training().total(images=50_000)
         40000
@@ -89,7 +89,7 @@ def scheduled_lr(schedule: ScheduleName, peak: float, step: int, steps: int) -> 
         step: the step, 0 to steps - 1.
         steps: number of steps.
 
-    Example:
+    Examples:
         >>> [scheduled_lr("steps", 1.0, step, 100) for step in (39, 40, 79)]
         [1.0, 0.1, 0.1]
         >>> [scheduled_lr("triangle", 1.0, step, 100) for step in (4, 20, 60)]

@@ -9,13 +9,13 @@ from unlearnable_bench import Defense, Random, option
 
 @dataclass(frozen=True, kw_only=True)
 class Grain(Defense):
-    """Add the same normal noise to all channels of a pixel."""
+    """Film grain: normal noise that is equal in all channels of a pixel."""
 
-    std: float = option(0.03, "standard deviation, in units of the pixel range", minimum=0)
+    std: float = option(0.03, "standard deviation in units of the pixel range", minimum=0)
 
     def augment(
         self, model: nn.Module, x: Tensor, y: Tensor, random: Random
     ) -> tuple[Tensor, Tensor]:
-        """Drown small patterns."""
+        """Add the grain and clip the sum to [0, 1]."""
         grain = random.normal(len(x), 1, *x.shape[2:])
         return (x + self.std * grain).clamp(0, 1), y

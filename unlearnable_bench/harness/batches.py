@@ -22,7 +22,7 @@ class ShuffledBatches:
         size: number of images in a batch.
         per_epoch: number of batches in an epoch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unlearnable_bench.harness import ShuffledBatches
         >>> batches = ShuffledBatches(10, 4, seed=0, stream="example", device=torch.device("cpu"))
@@ -62,7 +62,7 @@ def sweep(count: int, size: int, device: torch.device) -> Iterator[tuple[Tensor,
     Yields:
         Indices without repeats, int64 [size], and `is_new`, bool [size].
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unlearnable_bench.harness import sweep
         >>> for index, is_new in sweep(5, 3, torch.device("cpu")):

@@ -46,8 +46,8 @@ class Harness:
         training: the schedule of standard training, for `clean_network`.
         images: the whole training set, whose clean network `weights` holds; None: any.
         weights: file in which `clean_network` caches the network; None: not cached.
-        surrogate: where `keep_surrogate` writes; None: nowhere.
-        trajectory: where `rejoin` and `leave` find and keep states; None: nowhere.
+        surrogate: file that `keep_surrogate` writes; None: not written.
+        trajectory: files of the states of `rejoin` and `leave`; None: no files.
         checkpoint: file of the loops' state; by default none.
         progress: display of the loops' progress; by default none.
         times: seconds spent, by kind: "work", "warmup" (compilation and capture), "preparation"
@@ -60,7 +60,7 @@ class Harness:
         eager: whether networks and steps run uncompiled and uncaptured, in PyTorch's default
             layout, on any device.
 
-    Example:
+    Examples:
         Minimise (w - 3)^2 in a resumable loop of captured steps:
 
         >>> import torch
@@ -240,11 +240,11 @@ class Harness:
         """
         if self.trajectory is None:
             return
-        found = self.trajectory.join(
+        joined = self.trajectory.join(
             _tensors_of(state), after=self.checkpoint.done(label), until=updates
         )
-        if found:
-            step, seconds = found
+        if joined:
+            step, seconds = joined
             self.checkpoint.skip(label, step)
             self.times.add(seconds)
 

@@ -49,7 +49,7 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     Returns:
         The gradients, float [B, 3, H, W].
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unlearnable_bench.harness import input_gradient
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2, bias=False))
@@ -117,7 +117,7 @@ def pgd(
     Returns:
         The perturbed images, float [B, 3, H, W] in [0, 1].
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unlearnable_bench import Random
         >>> from unlearnable_bench.harness import pgd

@@ -37,5 +37,5 @@ class _Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        kept = self.random.uniform(*x.shape) >= self.p
-        return x * (kept / (1 - self.p)).to(x.dtype) if self.p < 1 else x * 0
+        mask = self.random.uniform(*x.shape) >= self.p
+        return x * (mask / (1 - self.p)).to(x.dtype) if self.p < 1 else x * 0

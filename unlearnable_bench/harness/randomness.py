@@ -33,7 +33,7 @@ class Random:
     Attributes:
         draws: the number of draws so far, int64 scalar tensor: the complete state.
 
-    Example:
+    Examples:
         >>> from unlearnable_bench import Random
         >>> random = Random(0, "example")
         >>> first, second = random.integers(6, 2, 3), random.integers(6, 2, 3)

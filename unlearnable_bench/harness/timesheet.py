@@ -10,7 +10,7 @@ class Timesheet:
 
     A resumed run continues the timesheet of the interrupted run's last checkpoint.
 
-    Example:
+    Examples:
         >>> from unlearnable_bench.harness.timesheet import Timesheet
         >>> times = Timesheet()
         >>> with times.on("evaluation"):

@@ -26,7 +26,7 @@ def random_transform(x: Tensor, transform: Transform | ResizedCrop, random: Rand
     Returns:
         The views, float [B, C, H, W] for `Transform`, [B, C, crop, crop] for `ResizedCrop`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unlearnable_bench import Random, ResizedCrop, Transform
         >>> from unlearnable_bench.harness import random_transform

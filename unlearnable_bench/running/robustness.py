@@ -100,7 +100,7 @@ def under_attack(
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=harness.device)
     right = torch.zeros((), dtype=torch.int64, device=harness.device)
-    for index, fresh in sweep(len(images), _BATCH, harness.device):
+    for index, is_new in sweep(len(images), _BATCH, harness.device):
         x, y = central_view(harness.unit(pixels[index]), harness.transform), labels[index]
 
         def gradient(at: Tensor, y: Tensor = y) -> Tensor:
@@ -110,6 +110,6 @@ def under_attack(
         with torch.no_grad():
             logits = model.uncompiled(attacked)
         each = functional.cross_entropy(logits.double(), y, reduction="none")
-        loss += (each * fresh).sum()
-        right += ((logits.argmax(1) == y) & fresh).sum()
+        loss += (each * is_new).sum()
+        right += ((logits.argmax(1) == y) & is_new).sum()
     return float(loss) / len(images), 100 * int(right) / len(images)

@@ -37,6 +37,20 @@ def clean_network(images: ImageSet, harness: Harness, rho_a: Radius = Radius()) 
 
     Raises:
         UserError: the file with its weights is damaged.
+
+    Examples:
+        >>> import torch
+        >>> from unlearnable_bench import Harness, clean_network
+        >>> from unlearnable_bench.datasets.shapes import Shapes
+        >>> from unlearnable_bench.learners.small_cnn import SmallCNN
+        >>> from unlearnable_bench.schedule import Training
+        >>> data, schedule = Shapes(train=20, test=10).load(), Training(steps=2, batch_size=10)
+        >>> harness = Harness(
+        ...     torch.device("cpu"), 0, "fp32", data.transform, SmallCNN(), training=schedule
+        ... )
+        >>> model = clean_network(data.train, harness)
+        >>> model.training, model(torch.zeros(4, 3, 32, 32)).shape
+        (False, torch.Size([4, 10]))
     """
     return clean_checkpoints(images, harness, [None], rho_a)[0]
 
@@ -63,6 +77,22 @@ def clean_checkpoints(
 
     Raises:
         UserError: an epoch that the schedule does not have, or a damaged file.
+
+    Examples:
+        >>> import torch
+        >>> from unlearnable_bench import Harness, clean_checkpoints
+        >>> from unlearnable_bench.datasets.shapes import Shapes
+        >>> from unlearnable_bench.learners.small_cnn import SmallCNN
+        >>> from unlearnable_bench.schedule import Training
+        >>> data = Shapes(train=20, test=10).load()
+        >>> schedule = Training(steps=None, epochs=2, batch_size=10)
+        >>> harness = Harness(
+        ...     torch.device("cpu"), 0, "fp32", data.transform, SmallCNN(), training=schedule
+        ... )
+        >>> first, last = clean_checkpoints(data.train, harness, [1, None])
+        >>> weights = zip(first.parameters(), last.parameters(), strict=True)
+        >>> all(torch.equal(*pair) for pair in weights)
+        False
     """
     harness.ask("clean")
     weights = _weights_of(images, harness)
