@@ -11,8 +11,7 @@ class Random(Attack):
     """Uniform random noise in the L-infinity ball: the control for the size of the noise.
 
     poison = clip(x + n, 0, 255) with n ~ U{-k, ..., k} independently for each value, where
-    k = floor(255 rho_u) is the radius in 8-bit levels. No paper; every noise paper has it as a
-    baseline.
+    k = floor(255 rho_u) is the radius in 8-bit levels. A usual baseline, not from a paper.
 
     Examples:
         >>> import numpy as np

@@ -80,7 +80,7 @@ def test_installed_plugins_run_like_built_in_ones(
     }
     assert "grain[std=0.1]" in out
     noisy = records["classwise", "none"]
-    assert noisy.rho_u == "4/255"
+    assert str(noisy.rho_u) == "4/255"
     assert noisy.poison["quality"]["linf"] == 4
 
 
