@@ -75,8 +75,8 @@ class REM(Attack):
     )
     stop: int | None = option(
         None,
-        "number of updates after which the noise is extracted, less than steps, on the learning-"
-        "rate schedule of all steps; none: steps",
+        "number of updates after which the noise is extracted, below steps; the learning-rate "
+        "schedule is that of all steps; none: steps",
         minimum=1,
     )
 

@@ -14,7 +14,7 @@ from unlearnable_bench.images import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class JPEG(Defense):
-    """JPEG compression of the training images, of quality 10 unless set otherwise.
+    """JPEG compression of the training images (quality 10).
 
     ISS-JPEG ([arXiv 2301.13838](https://arxiv.org/abs/2301.13838)), with Pillow's encoder and
     its default chroma subsampling (4:2:0), as in the authors' code.

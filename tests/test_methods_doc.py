@@ -121,9 +121,8 @@ def choices(cls: type[Configurable]) -> dict[str, tuple[str, list[str]]]:
     for option in cls.options():
         hint = hints[option.name]
         if typing.get_origin(hint) is Literal or hint is bool:
-            values = ["False", "True"] if hint is bool else map(str, typing.get_args(hint))
-            others = [v.lower() if hint is bool else v for v in values if v != option.default]
-            found[option.name] = (option.default, others)
+            values = ["false", "true"] if hint is bool else map(str, typing.get_args(hint))
+            found[option.name] = (option.default, [v for v in values if v != option.default])
     return found
 
 

@@ -108,7 +108,7 @@ class Configurable:
                 f.name,
                 _spell(hints[f.name]),
                 _range(f),
-                "none" if f.default is None else str(f.default),
+                as_text(f.default),
                 _described(f),
             )
             for f in dataclasses.fields(cls)

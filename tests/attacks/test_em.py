@@ -137,11 +137,11 @@ def test_classwise_resumes(tmp_path: Path) -> None:
 
 def test_classwise_refuses_a_class_without_images() -> None:
     images = dataclasses.replace(random_images(80), classes=4)
-    with pytest.raises(UserError, match=r"the set has no image of class 3; take em.variant"):
+    with pytest.raises(UserError, match=r"training set has no image of class 3; use --set em.variant"):
         EM(**CLASSWISE).check(images)
     EM(**OFFICIAL).check(images)
     few = random_images(10, classes=9)
-    with pytest.raises(UserError, match=r"the fifth that is searched has no image of class"):
+    with pytest.raises(UserError, match=r"the random fifth for the noise search has no image of class"):
         EM(**CLASSWISE).generate(few, make_harness())
 
 
@@ -153,7 +153,7 @@ def test_official_ignores_the_transform() -> None:
 
 
 def test_misaligned_refuses_views_of_another_size() -> None:
-    with pytest.raises(UserError, match=r"of 6 px.*not of 8 px.*imagenet-subset\.size=6"):
+    with pytest.raises(UserError, match=r", 6 px, not of 8 px.*imagenet-subset\.size=6"):
         EM(**MISALIGNED).generate(random_images(), make_harness(crop=6))
 
 

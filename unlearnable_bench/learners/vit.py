@@ -11,7 +11,7 @@ from unlearnable_bench.learners import Normalise
 
 @dataclass(frozen=True, kw_only=True)
 class ViTSmall(Learner):
-    """ViT with 8x8 patches, width 192, depth 9 (Dosovitskiy et al. 2021, Lee et al. 2021).
+    """ViT on a grid of 8x8 patches, width 192, depth 9 (Dosovitskiy et al. 2021).
 
     [arXiv 2010.11929](https://arxiv.org/abs/2010.11929), in the size of
     [arXiv 2112.13492](https://arxiv.org/abs/2112.13492).
