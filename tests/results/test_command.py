@@ -210,6 +210,4 @@ def test_a_preset_of_another_version_is_noted() -> None:
     (cell,) = small("--methods sem --no-clean").cells
     recipe = recipe_of(cell.labels | {"setting": "", "preset": "gone[training.epochs=2]"})
     assert "--preset 'gone[training.epochs=2]'" in recipe.command
-    assert recipe.notes == (
-        "The preset 'gone[training.epochs=2]' is not among those of this version.",
-    )
+    assert recipe.notes == ("This version has no preset 'gone[training.epochs=2]'.",)
