@@ -29,7 +29,7 @@ def transfer_tables(frame: pd.DataFrame) -> Iterator[Table]:
     found = cells(frame)
     for _, group in found.groupby(["dataset", "preset", "defense", "rho_a", "protect"], sort=False):
         if len({*group["learner"]}) > 1:
-            # A method with one learner transfers to none.
+            # A method with only one learner would be an empty row.
             learners = group.groupby("attack")["learner"].nunique()
             wanted = {*learners[learners > 1].index, *CONTROLS}
             yield pivot("transfer", group[group["attack"].isin(wanted)], "learner")

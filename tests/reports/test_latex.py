@@ -207,7 +207,7 @@ def test_marks_are_printed_behind_the_number_and_explained_below(tmp_path: Path)
     assert "SEM 10.0 ± 0.1!" in shown
     assert "REM ?" in shown
     assert "! some or all seeds failed (see the report failures)" in shown
-    assert "? not all cells that were asked for are finished" in shown
+    assert "? some requested cells are not finished" in shown
 
 
 NAMES = {
