@@ -137,7 +137,7 @@ NO = "raise ValueError('no')"
             "Report",
             "def render(self, frame): return frame",
             ("report", "results", "--report", "mine"),
-            "report 'mine' renders DataFrame; it must be tables, a figure, text or bytes",
+            "report 'mine' must render tables, a figure, text or bytes, got DataFrame",
         ),
     ],
 )

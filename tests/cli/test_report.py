@@ -132,7 +132,7 @@ def test_an_unknown_report_or_option_is_refused_with_those_there_are(
 
 def test_a_format_of_another_kind_of_report_is_refused(refused: Callable[..., str]) -> None:
     assert "csv, html, latex" in refused("report", "results", "--report", "main", "--format=pdf")
-    assert "leave --format out" in refused("report", "results", "--report=json", "--format=latex")
+    assert "omit --format" in refused("report", "results", "--report=json", "--format=latex")
     asked = ("--report", "images", "--output", "images.tex")
     assert "pdf, png, svg" in refused("report", "results", *asked)
     assert "--report" in refused("report", "results", "--output", "main.pdf")
@@ -274,7 +274,7 @@ def test_failures_are_reported_where_nothing_is_finished(ubench: Command, workpl
     folder.write_failure("b" * 32, labels, "the disk is full", "Traceback ...")
     refused = ubench("report", folder.path)
     assert refused.code == 2
-    assert "no cell is finished: 1 failed (the disk is full), 0 are missing" in refused.err
+    assert "no cell is finished (1 failed (the disk is full), 0 missing)" in refused.err
     shown = ubench("report", folder.path, "--report", "failures")
     assert shown.code == 0
     assert "the disk is full" in shown.out

@@ -318,7 +318,7 @@ def test_labels_are_unique_and_name_what_tells_tables_apart(tmp_path: Path) -> N
     assert labels[:2] == ["mine-main-cifar10-small-cnn", "mine-main-cifar10-resnet-18"]
     assert len(set(labels)) == 4
     compiled(tmp_path, text)
-    with pytest.raises(UserError, match="label='a}b': a label begins with letters, digits"):
+    with pytest.raises(UserError, match="label='a}b' must consist of letters, digits"):
         latex(found, label="a}b")
 
 
