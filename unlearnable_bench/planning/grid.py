@@ -180,8 +180,9 @@ def _data(name: str, sections: "_Sections") -> Data:
     with blaming(f"data set {kind!r}"):
         data = chosen.plugin.load()
     if not isinstance(data, Data):
-        got = type(data).__name__
-        raise UserError(f"data set {kind!r} must return Data from load(), got {got}")
+        raise UserError(
+            f"data set {kind!r} must return Data from load(), got {type(data).__name__}"
+        )
     changed = {name: value for name, value in chosen.passed.items() if name != "path"}
     return replace(data, name=replace(chosen, name=data.name, passed=changed).label)
 
