@@ -37,15 +37,17 @@ def cells(folder: Path) -> list[Path]:
 
 def test_an_empty_folder_is_no_results_folder(refused: Callable[..., str], workplace: Path) -> None:
     (workplace / "empty").mkdir()
-    assert "empty is no results folder; `ubench run --out empty`" in refused("report", "empty")
+    assert "empty is not a results folder; give one made by `ubench run`" in refused(
+        "report", "empty"
+    )
 
 
 def test_one_folder_of_several_that_is_none_is_named(
     refused: Callable[..., str], workplace: Path
 ) -> None:
     (workplace / "empty").mkdir()
-    assert "empty is no results folder" in refused("report", "results", "empty")
-    assert "nowhere is no results folder" in refused("report", "nowhere", "results")
+    assert "empty is not a results folder" in refused("report", "results", "empty")
+    assert "nowhere is not a results folder" in refused("report", "nowhere", "results")
 
 
 def test_a_foreign_text_among_the_records_is_no_record(ubench: Command, workplace: Path) -> None:
