@@ -34,8 +34,8 @@ class Quality(Report):
         found = list(quality_tables(frame))
         if not found:
             raise UserError(
-                "these records have no image quality, as before version 0.2; run the cells again "
-                "with another --out"
+                "these records have no image quality (versions before 0.2 did not measure it); run "
+                "the cells again with another --out"
             )
         return found
 

@@ -37,9 +37,7 @@ def cells(folder: Path) -> list[Path]:
 
 def test_an_empty_folder_is_no_results_folder(refused: Callable[..., str], workplace: Path) -> None:
     (workplace / "empty").mkdir()
-    assert "empty is not a results folder" in refused(
-        "report", "empty"
-    )
+    assert "empty is not a results folder" in refused("report", "empty")
 
 
 def test_one_folder_of_several_that_is_none_is_named(

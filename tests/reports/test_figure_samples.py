@@ -60,7 +60,7 @@ def test_noise_is_clipped_only_if_the_factor_is_set(kept: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("report", [Images(), Noise()])
 def test_an_old_folder_without_samples_is_a_clear_error(report: Images | Noise) -> None:
-    with pytest.raises(UserError, match=r"no (images|noise) of any poison is stored"):
+    with pytest.raises(UserError, match=r"have no (images|noise) of poisons"):
         report.render(several())
 
 
