@@ -1,1 +1,1 @@
-"""Built-in reports: functions of the records alone."""
+"""Built-in reports, which depend only on the records."""

@@ -1,4 +1,4 @@
-"""Tables for a spreadsheet or another program: one line an entry, under one header."""
+"""Tables for spreadsheets and other programs: one line per entry, with one header."""
 
 import csv
 import io
@@ -15,22 +15,22 @@ COLUMNS = (
     "table", "title", "row", "column", "mean", "std", "n", "low", "high", "peak", "best", "text",
     "marks", "keys",
 )  # fmt: skip
-# What a spreadsheet takes for a formula, in its full-width forms as well.
+# First characters of a formula in a spreadsheet, with their full-width forms.
 _FORMULA = tuple("=+-@\t\r＝＋－＠")  # noqa: RUF001 - meant as they are
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style(Configurable):
-    """Numbers are written with every digit that they have."""
+    """Style of CSV tables; numbers have all their digits."""
 
-    aliases: str = option("", "names to write, LABEL=NAME by comma: sem=Ours,em=EM*")
+    aliases: str = option("", "names to write instead of labels, e.g. sem=Ours,em=EM*")
 
 
 def render(tables: Sequence[Table], style: Style) -> str:
     """Return one line for each entry of each table.
 
-    `low` and `high` are the 95 % interval of the mean; `keys` are those of the records, with
-    blanks between them.
+    `low` and `high` are the 95 % interval of the mean; `keys` are the keys of the records,
+    separated by spaces.
     """
     aliases = parse_aliases(style.aliases)
     text = io.StringIO()
@@ -67,7 +67,7 @@ def _line(
 
 
 def harmless(text: str) -> str:
-    """Return text that a spreadsheet does not run: an apostrophe before what looks like a formula.
+    """Return text that a spreadsheet does not evaluate: an apostrophe precedes a formula.
 
     Source: OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injection.
     """

@@ -1,7 +1,7 @@
-"""What all figures share: size, text, colours, markers, legend, and the bytes of a file.
+"""Common parts of all figures: size, text, colours, markers, legend, and saving.
 
-A figure is made of `matplotlib.figure.Figure` and never touches pyplot, so that a notebook's open
-figures and a server's threads stay as they are. Settings of a user's matplotlibrc do not count.
+Figures are `matplotlib.figure.Figure` objects without pyplot, so that open figures of a notebook
+and threads of a server are not affected. A user's matplotlibrc is ignored.
 """
 
 import io
@@ -34,7 +34,7 @@ from unlearnable_bench.results.names import parse_aliases
 
 COLUMN_WIDTH = 86.0  # mm: one column of a two-column paper
 MOST_PANELS = 12
-_MOST_LINES = 3  # of a name; the rest of a longer one is left out
+_MOST_LINES = 3  # of a name; longer ones are truncated
 _INCH = 25.4  # mm
 _PANEL_WIDTH = 70.0  # mm: least width of a panel when several are next to each other
 # Matplotlib ships these, so every machine draws the same letters.
@@ -76,7 +76,7 @@ _METADATA: Mapping[str, dict[str, Any]] = {
 }
 _RESOLUTION = 300  # dots per inch of a PNG
 
-# Okabe and Ito's colours less yellow, which is too light for a line, and black.
+# Okabe and Ito's colours without yellow, which is too light for a line, and black.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7A4B00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "h", ">", "d")
 _DASHES: tuple[Any, ...] = (
@@ -97,12 +97,12 @@ _settings_lock = threading.RLock()
 
 @dataclass(frozen=True, kw_only=True)
 class FigureReport(Report):
-    """Base of reports that return a figure: its width and the names in it."""
+    """Base class of reports that return a figure: width and names."""
 
     width: float = option(
         COLUMN_WIDTH, "width of the figure in mm, 40 to 400", minimum=40, maximum=400
     )
-    aliases: str = option("", "names to print, LABEL=NAME by comma: sem=Ours,em=EM*")
+    aliases: str = option("", "names to print instead of labels, e.g. sem=Ours,em=EM*")
 
     @property
     def names(self) -> dict[str, str]:
@@ -112,7 +112,7 @@ class FigureReport(Report):
 
 @dataclass(frozen=True)
 class Look:
-    """How one method is drawn: apart from all others in colour and in grey."""
+    """Line and marker of one method, distinct from all others in colour and in grey."""
 
     color: str
     marker: str
@@ -123,13 +123,13 @@ class Look:
         return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
 
     def dots(self) -> dict[str, Any]:
-        """Return the arguments of a line that shows its markers alone."""
+        """Return the arguments of a line with markers only."""
         return self.line() | {"linestyle": "none"}
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Set matplotlib's settings to ours for a while, and put the user's back."""
+    """Use our matplotlib settings temporarily, and restore the user's."""
     with _settings_lock, matplotlib.style.context(["default", dict(_RC)]):
         yield
 
@@ -138,8 +138,8 @@ def look(k: int, *, control: bool = False) -> Look:
     """Return the k-th look; line style and marker together do not repeat within 88 methods.
 
     Args:
-        k: 0, 1, ...: the method's place among its kind in the frame.
-        control: for what is no method, such as clean data: grey and dashed.
+        k: 0, 1, ...: index of the method among methods, or of the control among controls.
+        control: whether it is a control, such as clean data: grey and dashed.
     """
     if control:
         n = k % len(_GREYS)
@@ -171,15 +171,15 @@ def _letters() -> frozenset[int]:
 
 
 def literal(text: str, *, width: int | None = None) -> str:
-    """Return a name as it can be drawn, whatever it holds.
+    """Return a name that matplotlib can draw, for any text.
 
-    Blanks are joined. What the fonts that matplotlib ships lack (Chinese, Japanese, Korean,
-    Indic scripts, emoji) and control characters become their codes, `[U+4E2D U+6587]`: an alias
-    gives such a name letters that can be drawn. Arabic, Cyrillic, Greek and Hebrew are drawn.
+    Whitespace is collapsed. Characters that the fonts of matplotlib lack (Chinese, Japanese,
+    Korean, Indic scripts, emoji) and control characters become their codes, `[U+4E2D U+6587]`; use
+    an alias for such a name. Arabic, Cyrillic, Greek and Hebrew are drawn.
 
     Args:
-        text: the name. `$`, `_` and backslashes stay: figures are drawn without TeX.
-        width: letters a line, of at most three; None: one line.
+        text: the name. `$`, `_` and backslashes are kept, because figures are drawn without TeX.
+        width: number of letters per line, for at most three lines; None: one line.
     """
     drawn, codes = [], []
     for letter in " ".join(text.split()):
@@ -197,28 +197,28 @@ def literal(text: str, *, width: int | None = None) -> str:
 
 
 def figure(width_mm: float = COLUMN_WIDTH, height_mm: float = 60.0) -> Figure:
-    """Return an empty figure that lays itself out; use it and draw on it in `house_style`."""
+    """Return an empty figure with automatic layout; draw on it within `house_style`."""
     return Figure((width_mm / _INCH, height_mm / _INCH), layout="constrained")
 
 
 def panels(
     titles: Sequence[str], report: str, width_mm: float, height_mm: float, margin_mm: float = 12.0
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with one titled panel for each setting, next to each other where they fit.
+    """Return a figure with one titled panel per setting, next to each other if they fit.
 
     Args:
-        titles: of the panels; a figure of one panel has its title too.
+        titles: titles of the panels.
         report: name of the report, for the message.
-        width_mm: of the figure.
-        height_mm: of a panel.
-        margin_mm: what labels on the left take of a panel's width, so that titles are not clipped.
+        width_mm: width of the figure in mm.
+        height_mm: height of a panel in mm.
+        margin_mm: width of the labels to the left of a panel in mm, so that titles are not clipped.
 
     Raises:
-        UserError: more panels than fit a page.
+        UserError: more panels than fit on a page.
     """
     if len(titles) > MOST_PANELS:
         raise UserError(
-            f"{report} would have {len(titles)} panels, at most {MOST_PANELS} fit: select "
+            f"{report} would have {len(titles)} panels, but at most {MOST_PANELS} fit; select "
             "with --datasets, --learners, --presets, --defenses or --rho-a"
         )
     columns = min(len(titles), max(1, int(width_mm // _PANEL_WIDTH)))
@@ -233,17 +233,17 @@ def panels(
 
 
 def _letters_in(width_mm: float, points: float) -> int:
-    """Return about how many letters of a size fit into a width."""
+    """Return approximately how many letters of a size fit into a width."""
     return max(8, int(width_mm / (0.2 * points)))
 
 
 def legend(made: Figure, entries: Sequence[tuple[str, Artist]], note: str = "") -> None:
-    """Put a legend below the panels, in as many columns as fit, and make the figure higher by it.
+    """Add a legend below the panels, in as many columns as fit, and enlarge the figure for it.
 
     Args:
         made: the figure.
-        entries: names and what is drawn for them.
-        note: a sentence above the entries: seeds, intervals.
+        entries: names and their line or marker.
+        note: sentence above the entries: seeds, intervals.
     """
     width, height = made.get_size_inches()
     letters = _letters_in(float(width) * _INCH - 14, 7)
@@ -277,33 +277,33 @@ def method_legend(
     *,
     line: bool = True,
 ) -> None:
-    """Put a legend of the methods of a figure's data below the panels, controls first.
+    """Add a legend of the methods below the panels, controls first.
 
     Args:
         made: the figure.
-        data: with the columns attack, rho_u and method.
+        data: data of the figure, with the columns attack, rho_u and method.
         looks_of: from `looks`.
-        note: a sentence above the entries.
-        line: whether methods are lines, or markers alone.
+        note: sentence above the entries.
+        line: whether methods are lines with markers, or only markers.
     """
     found = data.drop_duplicates(["attack", "rho_u"])
     pairs = list(zip(found["attack"], found["rho_u"], strict=True))
     names = dict(zip(pairs, found["method"], strict=True))
-    order = [pair for pair in looks_of if pair in names]  # that of the frame, as the colours
+    order = [pair for pair in looks_of if pair in names]  # in the order of the frame
     order.sort(key=lambda pair: pair[0] not in CONTROLS)
     legend(made, [(names[pair], key(looks_of[pair], line=line)) for pair in order], note)
 
 
 def key(of: Look, *, line: bool = True) -> Line2D:
-    """Return what a legend draws for a method."""
+    """Return the legend entry of a method."""
     return Line2D([], [], **(of.line() if line else of.dots()))
 
 
 def ticks_at(ax: Axes, labels: Mapping[float, str]) -> bool:
-    """Put ticks at values with their own labels if these do not collide, and return whether.
+    """Put ticks at labelled values unless the labels overlap; return whether they fit.
 
     Args:
-        ax: the axes, whose x scale is set.
+        ax: the axes, with their x scale set.
         labels: value to label.
     """
     values = sorted(labels)
@@ -318,7 +318,7 @@ def ticks_at(ax: Axes, labels: Mapping[float, str]) -> bool:
 
 
 def log_axis(ax: Axes, low: float, high: float) -> None:
-    """Make the x axis logarithmic, with plain numbers at decades or at 1, 2 and 5 of few decades.
+    """Make the x axis logarithmic, with plain numbers at decades, or at 1, 2 and 5 times them.
 
     Args:
         ax: the axes.
@@ -334,21 +334,21 @@ def log_axis(ax: Axes, low: float, high: float) -> None:
 
 
 def done(made: Figure) -> Figure:
-    """Lay the figure out once and for all, so that each format and each saving shows the same."""
+    """Fix the layout, so that every format and every save looks the same."""
     made.draw_without_rendering()
     made.set_layout_engine("none")
     return made
 
 
 def saved(made: Figure, form: Literal["pdf", "png", "svg"] | str) -> bytes:  # noqa: PYI051
-    """Return a figure's file, without date or random parts: the same bytes for the same figure.
+    """Return a figure as a file without date or random parts, so that its bytes are reproducible.
 
     Args:
         made: the figure.
         form: `pdf` (fonts embedded as TrueType), `png` (300 dpi) or `svg` (text as outlines).
 
     Raises:
-        UserError: no such format.
+        UserError: an unknown format.
     """
     if form not in _METADATA:
         raise unknown("format of figures", form, _METADATA)

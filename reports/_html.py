@@ -1,4 +1,4 @@
-"""HTML tables: a fragment for a web page, without style or script."""
+"""HTML tables: fragments for a web page, without style or script."""
 
 from collections.abc import Sequence
 from html import escape

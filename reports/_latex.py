@@ -1,6 +1,6 @@
 """LaTeX tables for a paper: booktabs rules, numbers aligned by siunitx, the best in bold.
 
-Every package that is used is in Debian's texlive-latex-recommended and texlive-science.
+All packages are in Debian's texlive-latex-recommended and texlive-science.
 """
 
 import re
@@ -20,16 +20,16 @@ PACKAGES = ("array", "booktabs", "siunitx")
 # Environment and its width in points. One column: 5.5 in (NeurIPS, ICLR). Two columns: 3.25 in
 # and 6.75 in (ICML), the narrowest of the common styles.
 _ROOMS = {False: (("table", 397.0),), True: (("table", 234.0), ("table*", 487.0))}
-# Size, width of its letters in relation to \normalsize, points between columns on either side.
+# Font size, its letter width relative to \normalsize, and points between columns on each side.
 _SIZES = ((r"\normalsize", 1.0, 6), (r"\small", 0.93, 5), (r"\footnotesize", 0.86, 4))
 _TIGHT = (r"\footnotesize", 0.86, 3)
-# Of the width, for names that are broken into lines: at least, if all columns then fit in one
-# block; and otherwise.
+# Share of the width for names that wrap: the least if all columns then fit in one block, and the
+# share otherwise.
 _LEAST_NAMES = 0.2
 _NAMES_SHARE = 0.4
-# Only where a number is bold: as text, a minus sign is a bitmap of the font tcrm.
+# Only if a number is bold: as text, a minus sign is a bitmap of the font tcrm.
 _BOLD_NUMBERS = r"\sisetup{detect-weight=true,mode=text}"
-_FLOATS = 10  # tables of a document after which LaTeX must place what waits
+_FLOATS = 10  # tables of a document after which LaTeX must flush its floats
 _GEOMETRY = {
     False: "textwidth=5.5in,textheight=9in",
     True: "textwidth=6.75in,columnsep=0.25in,textheight=9in",
@@ -38,16 +38,16 @@ _GEOMETRY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Style(TableStyle):
-    """How a table is written in LaTeX."""
+    """Style of LaTeX tables."""
 
-    document: bool = option(False, "a whole document that compiles, not only the tables")
+    document: bool = option(False, "complete document that compiles, instead of tables to include")
     two_column: bool = option(
-        False, "for a paper of two columns: a table that does not fit one is a table*"
+        False, "layout for a two-column paper, in which tables wider than a column are table*"
     )
-    label: str = option("tab:", "what labels begin with: tab: gives tab:main-cifar10")
+    label: str = option("tab:", "prefix of labels: tab: gives tab:main-cifar10")
     unicode: bool = option(
         False,
-        "write names of other scripts as they are, for LuaLaTeX or XeLaTeX; otherwise romanised",
+        "names in other scripts for LuaLaTeX or XeLaTeX, instead of romanised names",
     )
 
 
@@ -55,11 +55,11 @@ def render(tables: Sequence[Table], style: Style) -> str:
     """Return one `table` environment for each table, or a document of them.
 
     Raises:
-        UserError: aliases or a label that cannot be written.
+        UserError: invalid aliases or an invalid label prefix.
     """
     if not re.fullmatch(r"[A-Za-z0-9:./+-]*", style.label):
         raise UserError(
-            f"label={style.label!r}: a label begins with letters, digits and :./+-, such as tab:"
+            f"label={style.label!r} must consist of letters, digits and :./+-, such as tab:"
         )
     sheets = [_in_letters(arrange(table, style), style) for table in tables]
     labels = _labels(tables)
@@ -91,9 +91,9 @@ def _document(comments: list[str], parts: list[str], style: Style) -> Iterator[s
 
 
 def _in_letters(sheet: Sheet, style: Style) -> tuple[Sheet, dict[str, str]]:
-    """Return a sheet whose names LaTeX can print, and what was romanised for that.
+    """Return a sheet whose names LaTeX can print, and the names that were romanised.
 
-    Names that become alike are numbered, so that each row is still one of its own.
+    Names that become equal are numbered, so that rows stay distinguishable.
     """
     romanised: dict[str, str] = {}
 
@@ -156,9 +156,9 @@ def _environment(sheet: Sheet, label: str, style: Style) -> str:
 def _tabular(columns: Sequence[Layout]) -> str:
     spec = "".join(one.spec for one in columns)
     rows = [*zip(*(one.cells for one in columns), strict=True)]
-    # A row that is empty in this block is in another one.
+    # A row that is empty in this block appears in another one.
     filled = [any(one.filled[k] for one in columns[1:]) for k in range(len(rows))]
-    rows = [row for row, kept in zip(rows, filled, strict=True) if kept or not any(filled)]
+    rows = [row for row, shown in zip(rows, filled, strict=True) if shown or not any(filled)]
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{spec}}}",
@@ -175,10 +175,10 @@ def _tabular(columns: Sequence[Layout]) -> str:
 def _fitted(
     first: Layout, columns: Sequence[Layout], *, two_column: bool
 ) -> tuple[str, tuple[str, float, int], list[list[Layout]]]:
-    """Return environment, size and blocks of columns of a table that is not too wide.
+    """Return environment, font size and blocks of columns such that a table fits the width.
 
-    Letters get smaller first; then the table spans both columns of the page; then its columns are
-    set in several blocks below each other, each with the rows' names.
+    First the font gets smaller; then the table spans both columns of the page; then its columns are
+    split into several blocks below each other, each with the row names.
     """
     rooms = _ROOMS[two_column]
     for environment, room in rooms:
@@ -200,13 +200,13 @@ def _total(columns: Sequence[Layout], size: tuple[str, float, int]) -> float:
 
 
 def _narrowed(one: Layout, points: float) -> Layout:
-    """Return a column whose texts are broken into lines if it is wider than so many points."""
+    """Return a column whose texts wrap if it is wider than a number of points."""
     _, scale, _ = _TIGHT
     return one.wrapped(points, scale) if one.wraps and scale * one.width > points else one
 
 
 def _blocks(columns: Sequence[Layout], room: float) -> list[list[Layout]]:
-    """Return the columns in as few blocks as fit, with about as many columns in each."""
+    """Return the columns in as few blocks as possible, of about equal size."""
     greedy: list[list[Layout]] = [[]]
     for one in columns:
         if greedy[-1] and _total([*greedy[-1], one], _TIGHT) > room:
@@ -219,7 +219,7 @@ def _blocks(columns: Sequence[Layout], room: float) -> list[list[Layout]]:
 
 
 def _labels(tables: Sequence[Table]) -> list[str]:
-    """Return a label for each table: report, data set and what tells it from the others."""
+    """Return a unique label for each table: report, data set and the distinguishing settings."""
     bases = [f"{table.name}-{_slug(table.title.split(', ')[0], '')}" for table in tables]
     found: list[str] = []
     for table, base in zip(tables, bases, strict=True):

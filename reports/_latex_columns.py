@@ -1,7 +1,7 @@
-r"""Columns of a LaTeX table: aligned by siunitx where it prints the number that is meant.
+r"""Columns of a LaTeX table, aligned by siunitx if it prints the right number.
 
-A mean and its deviation are two S columns with a plus-minus sign between them. One column of
-`10.2(4)` would lose a zero deviation and print half of a bold number thin; `9.5(12.1)` is an error.
+A mean and its deviation are two S columns with a plus-minus sign between them. A single column of
+`10.2(4)` would drop a zero deviation and print only half of a number bold; `9.5(12.1)` is an error.
 """
 
 import textwrap
@@ -12,24 +12,24 @@ from unlearnable_bench.reports._latex_text import breakable, escape, latin, widt
 from unlearnable_bench.reports._sheet import Cell, marks_of, text_of
 from unlearnable_bench.results.style import TableStyle
 
-_PLUS_MINUS = 11.2  # points, with its blanks
+_PLUS_MINUS = 11.2  # points, with its spaces
 _SMALL = 0.75  # a superscript
-_LINE = 12  # letters of a heading that stay on one line whatever the numbers below
-_LONG = 32  # letters of a text that is broken into lines
+_LINE = 12  # letters of a heading that never wrap
+_LONG = 32  # letters per line of a wrapped text
 
 
 @dataclass(frozen=True)
 class Layout:
-    r"""A column, or the two of a mean and its deviation.
+    r"""A column, or two for a mean and its deviation.
 
     Attributes:
-        spec: for the head of the tabular.
+        spec: column specification of the tabular.
         heading: its cell in the first row.
-        cells: in the rows below.
-        width: about, in points at \normalsize and without the gaps to its neighbours.
-        wraps: texts to be broken into lines, where there are any.
+        cells: its cells in the other rows.
+        width: approximate width in points at \normalsize, without gaps to its neighbours.
+        wraps: texts that may wrap.
         best: whether a number is bold.
-        filled: which of the cells hold anything.
+        filled: which cells are not empty.
     """
 
     spec: str
@@ -41,11 +41,11 @@ class Layout:
     filled: tuple[bool, ...] = ()
 
     def wrapped(self, points: float, scale: float) -> "Layout":
-        r"""Return the column with its texts broken to a width.
+        r"""Return the column with its texts wrapped to a width.
 
         Args:
-            points: the width as it is printed.
-            scale: of the letters, in relation to \normalsize.
+            points: printed width in points.
+            scale: letter width relative to \normalsize.
         """
         spec = rf">{{\raggedright\arraybackslash}}p{{{points:.0f}pt}}"
         cells = tuple(map(breakable, self.wraps))
@@ -53,7 +53,7 @@ class Layout:
 
 
 def names(corner: str, texts: Sequence[str]) -> Layout:
-    """Return the column of the rows' names."""
+    """Return the column of row names."""
     widest = max(map(width, (corner, *texts)))
     return Layout("l", escape(corner), tuple(map(escape, texts)), widest, tuple(texts))
 
@@ -62,10 +62,10 @@ def column(heading: str, cells: Sequence[Cell | None], style: TableStyle, *, raw
     """Return the column of entries under a heading.
 
     Args:
-        heading: its text.
-        cells: from a sheet.
+        heading: text of the heading.
+        cells: cells of a sheet.
         style: spread and peak.
-        raw: keep letters of other scripts.
+        raw: whether to write other scripts unchanged.
     """
     present = [cell for cell in cells if cell is not None]
     if all(cell.entry.mean is None or cell.entry.text is not None for cell in present):
@@ -81,7 +81,7 @@ def column(heading: str, cells: Sequence[Cell | None], style: TableStyle, *, raw
 
 
 def _composed(cell: Cell, style: TableStyle) -> bool:
-    """Tell whether an entry is more than a mean and a deviation."""
+    """Return whether an entry is more than a mean and a deviation."""
     entry = cell.entry
     interval = style.spread == "interval" and entry.interval is not None
     return entry.mean is not None and (interval or (style.peak and entry.peak is not None))
@@ -108,7 +108,7 @@ def _composed_column(heading: str, cells: Sequence[Cell | None], style: TableSty
     texts = [text_of(cell, " ± ", style) if cell else "--" for cell in cells]
     shown = []
     for text, cell in zip(texts, cells, strict=True):
-        # Not escape: it would brace the brackets of an interval and split its minus signs.
+        # Not `escape`, which would brace the brackets of an interval and split its minus signs.
         number = text.replace("±", r"$\pm$").replace("-", "$-$") if cell else text
         bold = rf"\textbf{{{number}}}" if cell and cell.entry.best else number
         shown.append(_with_marks(bold, cell))
@@ -151,7 +151,7 @@ def _pair_column(
     title, title_width = _heading(heading, [f"{max(means)} ± {max(spreads)}"])
     left, right = "", ""
     if title_width > content:
-        # A wider heading would tear mean and deviation apart. In em, to shrink with the letters.
+        # A wider heading would separate mean and deviation. In em, to shrink with the letters.
         extra = (title_width - content) / 2
         key = ",table-column-width={:.2f}em,table-number-alignment={}"
         left = key.format((max(map(width, means)) + extra) / 10, "right")
@@ -168,7 +168,7 @@ def _mean(cell: Cell | None) -> str:
 
 
 def _other(cell: Cell | None, style: TableStyle, *, raw: bool) -> str:
-    """Return what stands in place of a number, or a number without the others' deviation."""
+    """Return a text instead of a number, or a number without a deviation."""
     if cell is None:
         return "--"
     text = escape(latin(text_of(cell, " ± ", style), raw=raw))
@@ -180,7 +180,7 @@ def _weight(cell: Cell | None) -> str:
 
 
 def _after(cell: Cell | None) -> tuple[str, float]:
-    """Return what follows a number, in braces, and its width."""
+    """Return the text after a number, in braces, and its width."""
     if cell is None or cell.entry.mean is None:
         return "", 0
     few = rf"\,($n$={cell.entry.seeds})" if "fewer" in cell.entry.marks else ""
@@ -208,7 +208,7 @@ def _post(text: str) -> str:
 
 
 def _format(numbers: Iterable[str]) -> str:
-    """Return the room for numbers: `table-format=-2.1`; exact, or siunitx overfills the column."""
+    """Return the exact room for numbers, `table-format=-2.1`; siunitx overflows a smaller one."""
     parts = [number.lstrip("-").partition(".") for number in numbers if number]
     sign = "-" if any(number.startswith("-") for number in numbers) else ""
     whole = max(len(part[0]) for part in parts)
@@ -217,7 +217,7 @@ def _format(numbers: Iterable[str]) -> str:
 
 
 def _heading(text: str, below: Sequence[str]) -> tuple[str, float]:
-    """Return a heading in lines about as wide as what is below, and its width in points."""
+    """Return a heading wrapped to about the width of the cells, and its width in points."""
     letters = max([_LINE, *map(len, below)])
     # A radius stays together: rho_a 4/255.
     whole = text.replace("rho_a ", "rho_a\xa0").replace("rho_u ", "rho_u\xa0")

@@ -1,14 +1,14 @@
-r"""Any text as LaTeX prints it, in pdflatex with its default fonts and any other engine.
+r"""Any text in LaTeX, for pdflatex with its default fonts and any other engine.
 
-What is written is ASCII: accents and Greek are commands (`\'{e}`, `\alpha`), so neither an input
-encoding nor a font package is needed. Other scripts are romanised by anyascii.
+The output is ASCII: accents and Greek are commands (`\'{e}`, `\alpha`), so it needs no input
+encoding or font package. Other scripts are romanised by anyascii.
 """
-# ruff: noqa: RUF001 - letters that look like others are meant
+# ruff: noqa: RUF001 - ambiguous letters are intended
 
 import re
 import unicodedata
 
-# Text of this many points is set at \normalsize (10 pt) by Computer Modern, widest first.
+# Letter widths of Computer Modern in points at \normalsize (10 pt), widest first.
 _WIDTHS = {"WM@%": 10.3, "mwÆŒ": 8.4, "ABCDEFGHKNOPQRTUVXYZ&#": 7.6, "ijlI.,:;!|'()[]/ `": 3.7}
 _WIDTHS |= {'rst-fJ"': 4.2, "0123456789": 5.1}
 _OTHER = 5.6
@@ -21,7 +21,7 @@ _ASCII = {
     "$": r"{\char36}",  # \$ is a bitmap of the font tcrm, as \S and \pounds are
     **{letter: "\\" + letter for letter in "&%#_{}"},
 }  # fmt: skip
-# Combining accents that the old encoding OT1 has as well; one with no slot there is romanised.
+# Combining accents of the old encoding OT1; letters with other accents are romanised.
 _ACCENTS = {
     0x300: "`", 0x301: "'", 0x302: "^", 0x303: "~", 0x304: "=", 0x306: "u", 0x307: ".",
     0x308: '"', 0x30A: "r", 0x30B: "H", 0x30C: "v", 0x323: "d", 0x327: "c", 0x331: "b",
@@ -33,7 +33,7 @@ _LETTERS = {
     "→": r"$\to$", "≈": r"$\approx$", "·": r"$\cdot$", "§": r"$\mathsection$",
     "…": r"\dots{}", "‘": "{`}", "’": "{'}", "“": "{``}", "”": "{''}", "\xa0": "~",
 }  # fmt: skip
-# Greek as TeX calls it, where that is not its Unicode name; capitals that look Latin are Latin.
+# Greek letters whose TeX name is not their Unicode name; capitals that look Latin are Latin.
 _GREEK = {"lamda": "lambda", "epsilon": "varepsilon", "phi": "varphi", "final sigma": "varsigma"}
 _GREEK_CAPITALS = {"lamda": "Lambda"}
 _PLAIN_GREEK = {
@@ -42,7 +42,7 @@ _PLAIN_GREEK = {
     "omega",
 }  # fmt: skip
 _LIKE_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧοµ", "ABEZHIKMNOPTXoμ", strict=True))
-# The radii as the papers write them: rho_a 4/255 is $\rho_a = 4/255$.
+# Radii as in the papers: rho_a 4/255 is $\rho_a = 4/255$.
 _RADIUS = re.compile(r"(?<![A-Za-z0-9_])rho_([au])(?![A-Za-z0-9_])(?:[ =\xa0]?(\d+(?:/\d+)?))?")
 
 _PIECE = re.compile(r"[^/=,_:#+-]{1,16}[/=,_:#+-]*|[/=,_:#+-]+")
@@ -50,11 +50,11 @@ _LONG_WORD = re.compile(r"(\S{21,})")
 
 
 def latin(text: str, *, raw: bool = False) -> str:
-    """Return text in which each letter is one that `escape` knows.
+    """Return text whose letters `escape` can all write.
 
     Args:
         text: printable text in any script.
-        raw: keep letters of other scripts as they are.
+        raw: whether to keep other scripts unchanged.
     """
     found = []
     for letter in unicodedata.normalize("NFC", text):
@@ -64,14 +64,14 @@ def latin(text: str, *, raw: bool = False) -> str:
 
 
 def _romanised(letter: str) -> str:
-    from anyascii import anyascii  # noqa: PLC0415 - most tables hold no such letter
+    from anyascii import anyascii  # noqa: PLC0415 - most tables have no such letter
 
-    # A vowel sign may have no letter of its own; what is no letter at all is still named.
+    # A letter or combining sign may have no transliteration; another symbol must not vanish.
     return str(anyascii(letter)) or ("" if unicodedata.category(letter)[0] in "LM" else "?")
 
 
 def _command(letter: str) -> str | None:
-    """Return what LaTeX prints as the letter, or None."""
+    """Return the LaTeX of a letter, or None."""
     if letter in _LETTERS:
         return _LETTERS[letter]
     if letter.isascii():
@@ -84,14 +84,14 @@ def _command(letter: str) -> str | None:
     if not accents:
         return greek and f"${greek}$"
     if greek is not None:
-        # Mathematics has these two; Greek has no other that a name needs.
+        # Math mode has these two; names need no other accent on Greek.
         accent = {0x301: "acute", 0x308: "ddot"}.get(ord(accents[0]))
         return accent and rf"$\{accent}{{{greek}}}$"
     return rf"\{_ACCENTS[ord(accents[0])]}{{{base}}}" if base.isascii() else None
 
 
 def _greek(letter: str) -> str | None:
-    r"""Return `\alpha` for the letter alpha; None for a letter that is not plain Greek."""
+    r"""Return `\alpha` for the letter alpha; None for a letter that is not unaccented Greek."""
     kind, _, name = unicodedata.name(letter, "").partition(" LETTER ")
     if kind not in ("GREEK SMALL", "GREEK CAPITAL") or name.lower() not in _PLAIN_GREEK:
         return None
@@ -101,7 +101,7 @@ def _greek(letter: str) -> str | None:
 
 
 def escape(text: str) -> str:
-    """Return text as LaTeX prints it; letters that no command is known for stay as they are."""
+    """Return text escaped for LaTeX; letters without a known command are unchanged."""
     found, start = [], 0
     for match in _RADIUS.finditer(text):
         found.append(_escape(text[start : match.start()]))
@@ -115,14 +115,14 @@ def _escape(text: str) -> str:
     parts: list[str] = []
     for letter in text:
         command = _command(letter)
-        # Two hyphens are a dash, two commas a quotation mark in some fonts.
+        # In some fonts, two hyphens are a ligature for a dash and two commas for a quotation mark.
         joined = letter in "-,?!" and parts and parts[-1].endswith(letter)
         parts.append(("{}" if joined else "") + (letter if command is None else command))
     return "".join(parts)
 
 
 def breakable(text: str) -> str:
-    """Return escaped text that may be broken after a mark within a word, or in a long word."""
+    """Return escaped text that may break after punctuation within a word, or in a long word."""
     found: list[str] = []
     start = 0
     for match in [*_RADIUS.finditer(text), None]:
@@ -135,14 +135,14 @@ def breakable(text: str) -> str:
 
 
 def flowing(text: str) -> str:
-    """Return escaped text for a paragraph, whose long words may be broken: paths, options."""
+    """Return escaped text for a paragraph whose long words may break, such as paths."""
     parts = _LONG_WORD.split(text)
     return "".join(breakable(part) if k % 2 else escape(part) for k, part in enumerate(parts))
 
 
 def width(text: str) -> float:
-    r"""Return about how wide text is, in points at \normalsize; rather too much than too little."""
-    # The relation in rho_a = 4/255 is about as wide as an M.
+    r"""Return an upper estimate of the width of text, in points at \normalsize."""
+    # The equals sign in rho_a = 4/255 with its spaces is about as wide as an M.
     text = _RADIUS.sub(lambda match: "pa" + (f"M {match[2]}" if match[2] else ""), text)
     return sum(map(_letter_width, text))
 

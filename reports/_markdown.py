@@ -1,4 +1,4 @@
-"""Markdown tables: for a README, and for a terminal, where the columns line up as well."""
+"""Markdown tables for a README or a terminal, with aligned columns."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,12 +11,12 @@ from unlearnable_bench.results.table import Table
 
 Style = TableStyle
 
-# An underscore within a word is plain text in every dialect: rho_a.
+# An underscore within a word (rho_a) is plain text in every dialect.
 _SPECIAL = re.compile(r"[\\|`*<>\[\]~$&]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def render(tables: Sequence[Table], style: TableStyle) -> str:
-    """Return the tables one after another, each with its caption above and its notes below."""
+    """Return the tables one after another, each with its caption above and its notes below it."""
     return "\n\n".join(_table(arrange(table, style), style) for table in tables) + "\n"
 
 

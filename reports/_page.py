@@ -1,4 +1,4 @@
-"""What the page shows, as data: every cell by columns, every table and every figure."""
+"""The data of the page: all cells as columns, all tables and all figures."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LABELS = ("dataset", "attack", "learner", "defense", "preset")
-# Columns of the frame that the page shows; what a frame lacks, it does without.
+# Columns of the frame that the page shows, if they exist.
 _COLUMNS = (
     "attack", "dataset", "learner", "defense", "rho_a", "rho_u", "protect", "preset", "seed",
     "test_accuracy", "protected_accuracy", "peak_accuracy", "train_accuracy", "epoch_accuracy",
@@ -34,7 +34,7 @@ _COLUMNS = (
     "generation_device", "environment", "generation_environment", "linf", "l2", "psnr", "ssim",
     "poison", "status", "reason", "created", "folder", "key", "setting", "classes",
 )  # fmt: skip
-# What a reader can filter by, in the order on the page.
+# The filters, in their order on the page.
 _FILTERS = {
     "attack": "Method", "dataset": "Data set", "learner": "Learner", "defense": "Defense",
     "rho_a": "rho_a", "preset": "Preset", "status": "Status",
@@ -43,17 +43,17 @@ _LARGEST_SVG = 1_500_000  # bytes; a larger figure is embedded as PNG
 
 
 def page_data(frame: pd.DataFrame, aliases: str = "") -> dict[str, Any]:
-    """Return all that the page needs, fit for JSON.
+    """Return all data of the page, ready for JSON.
 
     Args:
         frame: from `load_records`.
-        aliases: names to print, LABEL=NAME by comma.
+        aliases: names to print instead of labels, such as `sem=Ours,em=EM*`.
 
     Raises:
-        UserError: aliases that cannot be read.
+        UserError: invalid aliases.
     """
     names = parse_aliases(aliases)
-    # A record that is there twice, such as of two frames joined, counts once.
+    # A record that occurs twice, for example in two joined frames, counts once.
     frame = frame.drop_duplicates("key", ignore_index=True) if "key" in frame else frame
     shown = cells(frame)
     place = {key: number for number, key in enumerate(frame["key"])} if "key" in frame else {}
@@ -66,7 +66,7 @@ def page_data(frame: pd.DataFrame, aliases: str = "") -> dict[str, Any]:
             for label in dict.fromkeys(shown[column])
         },
         "filters": _filters(shown),
-        "marks": {mark: list(told) for mark, told in MARKS.items()},
+        "marks": {mark: list(pair) for mark, pair in MARKS.items()},
         "groups": [],
         "figures": [],
         "left_out": [],
@@ -77,7 +77,7 @@ def page_data(frame: pd.DataFrame, aliases: str = "") -> dict[str, Any]:
 
 
 def _reports() -> Iterator[tuple[str, type[Report] | UserError]]:
-    """Yield reports of tables and figures; the main tables first, as a run prints them."""
+    """Yield reports of tables and figures; the main tables first, as `ubench run` prints them."""
     names = registry.reports.names()
     for name in [*DEFAULT, *(name for name in names if name not in DEFAULT)]:
         try:
@@ -85,7 +85,7 @@ def _reports() -> Iterator[tuple[str, type[Report] | UserError]]:
         except UserError as error:
             yield name, error
             continue
-        # A suffix of its own says that it is text or a file: a CSV, this page.
+        # A report with its own suffix is text or a file: a CSV, this page.
         if kind.suffix == Report.suffix and name not in TABLE_FORMATS:
             yield name, kind
 
@@ -98,7 +98,7 @@ def _add_report(
     aliases: str,
     place: Mapping[str, int],
 ) -> None:
-    """Add what a report renders, or why it renders nothing."""
+    """Add the output of a report, or the reason why it has none."""
     try:
         if isinstance(kind, UserError):
             raise kind
@@ -116,7 +116,7 @@ def _add_report(
 
 
 def _columns(frame: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
-    """Return the columns by name, each packed; labels as the tables have them."""
+    """Return the columns by name, each compressed; labels as in the tables."""
     columns = {
         name: _packed((shown if name in (*_LABELS, "rho_a", "rho_u") else frame)[name].tolist())
         for name in _COLUMNS
@@ -132,8 +132,8 @@ def _columns(frame: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
 
 
 def _packed(values: Sequence[Any]) -> dict[str, Any]:
-    """Return a column as one value, or as distinct values and their places, if that is shorter."""
-    # 1, 1.0 and True are equal, so the type tells them apart; environments are few and large.
+    """Return a column as one value, or as distinct values and their indices if that is shorter."""
+    # 1, 1.0 and True are equal, so the type is part of the key.
     places: dict[Any, int] = {}
     distinct: list[Any] = []
     index = []
@@ -152,7 +152,7 @@ def _packed(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; what is not known is null."""
+    """Return a value for JSON; an unknown value is null."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -160,7 +160,7 @@ def _plain(value: Any) -> Any:
             one if type(one) in (int, float) and math.isfinite(one) else _plain(one)
             for one in value
         ]
-    if hasattr(value, "item"):  # a number of numpy's
+    if hasattr(value, "item"):  # a numpy number
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -182,7 +182,7 @@ def _filters(shown: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _table(table: Table, aliases: str, place: Mapping[str, int]) -> dict[str, Any]:
-    """Return a table; each entry with its text, its number and the cells that it comes from."""
+    """Return a table; each entry has its text, its number and its cells."""
     style = TableStyle(aliases=aliases)
     sheet = arrange(table, style)
     rows = [
@@ -218,7 +218,7 @@ def _table(table: Table, aliases: str, place: Mapping[str, int]) -> dict[str, An
 
 
 def _image(figure: "Figure") -> str:
-    """Return a figure as a data URI, which no browser runs any script of."""
+    """Return a figure as a data URI, in which browsers run no script."""
     content, kind = saved(figure, "svg"), "svg+xml"
     if len(content) > _LARGEST_SVG:
         content, kind = saved(figure, "png"), "png"
@@ -228,17 +228,17 @@ def _image(figure: "Figure") -> str:
 def _figure_data(
     kind: type[Report], frame: pd.DataFrame, place: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Return the numbers of a figure, where its module has a function of its own for them."""
+    """Return the numbers of a figure, if its module defines a function for them."""
     module = sys.modules[kind.__module__]
     for name, function in vars(module).items():
-        # A helper that the module imports, such as `sweep_data`, takes other arguments.
+        # An imported helper, such as `sweep_data`, has other arguments.
         own = getattr(function, "__module__", "") == kind.__module__
         if own and name.endswith("_data") and not name.startswith("_") and callable(function):
             with plugin_errors(name):
                 data = function(frame)
             if isinstance(data, pd.DataFrame):
                 columns = {str(name): data[name].tolist() for name in data}
-                # Thousands of keys are long: the page has them already, by the number of the cell.
+                # Keys are long and already on the page, so the index of the cell replaces them.
                 if "keys" in columns:
                     columns["keys"] = [
                         [place[key] for key in keys.split() if key in place]

@@ -1,4 +1,4 @@
-"""Rows of tables about poisons, which several cells share: one value a seed, not one a cell."""
+"""Rows of tables about poisons: one value per seed, although several cells share a poison."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -7,19 +7,19 @@ import pandas as pd
 
 from unlearnable_bench.results.aggregate import (
     CONTROLS,
+    distinct_labels,
     finished,
     mean,
     numbers,
     positions,
-    told_apart,
 )
 from unlearnable_bench.results.frame import QUALITY
 from unlearnable_bench.results.intervals import NotComputable, count, summarise
 from unlearnable_bench.results.names import display, radius_note
 from unlearnable_bench.results.table import MARKS, Entry, Mark, Row, Table
 
-# They change no image: there is nothing to time or to see.
-_UNTOUCHED = ("clean", "remainder")
+# These change no image, so there is nothing to time or to show.
+_UNPOISONED = ("clean", "remainder")
 
 
 def per_poison(
@@ -32,12 +32,12 @@ def per_poison(
 
     Yields:
         The cells; then for each method, controls first, a row without entries and its poisons:
-        one line a seed, with the columns of the frame and `keys`, of all its records.
+        one row per seed, with the columns of the frame and `keys`, the keys of all its records.
     """
-    done = told_apart(finished(frame))
+    done = distinct_labels(finished(frame))
     if done.empty:
         return
-    done = done[~done["attack"].isin(_UNTOUCHED)]
+    done = done[~done["attack"].isin(_UNPOISONED)]
     for _, part in done.groupby(["dataset", "preset"], sort=False):
         several = part.groupby("attack")["rho_u"].nunique().to_dict()
         rows = []
@@ -50,7 +50,7 @@ def per_poison(
 
 
 def _one_a_seed(mine: pd.DataFrame) -> pd.DataFrame:
-    """Return one line for each seed; the seconds of a poison made for each cell are averaged."""
+    """Return one row per seed; seconds are averaged if each cell generated the poison again."""
     found = sorted(positions(mine, ["seed"]))
     lines = mine.iloc[[places[0] for _, places in found]].reset_index(drop=True)
     for name in ("generation_seconds", "generation_warmup_seconds", *QUALITY):
@@ -66,7 +66,7 @@ def _one_a_seed(mine: pd.DataFrame) -> pd.DataFrame:
 
 
 def poison_title(part: pd.DataFrame) -> str:
-    """Return what the poisons of a table share, in words."""
+    """Return the common setting of the poisons of a table, as text."""
     first = part.iloc[0]
     return f"{display(first['dataset'])}, {display(first['preset'])} preset"
 
@@ -74,12 +74,12 @@ def poison_title(part: pd.DataFrame) -> str:
 def number(
     values: Iterable[float], keys: Sequence[str] = (), marks: Sequence[Mark] = ()
 ) -> Entry | None:
-    """Return the entry of one value a seed, or None where there is no value.
+    """Return the entry of one value per seed, or None if there is no value.
 
     Args:
-        values: not negative, in the unit of the column; those that are not finite are left out.
-        keys: of the records they come from.
-        marks: what is to be said of the entry.
+        values: non-negative, in the unit of the column; values that are not finite are left out.
+        keys: keys of their records.
+        marks: marks of the entry.
     """
     found = summarise(values)
     if isinstance(found.mean, NotComputable):
@@ -93,7 +93,7 @@ def number(
 
 
 def with_seeds(table: Table) -> Table:
-    """Return the table with a sentence about the seeds of its first column, and on its marks."""
+    """Return the table with notes on the seeds of its first column and on its marks."""
     seeds = {row.entries[0].seeds for row in table.rows if row.entries[0]}
     notes = list(table.notes)
     if seeds == {1}:

@@ -1,4 +1,4 @@
-"""The images and the noise that results folders keep, found for the methods of a frame."""
+"""Stored images and noise of the methods of a frame."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -12,29 +12,29 @@ from unlearnable_bench.results.names import display
 T = TypeVar("T")
 
 
-def kept(
+def stored_samples(
     cells: pd.DataFrame,
     read: Callable[[str, str], T | None],
     what: str,
     aliases: Mapping[str, str] = {},
 ) -> tuple[list[tuple[pd.Series, T]], list[str]]:
-    """Return what folders keep of the poison of each method, and which methods have nothing.
+    """Return the stored samples of each method's poison, and the methods without samples.
 
-    Of several seeds the first one with material counts. Clean data and partly poisoned data are
+    For each method, the first seed with samples is used. Clean data and partly poisoned data are
     left out.
 
     Args:
         cells: from `_series.cells`.
         read: `read_strip` or `read_noise`.
-        what: what is read, for the message.
+        what: "images" or "noise", for the message.
         aliases: label to name.
 
     Returns:
-        The methods' first cells, with the columns `panel` (data set and preset) and `method`, and
-        what is kept; the names of the methods without material.
+        The first cell of each method, with the columns `panel` (data set and preset) and `method`,
+        and its samples; the names of the methods without samples.
 
     Raises:
-        UserError: no folder keeps anything, or a file is damaged.
+        UserError: no samples, or a damaged file.
     """
     poisoned = ~cells["attack"].isin(["clean", "remainder"])
     found = cells[poisoned & (cells["protect"] == 1)]
@@ -49,7 +49,7 @@ def kept(
             lacking.append(group["method"].iloc[0])
     if not pairs:
         raise UserError(
-            f"the results folder keeps no {what} of any poison; records of before 0.2 have none: "
+            f"these folders have no {what} of poisons, which versions before 0.2 did not store; "
             "run the command again with another --out"
         )
     return pairs, list(dict.fromkeys(lacking))

@@ -1,4 +1,4 @@
-"""From cells to the points of a figure: settings, names, means over seeds."""
+"""Points of figures: settings, names and means over seeds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -8,22 +8,22 @@ import pandas as pd
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.aggregate import (
     CONTROLS,
+    distinct_labels,
     finished,
     order_of,
     positions,
-    told_apart,
 )
 from unlearnable_bench.results.intervals import Interval, summarise
 from unlearnable_bench.results.names import display, radius_note
 
 Spread = Literal["interval", "std", "none"]
-SPREAD = "bars over seeds: 95 % interval (of two seeds their range), std or none"
+SPREAD = "error bars over seeds: 95 % interval (range for two seeds), std or none"
 SETTING = ("dataset", "learner", "preset")
 _PERCENT = (0.0, 100.0)
 
 
 def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
-    """Return the finished cells with one meaning a label, and their method's name as printed.
+    """Return the finished cells with unambiguous labels, and the printed names of their methods.
 
     Args:
         frame: from `load_records`.
@@ -32,9 +32,9 @@ def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
     Raises:
         UserError: no cell is finished.
     """
-    found = told_apart(finished(frame))
+    found = distinct_labels(finished(frame))
     if found.empty:
-        raise UserError("there is no finished cell to report; run `ubench run` first")
+        raise UserError("no finished cell to report; run `ubench run` first")
     several = found.groupby("attack")["rho_u"].nunique().to_dict()
     names: dict[tuple[str, str], str] = {}
     pairs = list(zip(found["attack"], found["rho_u"], strict=True))
@@ -46,25 +46,25 @@ def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
 
 
 def slim(found: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return cells with their labels and keys and some columns alone.
+    """Return cells with only their labels, keys and some columns.
 
-    To take rows out of a frame costs by the column, and a figure has thousands of points.
+    Selecting rows costs time for each column, and a figure can have thousands of points.
 
     Args:
         found: from `cells`.
-        columns: names of those wanted beside labels and keys.
+        columns: names of further columns.
     """
     wanted = {"attack", "rho_u", "rho_a", "defense", "protect", "method", "key", *SETTING, *columns}
     return found[[name for name in found if name in wanted]]
 
 
 def pairs_of(found: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return attack and rho_u of each row, which name a method."""
+    """Return attack and rho_u of each row, which identify a method."""
     return list(zip(found["attack"], found["rho_u"], strict=True))
 
 
 def by_method(found: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """Yield attack and rho_u of each method and its rows: controls first, else as in the frame."""
+    """Yield attack and rho_u of each method and its rows: controls first, then as in the frame."""
     methods = dict(positions(found, ["attack", "rho_u"]))
     for pair in sorted(methods, key=lambda pair: pair[0] not in CONTROLS):
         attack, rho_u = pair
@@ -80,7 +80,7 @@ def split(
 
     Args:
         found: from `cells`.
-        axis: columns that vary within a setting, beside method and seed.
+        axis: columns that vary within a setting, in addition to method and seed.
         aliases: label to name.
     """
     wanted = ("dataset", "learner", "preset", "defense", "rho_a", "protect")
@@ -112,16 +112,16 @@ def levels(radius: str) -> float:
 def point(
     values: "pd.Series[Any]", spread: Spread = "interval", bounds: tuple[float, float] = _PERCENT
 ) -> dict[str, Any]:
-    """Return mean, bar and number of seeds of one point; seeds of 0 if there is no number.
+    """Return mean, error bar and number of seeds of one point; 0 seeds if there is no number.
 
     Args:
-        values: one a seed; those that are not finite do not count.
-        spread: what the bar shows.
-        bounds: range of the unit: a bar never leaves it.
+        values: one per seed; values that are not finite are left out.
+        spread: statistic of the error bar.
+        bounds: range of the unit, to which bars are clipped.
 
     Returns:
-        mean; low and high, the ends of the bar, equal to the mean without a bar; spread, what
-        the bar is, or an empty text; seeds.
+        mean; low and high, the ends of the bar, equal to the mean without a bar; spread, the
+        statistic of the bar, or an empty text; seeds.
     """
     numbers = values.astype(float)
     summary = summarise(numbers, bounds=bounds)
@@ -142,12 +142,12 @@ def point(
 
 
 def keys_of(group: pd.DataFrame) -> str:
-    """Return the keys of the records that a point comes from, with blanks between them."""
+    """Return the keys of the records of a point, separated by spaces."""
     return " ".join(map(str, group["key"])) if "key" in group else ""
 
 
 def seeds_note(data: pd.DataFrame, what: str = "bars") -> str:
-    """Return how many seeds a figure shows, and what its bars are."""
+    """Return a note on the number of seeds of a figure and on its bars."""
     counts = sorted(set(data["seeds"]))
     if counts == [1]:
         return "One seed."

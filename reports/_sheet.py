@@ -1,4 +1,4 @@
-"""A table with the options of a style applied: what the formats write down."""
+"""A table after applying the options of a style, ready for every format."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Tab
 
 _STANDARD = ", with the sample standard deviation"
 _SPREADS = {"std": _STANDARD, "interval": ", with the 95 % interval of the mean", "none": ""}
-_PEAK = "After the stroke: highest accuracy over epochs."
+_PEAK = "After the slash: highest accuracy over epochs."
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An entry, and the decimal places of its number."""
+    """An entry and its number of decimal places."""
 
     entry: Entry
     digits: int
@@ -24,14 +24,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as it is printed: names with aliases, methods as rows or as columns.
+    """A table ready to print: names with aliases, methods as rows or columns.
 
     Attributes:
-        caption: what the numbers are, and what all cells share.
-        notes: sentences about seeds and bold entries.
-        legend: what the marks mean: symbol and text.
-        corner: heading of the rows' names.
-        headings: of the columns.
+        caption: quantity and common setting.
+        notes: sentences on seeds and bold entries.
+        legend: symbol and meaning of each mark.
+        corner: heading of the column of row names.
+        headings: headings of the other columns.
         rows: a name, and a cell or None for each column.
     """
 
@@ -44,10 +44,10 @@ class Sheet:
 
 
 def arrange(table: Table, style: TableStyle) -> Sheet:
-    """Return the table as the style wants it, with every text printable.
+    """Return the table with the style applied and every text printable.
 
     Raises:
-        UserError: aliases that cannot be read.
+        UserError: invalid aliases.
     """
     aliases = parse_aliases(style.aliases)
     columns, rows = table.columns, table.rows
@@ -62,7 +62,7 @@ def arrange(table: Table, style: TableStyle) -> Sheet:
         headings, names, corner = names, headings, ""
         cells = [tuple(row) for row in zip(*cells, strict=True)]
     texts = {f"{symbol} {text}." for symbol, text in MARKS.values()}
-    # Fewer seeds are written out: (n=2).
+    # The mark "fewer" is part of the text: (n=2).
     legend = [MARKS[mark] for mark in table.marks if mark != "fewer"]
     return Sheet(
         printable(f"{table.caption}: {table.title}" if table.title else table.caption),
@@ -80,7 +80,7 @@ def _notes(table: Table, style: TableStyle) -> Sequence[str]:
 
 
 def _note(note: str, style: TableStyle) -> str:
-    """Return a sentence that names the spread that is printed."""
+    """Return a note that names the printed spread."""
     return printable(note.replace(_STANDARD, _SPREADS[style.spread]))
 
 
@@ -112,11 +112,11 @@ def _cell(entry: Entry | None, column: Column, style: TableStyle) -> Cell | None
 
 
 def text_of(cell: Cell, plus_minus: str, style: TableStyle) -> str:
-    """Return the number or text of a cell without its marks: `16.2 ± 0.3 (n=2)`."""
-    kept: tuple[Mark, ...] = ("fewer",) if "fewer" in cell.entry.marks else ()
-    return entry_text(replace(cell.entry, marks=kept), plus_minus, style, cell.digits)
+    """Return the number or text of a cell without marks: `16.2 ± 0.3 (n=2)`."""
+    fewer: tuple[Mark, ...] = ("fewer",) if "fewer" in cell.entry.marks else ()
+    return entry_text(replace(cell.entry, marks=fewer), plus_minus, style, cell.digits)
 
 
 def marks_of(cell: Cell) -> list[tuple[str, str]]:
-    """Return the marks of a cell as symbol and meaning; fewer seeds are said in its text."""
+    """Return symbol and meaning of the marks of a cell, except "fewer", which is in its text."""
     return [MARKS[mark] for mark in cell.entry.marks if mark != "fewer"]

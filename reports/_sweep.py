@@ -1,4 +1,4 @@
-"""Curves over a swept option: which options vary, and which cells differ in nothing else."""
+"""Curves over a swept option: the options that vary, and cells that differ only in them."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ class _Sweep:
     Attributes:
         owner: name of the plugin.
         option: name of the option.
-        given: setting to the option's value as text and as number.
+        given: setting to the value of the option, as text and as number.
         rest: setting to the setting without the option.
     """
 
@@ -45,7 +45,7 @@ class _Sweep:
 
 
 def number(value: Any) -> float | None:
-    """Return an option's value as a number, radii in units of 1/255; None if it is none."""
+    """Return an option's value as a number, radii in units of 1/255; None if not numeric."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
@@ -66,8 +66,7 @@ def sweep_data(
 ) -> pd.DataFrame:
     """Return accuracy against the values of an option, lines one after another.
 
-    The cells of a line differ in the option and the seed alone: every other option, the network,
-    the training and the data are the same.
+    The cells of a line differ only in the option and the seed.
 
     Columns: panel, line, attack, rho_u, defense, rho_a; option, `sem.noise_steps`; text, its value
     as written; value, the number, radii in units of 1/255; mean, low, high in percent; spread;
@@ -75,14 +74,14 @@ def sweep_data(
 
     Args:
         frame: from `load_records`.
-        kind: whose options: the attack's or the defense's.
-        wanted: `sem.noise_steps`; empty: every numeric option that has two values or more in
+        kind: `attack` or `defense`, the plugin with the option.
+        wanted: `sem.noise_steps`; empty: every numeric option with two or more values in
             otherwise equal cells.
-        spread: what the bars show.
+        spread: statistic of the error bars.
         aliases: label to name.
 
     Raises:
-        UserError: no such option, or none that varies.
+        UserError: an unknown option, or no option that varies.
     """
     found = series.cells(frame, aliases)
     found = found[found["protect"] == 1]
@@ -102,7 +101,7 @@ def sweep_data(
     ]
     if not rows:
         what = wanted or f"no numeric option of {_A[kind]}"
-        verb = "has one value alone" if wanted else "has two values"
+        verb = "has only one value" if wanted else "has two values"
         raise UserError(f"{what} {verb} in otherwise equal cells; run with --set {example}")
     return pd.DataFrame(rows)
 
@@ -130,7 +129,7 @@ def _sweeps(settings: Iterable[str], kind: Kind) -> list[_Sweep]:
 
 
 def _parts(setting: dict[str, Any], kind: Kind) -> Iterator[dict[str, Any]]:
-    """Yield the identity of the plugin, or of each of several that were joined by `+`."""
+    """Yield the identity of the plugin, or of each of several combined by `+`."""
     whole = setting.get("poison", {}) if kind == "attack" else setting
     identity = whole.get(kind)
     if not isinstance(identity, dict) or not isinstance(identity.get("options"), dict):
@@ -154,7 +153,7 @@ def _points(
         value=[sweep.given[text][1] for text in mine["setting"]],
         rest=[sweep.rest[text] for text in mine["setting"]],
     )
-    # A label names the option's value where a user set it; a line has all its values.
+    # The label of a line must not name one of the values on it.
     short = [without(label, sweep.owner, sweep.option) for label in mine[kind]]
     varies = mine.groupby("rest")["value"].transform("nunique") > 1
     mine = mine.assign(**{f"short_{kind}": short})[varies]
@@ -186,15 +185,15 @@ def without(label: str, owner: str, option: str) -> str:
     for part in outside_brackets(label, "+"):
         name, bracket, inside = part.partition("[")
         if bracket and inside.endswith("]") and name == owner:
-            kept = outside_brackets(inside[:-1], ",")
-            kept = [one for one in kept if one.partition("=")[0] != option]
-            part = f"{name}[{','.join(kept)}]" if kept else name  # noqa: PLW2901
+            others = outside_brackets(inside[:-1], ",")
+            others = [one for one in others if one.partition("=")[0] != option]
+            part = f"{name}[{','.join(others)}]" if others else name  # noqa: PLW2901
         parts.append(part)
     return "+".join(parts)
 
 
 def draw_sweeps(data: pd.DataFrame, report: str, width_mm: float) -> Figure:
-    """Return the figure of `sweep_data`: one panel a setting and option, one look a line."""
+    """Return the figure of `sweep_data`: one panel per setting and option."""
     titles = [*dict.fromkeys(data["panel"])]
     names = [*dict.fromkeys(data["line"])]
     looks = {name: figures.look(k) for k, name in enumerate(names)}

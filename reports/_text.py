@@ -1,4 +1,4 @@
-"""Names as text that is safe to print: without what a terminal would obey."""
+"""Names as text that is safe to print on a terminal."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ _JOINERS = "\u200c\u200d"
 def printable(text: str) -> str:
     r"""Return text on one line, without control characters, escape sequences and bidi overrides.
 
-    A byte of a file name that is no text (a lone surrogate) becomes `\ufffd`.
+    A byte of a file name that is not text (a lone surrogate) becomes `\ufffd`.
     """
     text = _ESCAPE.sub("", text)
     return " ".join("".join(map(_one, text)).split())

@@ -15,24 +15,24 @@ from unlearnable_bench.results.names import display, option_text, outside_bracke
 from unlearnable_bench.results.pivot import cells, pivot
 from unlearnable_bench.results.table import Table
 
-# The budget is a row's note already; files are poisons, not variants of a method.
+# The budget is the note of a row; files are poisons, not variants of a method.
 _BUDGET = "rho_u"
 _NO_METHODS = (*CONTROLS, "file")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation(Report):
-    """Clean test accuracy of a method's variants that differ in its own options."""
+    """Clean test accuracy of the variants of a method."""
 
     option: str = option(
-        "", "ATTACK.OPTION that alone differs within a table: sem.noise_steps; empty: every one"
+        "", "ATTACK.OPTION that varies within a table, e.g. sem.noise_steps; empty: all"
     )
 
     def render(self, frame: pd.DataFrame) -> list[Table]:
         """Return one table for each method with several variants.
 
         Raises:
-            UserError: no method, or not the one that was asked for, has several variants.
+            UserError: no method, or not the requested one, has several variants.
         """
         return list(ablation_tables(frame, self.option))
 
@@ -40,12 +40,12 @@ class Ablation(Report):
 def ablation_tables(frame: pd.DataFrame, wanted: str = "") -> Iterator[Table]:
     """Yield a table for each method, data set, learner, preset and defense with several variants.
 
-    Each row names the value of every option in which the variants differ, its default too.
+    Each row names the value, also a default, of every option in which the variants differ.
 
     Args:
         frame: from `load_records`.
-        wanted: `ATTACK.OPTION`: only variants that differ in this option alone share a table;
-            empty: all variants of a method share one.
+        wanted: `ATTACK.OPTION`: variants that differ only in this option share a table; empty:
+            all variants of a method share one.
 
     Raises:
         UserError: no such variants.
@@ -64,9 +64,7 @@ def ablation_tables(frame: pd.DataFrame, wanted: str = "") -> Iterator[Table]:
         swept = {f"{one}.{each}" for one in _methods(found) for each in _swept(found, one, used)}
         if wanted:
             raise unknown("option with several values", wanted, swept)
-        raise UserError(
-            "no method has several variants: sweep an option, such as --set sem.noise_steps=5,10"
-        )
+        raise UserError("no method has several variants; run with --set sem.noise_steps=5,10")
     yield from tables
 
 
@@ -121,7 +119,7 @@ def _variant(method: str, label: str, rest: Sequence[str], options: Mapping[str,
 
 
 def _order(options: Mapping[str, Any], rest: Sequence[str]) -> tuple[tuple[float, str], ...]:
-    """Return what variants are sorted by: numbers by size, then texts."""
+    """Return the sort key of variants: numbers by value, then texts."""
     return tuple(_place(options.get(each)) for each in rest)
 
 
@@ -143,7 +141,7 @@ def _methods(group: pd.DataFrame) -> list[str]:
 
 
 def _swept(group: pd.DataFrame, method: str, used: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the options in which the variants of a method differ, in their own order."""
+    """Return the options in which the variants of a method differ, in declaration order."""
     labels = [label for label in dict.fromkeys(group["attack"]) if _method(label) == method]
     names = dict.fromkeys(each for label in labels for each in used[label])
     values = {each: {json.dumps(used[x].get(each)) for x in labels} for each in names}
@@ -151,9 +149,9 @@ def _swept(group: pd.DataFrame, method: str, used: Mapping[str, Mapping[str, Any
 
 
 def _options(found: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return the options in force for each label of an attack.
+    """Return the option values for each label of an attack.
 
-    A cell that is not finished has no settings: its label says what differs from the defaults.
+    An unfinished cell has no setting, but its label has what differs from the defaults.
     """
     if found.empty:
         return {}

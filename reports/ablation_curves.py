@@ -14,11 +14,13 @@ from unlearnable_bench.reports._sweep import draw_sweeps, sweep_data
 
 @dataclass(frozen=True, kw_only=True)
 class AblationCurves(FigureReport):
-    """Clean test accuracy against a numeric option of an attack, one line a rho_a."""
+    """Clean test accuracy against a numeric option of an attack, one line per rho_a."""
 
     spread: series.Spread = option("interval", series.SPREAD)
-    # Last: it hides the function of its name from the lines below.
-    option: str = option("", "attack and option, sem.noise_steps; empty: every option that varies")
+    # The last field, because it shadows the function `option`.
+    option: str = option(
+        "", "ATTACK.OPTION on the x axis, e.g. sem.noise_steps; empty: all that vary"
+    )
 
     def render(self, frame: pd.DataFrame) -> Figure:
         """Return the figure.
@@ -37,5 +39,5 @@ def ablation_curves_data(
     spread: series.Spread = "interval",
     aliases: Mapping[str, str] = {},
 ) -> pd.DataFrame:
-    """Return the points of the figure; columns and arguments as those of `sweep_data`."""
+    """Return the points of the figure, with columns and arguments of `sweep_data`."""
     return sweep_data(frame, "attack", name, spread=spread, aliases=aliases)

@@ -23,7 +23,7 @@ class CorrelationTable(Report):
     """Correlation of robustness, delusiveness and stability with protection, with intervals."""
 
     def render(self, frame: pd.DataFrame) -> list[Table]:
-        """Return the table of correlations, and that of the variants they are made from."""
+        """Return the table of correlations, and the table of the variants."""
         points = variants(frame)
         return [_correlations(points), _points(points)]
 
@@ -34,9 +34,9 @@ def _correlations(points: pd.DataFrame) -> Table:
     rows, notes = [], [f"{q.name}: {q.meaning}." for q in QUANTITIES]
     given = {quantity.column: quantity.name.lower() for quantity in QUANTITIES}
     notes.append(
-        "Partial r: without what goes with "
+        "Partial r controls for "
         + "; ".join(f"{given[q.given]} (for {q.name.lower()})" for q in QUANTITIES)
-        + ". p: permutation, two-sided."
+        + ". p: two-sided permutation test."
     )
     for quantity in QUANTITIES:
         correlation = found[quantity.column]
@@ -75,7 +75,7 @@ def _number(value: float | NotComputable) -> Entry:
 def _interval(value: Interval | NotComputable) -> Entry:
     if isinstance(value, NotComputable):
         return _NOTHING
-    # A minus sign, not the hyphen of a word.
+    # A minus sign instead of a hyphen.
     return Entry(text=f"[{value.low:.2f}, {value.high:.2f}]".replace("-", "\N{MINUS SIGN}"))
 
 

@@ -24,17 +24,17 @@ from unlearnable_bench.results.intervals import NotComputable
 from unlearnable_bench.results.variants import QUANTITIES, Quantity, correlations, variants
 
 _PANEL = 52.0  # mm: height of a panel
-_ENOUGH = 4  # points: a band through fewer says nothing
+_ENOUGH = 4  # points; a band for fewer is meaningless
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorrelationScatter(FigureReport):
-    """Protection against robustness, delusiveness and stability: a panel each, with r and band."""
+    """Protection against robustness, delusiveness and stability, one panel each, with r."""
 
     width: float = option(178.0, "width of the figure in mm, 40 to 400", minimum=40, maximum=400)
 
     def render(self, frame: pd.DataFrame) -> Figure:
-        """Return one scatter panel for each quantity."""
+        """Return one scatter panel per quantity."""
         points = correlation_scatter_data(frame)
         found = correlations(points)
         points = points.assign(group=_groups(points))
@@ -44,7 +44,7 @@ class CorrelationScatter(FigureReport):
             made, axes = panels(titles, "correlation-scatter", self.width, _PANEL)
             for panel, quantity in zip(axes, QUANTITIES, strict=True):
                 _draw(panel, points, quantity, found[quantity.column], groups)
-            entries = [(f"noise phase: {name}", key(of, line=False)) for name, of in groups.items()]
+            entries = [(f"views: {name}", key(of, line=False)) for name, of in groups.items()]
             note = (
                 "A number is the radius of the surrogate's adversarial training, in 1/255. Line "
                 "and band: least squares with a 95 % bootstrap interval."
@@ -54,7 +54,7 @@ class CorrelationScatter(FigureReport):
 
 
 def correlation_scatter_data(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the points, as `variants` does; keys of records as one text each."""
+    """Return the points of `variants`, with the keys of each point as one text."""
     points = variants(frame)
     return points.assign(keys=[" ".join(keys) for keys in points["keys"]])
 
@@ -86,7 +86,7 @@ def _draw(
     panel.set_xlabel(literal(quantity.unit))
     panel.set_ylabel("protection (points)")
     panel.set_title(f"{literal(quantity.name)}\n{_in_words(found)}")
-    # The band of few points can be many times as high as they are.
+    # The band of a few points can be many times as high as the points.
     low, high = known["protection"].min(), known["protection"].max()
     margin = max(0.15 * (high - low), 1.0)
     if len(known):
@@ -94,7 +94,7 @@ def _draw(
 
 
 def _in_words(found: Correlation) -> str:
-    """Return r with its interval, and the number of points."""
+    """Return r, its interval and the number of points."""
     r = found.pearson
     if isinstance(r, NotComputable):
         return f"no r (n = {found.n})"
@@ -105,7 +105,7 @@ def _in_words(found: Correlation) -> str:
 
 
 def _groups(points: pd.DataFrame) -> "pd.Series[str]":
-    """Return what a legend calls each variant's noise phase, with its updates where they vary."""
+    """Return the legend name of each variant: its perturbation, and its updates if they vary."""
     if len(set(points["steps"])) == 1:
         return points["noise"]
     return points["noise"] + ", " + points["steps"].astype(str) + " updates"

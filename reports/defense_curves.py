@@ -14,11 +14,11 @@ from unlearnable_bench.reports._sweep import draw_sweeps, sweep_data
 
 @dataclass(frozen=True, kw_only=True)
 class DefenseCurves(FigureReport):
-    """Clean test accuracy against a numeric option of a defense, one line a method."""
+    """Clean test accuracy against a numeric option of a defense, one line per method."""
 
     spread: series.Spread = option("interval", series.SPREAD)
-    # Last: it hides the function of its name from the lines below.
-    option: str = option("", "defense and option, jpeg.quality; empty: every option that varies")
+    # The last field, because it shadows the function `option`.
+    option: str = option("", "DEFENSE.OPTION on the x axis, e.g. jpeg.quality; empty: all")
 
     def render(self, frame: pd.DataFrame) -> Figure:
         """Return the figure.
@@ -37,5 +37,5 @@ def defense_curves_data(
     spread: series.Spread = "interval",
     aliases: Mapping[str, str] = {},
 ) -> pd.DataFrame:
-    """Return the points of the figure; columns and arguments as those of `sweep_data`."""
+    """Return the points of the figure, with columns and arguments of `sweep_data`."""
     return sweep_data(frame, "defense", name, spread=spread, aliases=aliases)

@@ -22,7 +22,7 @@ class Defenses(Report):
 
 
 def defense_tables(frame: pd.DataFrame) -> Iterator[Table]:
-    """Yield a table for each rho_a at which there is more than one defense, `none` included.
+    """Yield a table for each rho_a with more than one defense, `none` included.
 
     Args:
         frame: from `load_records`.
@@ -32,6 +32,6 @@ def defense_tables(frame: pd.DataFrame) -> Iterator[Table]:
         for _, group in whole.groupby("rho_a", sort=False):
             defended = set(group[group["defense"] != "none"]["attack"])
             if defended:
-                # A method that met no defense would be a row of blanks.
+                # A method without a defense would be an empty row.
                 wanted = defended | {*CONTROLS}
                 yield pivot("defenses", group[group["attack"].isin(wanted)], "defense")

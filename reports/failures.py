@@ -1,4 +1,4 @@
-"""The table of failures: which cells failed, and why."""
+"""The table of failed cells and their reasons."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -51,14 +51,14 @@ def failure_tables(frame: pd.DataFrame) -> Iterator[Table]:
         return
     for _, part in failed.groupby(_SETTING, sort=False):
         differing = [k for k, name in enumerate(_DETAILS) if len({*part[name]}) > 1]
-        kept = [*differing, len(_DETAILS), len(_DETAILS) + 1]
+        shown = [*differing, len(_DETAILS), len(_DETAILS) + 1]
         rows = [_row(group) for _, group in part.groupby(_CELL, sort=False)]
         yield Table(
             "failures",
             count(len(part), "failed cell"),
             _title(part, [k for k in range(len(_DETAILS)) if k not in differing]),
-            tuple(_COLUMNS[k] for k in kept),
-            tuple(replace(row, entries=tuple(row.entries[k] for k in kept)) for row in rows),
+            tuple(_COLUMNS[k] for k in shown),
+            tuple(replace(row, entries=tuple(row.entries[k] for k in shown)) for row in rows),
         )
 
 
@@ -68,15 +68,15 @@ def _title(part: pd.DataFrame, same: list[int]) -> str:
     usual = {"defense": "none", "protect": 1}
     parts = [display(first[name]) for name in _SETTING]
     parts[-1] += " preset"
-    told = [k for k in same if first[_DETAILS[k]] != usual.get(_DETAILS[k])]
-    parts += [f"{_COLUMNS[k].heading} {texts[k]}" for k in told]
+    named = [k for k in same if first[_DETAILS[k]] != usual.get(_DETAILS[k])]
+    parts += [f"{_COLUMNS[k].heading} {texts[k]}" for k in named]
     return ", ".join(parts)
 
 
 def _row(group: pd.DataFrame) -> Row:
     first = group.iloc[0]
     seeds = ", ".join(str(seed) for seed in sorted(set(group["seed"])))
-    texts = (*_texts(first), seeds, first["reason"] or "no reason is stored")
+    texts = (*_texts(first), seeds, first["reason"] or "unknown reason")
     keys = tuple(group["key"]) if "key" in group else ()
     return Row(first["attack"], tuple(Entry(text=text, keys=keys) for text in texts))
 

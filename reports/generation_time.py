@@ -13,27 +13,27 @@ from unlearnable_bench.results.aggregate import CONTROLS
 from unlearnable_bench.results.names import display
 from unlearnable_bench.results.table import Column, Entry, Mark, Row, Table
 
-# It reads its poison: its seconds are not those of a generation.
+# This attack reads its poison from a file, so its seconds are not a generation time.
 _READ = "file"
 _USUAL = "rem"
-# What of a machine changes how long the same work takes.
+# Versions that change the time of the same work.
 _VERSIONS = ("driver", "cuda", "cudnn", "packages")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Time(Report):
-    """Generation time of each method: seconds, warm-up apart, hardware, and speed-up."""
+    """Generation time of each method: seconds without warm-up, hardware and speed-up."""
 
     against: str = option(
         "",
-        "attack whose time is divided by the others'; empty: rem if it ran, else the slowest",
+        "reference attack for the speed-up; empty: rem if it ran, otherwise the slowest",
     )
 
     def render(self, frame: pd.DataFrame) -> list[Table]:
         """Return one table for each data set and preset.
 
         Raises:
-            UserError: no record is of the attack that the others are compared with.
+            UserError: no record of the reference attack.
         """
         return list(time_tables(frame, self.against))
 
@@ -43,11 +43,10 @@ def time_tables(frame: pd.DataFrame, against: str = "") -> Iterator[Table]:
 
     Args:
         frame: from `load_records`.
-        against: label of the attack whose time is divided by the others'; empty: `rem` if it is
-            there, else the slowest.
+        against: label of the reference attack; empty: `rem` if it ran, otherwise the slowest.
 
     Raises:
-        UserError: no record is of that attack.
+        UserError: no record of the reference attack.
     """
     labels: set[str] = set()
     tables = []
@@ -78,30 +77,30 @@ def _table(part: pd.DataFrame, methods: Sequence[tuple[Row, pd.DataFrame]], agai
         replace(row, entries=_entries(poisons, base_poisons, speed_up))
         for (row, poisons), speed_up in zip(methods, speed_ups, strict=True)
     ]
-    keep = [any(row.entries[k] is not None for row in rows) for k in range(len(columns))]
-    keep[2] &= len(rows) > 1
+    shown = [any(row.entries[k] is not None for row in rows) for k in range(len(columns))]
+    shown[2] &= len(rows) > 1
     cards = {entry.text for row in rows if (entry := row.entries[-1])}
     title = poison_title(part)
     if len(cards) == 1:
         title += f", {cards.pop()}"
-        keep[-1] = False
+        shown[-1] = False
     table = Table(
         "time",
         "Generation time",
         title,
-        tuple(column for column, kept in zip(columns, keep, strict=True) if kept),
-        tuple(replace(row, entries=_chosen(row.entries, keep)) for row in rows),
-        notes=("Seconds of one poison, without compilation and capture (warm-up).",),
+        tuple(column for column, show in zip(columns, shown, strict=True) if show),
+        tuple(replace(row, entries=_chosen(row.entries, shown)) for row in rows),
+        notes=("Seconds per poison, without compilation and CUDA graph capture (warm-up).",),
     )
     return with_seeds(table)
 
 
-def _chosen(entries: Sequence[Entry | None], keep: Sequence[bool]) -> tuple[Entry | None, ...]:
-    return tuple(entry for entry, kept in zip(entries, keep, strict=True) if kept)
+def _chosen(entries: Sequence[Entry | None], shown: Sequence[bool]) -> tuple[Entry | None, ...]:
+    return tuple(entry for entry, show in zip(entries, shown, strict=True) if show)
 
 
 def _base(labels: Sequence[str], seconds: Sequence[float], against: str) -> int:
-    """Return which method the others are compared with."""
+    """Return the index of the reference method."""
     wanted = against or _USUAL
     if wanted in labels:
         return labels.index(wanted)

@@ -1,4 +1,4 @@
-"""Figure: methods x defenses as a heat map, one panel a rho_a."""
+"""Figure: methods x defenses as a heat map, one panel per rho_a."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _LONGEST = 24  # letters of a name on an axis
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap(figures.FigureReport):
-    """Clean test accuracy of methods (rows) under defenses (columns), one panel a rho_a."""
+    """Clean test accuracy of methods (rows) under defenses (columns), one panel per rho_a."""
 
     digits: int = option(0, "decimal places of accuracies", minimum=0, maximum=2)
 
@@ -31,7 +31,7 @@ class HeatMap(figures.FigureReport):
         """Return the figure.
 
         Raises:
-            UserError: no defense but `none` was run, or there are too many settings.
+            UserError: no cell has a defense, or there are too many settings.
         """
         data = heat_map_data(frame, aliases=self.names)
         titles = [*dict.fromkeys(data["panel"])]
@@ -53,7 +53,7 @@ class HeatMap(figures.FigureReport):
 
 
 def heat_map_data(frame: pd.DataFrame, *, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
-    """Return the fields of the figure, methods and defenses in the order of the frame.
+    """Return the cells of the heat maps, with methods and defenses in the order of the frame.
 
     Columns: panel, method, attack, rho_u, rho_a, defense (the label), column (its name as
     printed); mean in percent; seeds; keys.
@@ -63,7 +63,7 @@ def heat_map_data(frame: pd.DataFrame, *, aliases: Mapping[str, str] = {}) -> pd
         aliases: label to name.
 
     Raises:
-        UserError: no defense but `none` was run.
+        UserError: no cell has a defense.
     """
     rows = [row for row in _fields(frame, aliases) if row["seeds"]]
     if not rows:
@@ -95,7 +95,7 @@ def _fields(frame: pd.DataFrame, aliases: Mapping[str, str]) -> Iterator[dict[st
 
 
 def _grid(data: pd.DataFrame) -> pd.DataFrame:
-    """Return means with one row a method, controls first, and one column a defense, none first."""
+    """Return means: one row per method, controls first; one column per defense, none first."""
     pairs = sorted(dict.fromkeys(series.pairs_of(data)), key=lambda pair: pair[0] not in CONTROLS)
     columns = sorted(dict.fromkeys(data["defense"]), key=lambda name: name != "none")
     values = np.full((len(pairs), len(columns)), np.nan)
@@ -112,14 +112,14 @@ def _grid(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _longest(grids: Sequence[pd.DataFrame], axis: int) -> int:
-    """Return the number of letters of the longest line in the names of an axis."""
+    """Return the number of letters of the longest line of the names on an axis."""
     return max(
         len(line) for grid in grids for name in grid.axes[axis] for line in str(name).split("\n")
     )
 
 
 def _draw(ax: Axes, grid: pd.DataFrame, digits: int, width_mm: float) -> None:
-    import seaborn as sns  # noqa: PLC0415 - heavy, and no other figure of ours needs it
+    import seaborn as sns  # noqa: PLC0415 - slow to import, and only this figure needs it
 
     room = width_mm / len(grid.columns)  # mm a field
     letters = 3 + digits + bool(digits)
@@ -138,12 +138,12 @@ def _draw(ax: Axes, grid: pd.DataFrame, digits: int, width_mm: float) -> None:
         xticklabels=False,
         yticklabels=False,
     )
-    for text in ax.texts:  # each is within its field, so the layout need not measure it
+    for text in ax.texts:  # each is within its field, so the layout can ignore it
         text.set_in_layout(False)
-    # With labels of its own, seaborn measures each of them on another picture of the figure.
+    # With its own labels, seaborn would draw the figure once per label to measure them.
     ax.set_xticks(np.arange(len(grid.columns)) + 0.5, [*grid.columns])
     ax.set_yticks(np.arange(len(grid)) + 0.5, [*grid.index], va="center")
-    ax.patch.set(facecolor="white", hatch="/////", edgecolor="0.85")  # shows where nothing was run
+    ax.patch.set(facecolor="white", hatch="/////", edgecolor="0.85")  # for cells that were not run
     ax.grid(visible=False)
     ax.tick_params(length=0)
     ax.tick_params(axis="x", rotation=90)

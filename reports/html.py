@@ -1,4 +1,4 @@
-"""The page: every table, figure and cell in one HTML file that opens offline."""
+"""The page: all tables, figures and cells in one HTML file that works offline."""
 
 import base64
 import hashlib
@@ -15,27 +15,27 @@ from unlearnable_bench import Report
 from unlearnable_bench.options import option
 from unlearnable_bench.reports._page import page_data
 
-# The order in which the browser gets them: each uses what is above it.
+# In order of dependence: each script uses the ones above it.
 _SCRIPTS = ("state.js", "cells.js", "tables.js", "panel.js", "page.js")
-# JSON that ends no element and starts no comment, whatever names are in it.
+# Escapes with which JSON cannot end an element or start a comment.
 _HARMLESS = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Report):
-    """One self-contained HTML page: tables to sort and filter, figures, and each cell's origin."""
+    """One self-contained HTML page: sortable tables, filters, figures and the origin of cells."""
 
     suffix: ClassVar[str] = ".html"
     stem: ClassVar[str] = "page"
 
     title: str = option("", "title of the page; default: the data sets")
-    aliases: str = option("", "names to print, LABEL=NAME by comma: sem=Ours,em=EM*")
+    aliases: str = option("", "names to print instead of labels, e.g. sem=Ours,em=EM*")
 
     def render(self, frame: pd.DataFrame) -> str:
         """Return the file's text.
 
         Raises:
-            UserError: aliases that cannot be read.
+            UserError: invalid aliases.
         """
         data = page_data(frame, self.aliases)
         datasets = [data["names"][label] for label in dict.fromkeys(frame["dataset"])]
@@ -44,10 +44,10 @@ class Page(Report):
 
 
 def assembled(title: str, data: dict[str, Any]) -> str:
-    """Return the page of some data: one file, that asks for nothing else and runs only itself.
+    """Return the page as one file that loads nothing else and runs only its own script.
 
     Args:
-        title: of the page.
+        title: title of the page.
         data: from `page_data`.
     """
     style = _asset("page.css")
@@ -66,7 +66,7 @@ def assembled(title: str, data: dict[str, Any]) -> str:
         "script": script,
         "data": text.translate(_HARMLESS),
     }
-    # In one go: what is put in may hold the marks of a place itself.
+    # In a single pass, because inserted text may contain placeholders.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _asset("page.html"))
 
 

@@ -14,22 +14,22 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import option
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
-from unlearnable_bench.reports._samples import kept
+from unlearnable_bench.reports._samples import stored_samples
 from unlearnable_bench.results.samples import Strip, read_strip
 
 Pixels = NDArray[np.uint8]
 _MOST_ROWS = 24
-_NAME = 17.0  # mm: width of the methods' names
+_NAME = 17.0  # mm: width of the names of methods
 _LINE = 3.1  # mm: height of a line of a name
 _GAP = 2  # pixels between images of 32 px
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images(figures.FigureReport):
-    """Clean images, noise and poisoned images, one row a method (the SEM paper's Figure 4).
+    """Clean images, noise and poisoned images, one row per method (the SEM paper's Figure 4).
 
-    Grey is no noise; the factor by which noise is magnified is in the heading, or below the name
-    where methods differ.
+    Grey means no noise. The magnification of the noise is in the heading, or below the names if
+    methods differ.
     """
 
     count: int = option(2, "number of images per method", minimum=1, maximum=16)
@@ -41,12 +41,12 @@ class Images(figures.FigureReport):
         """Return the figure.
 
         Raises:
-            UserError: no folder keeps images of a poison, or a file of them is damaged.
+            UserError: no stored images of a poison, or a damaged file.
         """
         rows, lacking = _rows(frame, self.magnify, self.names)
         if len(rows) > _MOST_ROWS:
             raise UserError(
-                f"images would have {len(rows)} rows, at most {_MOST_ROWS} fit: select with "
+                f"images would have {len(rows)} rows, but at most {_MOST_ROWS} fit; select with "
                 "--datasets, --presets or --methods"
             )
         side = (self.width - _NAME - 6) / (3 * self.count)
@@ -73,10 +73,10 @@ class Images(figures.FigureReport):
 def images_data(
     frame: pd.DataFrame, *, magnify: int = 0, aliases: Mapping[str, str] = {}
 ) -> pd.DataFrame:
-    """Return which images the figure shows.
+    """Return the images of the figure.
 
     Columns: panel, method, attack, rho_u; largest, the largest change in levels of 1/255 among the
-    images kept; magnification, the factor of the noise; folder and poison, the arguments of
+    stored images; magnification, the factor of the noise; folder and poison, the arguments of
     `read_strip`; key of the record.
 
     Args:
@@ -85,7 +85,7 @@ def images_data(
         aliases: label to name.
 
     Raises:
-        UserError: no folder keeps images of a poison, or a file of them is damaged.
+        UserError: no stored images of a poison, or a damaged file.
     """
     return pd.DataFrame([row for row, _ in _rows(frame, magnify, aliases)[0]])
 
@@ -93,7 +93,7 @@ def images_data(
 def _rows(
     frame: pd.DataFrame, magnify: int, aliases: Mapping[str, str]
 ) -> tuple[list[tuple[dict[str, Any], Strip]], list[str]]:
-    found, lacking = kept(series.cells(frame, aliases), read_strip, "images", aliases)
+    found, lacking = stored_samples(series.cells(frame, aliases), read_strip, "images", aliases)
     rows = []
     for cell, strip in found:
         largest = int(np.abs(strip.noise).max())
@@ -105,17 +105,17 @@ def _rows(
 
 
 def magnified(noise: NDArray[np.int16], factor: int) -> Pixels:
-    """Return noise as images: 128 where there is none, uint8 of the same shape.
+    """Return noise as images, uint8 of the same shape, with 128 for no noise.
 
     Args:
         noise: levels of 1/255.
-        factor: what it is multiplied by before it is clipped.
+        factor: magnification before clipping.
     """
     return np.clip(128 + factor * noise.astype(np.int64), 0, 255).astype(np.uint8)
 
 
 def side_by_side(images: Pixels) -> Pixels:
-    """Return images [n, H, W, 3] as one picture, with white between them."""
+    """Return images [n, H, W, 3] as one picture, separated by white."""
     count, height, width, _ = images.shape
     gap = max(1, _GAP * width // 32)
     picture = np.full((height, count * width + (count - 1) * gap, 3), 255, np.uint8)
@@ -129,7 +129,7 @@ def _factors(rows: list[tuple[dict[str, Any], Strip]]) -> set[int]:
 
 
 def _label(row: dict[str, Any], rows: list[tuple[dict[str, Any], Strip]]) -> str:
-    """Return a method's name, and its magnification unless that of all rows is in the heading."""
+    """Return a method's name, with its magnification unless the heading has it."""
     name = figures.literal(row["method"], width=13)
     return name if len(_factors(rows)) == 1 else f"{name}\nx {row['magnification']}"
 

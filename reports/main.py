@@ -22,7 +22,7 @@ class Main(Report):
 def main_tables(frame: pd.DataFrame) -> Iterator[Table]:
     """Yield the tables over rho_a.
 
-    A defense that was run at one radius alone is a column of the table of defenses instead.
+    A defense that was run at only one radius is a column of the table of defenses instead.
 
     Args:
         frame: from `load_records`.

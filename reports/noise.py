@@ -15,7 +15,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import option
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
-from unlearnable_bench.reports._samples import kept
+from unlearnable_bench.reports._samples import stored_samples
 from unlearnable_bench.results.samples import read_noise
 
 Embedding = Literal["pca", "tsne"]
@@ -25,15 +25,15 @@ _AXES = {"pca": "PC", "tsne": "t-SNE"}
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(figures.FigureReport):
-    """Samples of the noise of each method in two dimensions, one panel a data set and preset.
+    """Samples of the noise of each method in two dimensions, one panel per data set and preset.
 
-    PCA gives the same picture everywhere, up to rounding. t-SNE has a fixed seed, but its picture
-    can change with the number of threads (OMP_NUM_THREADS), the machine and the version of
-    scikit-learn; distances between its clusters mean nothing.
+    PCA is reproducible up to rounding. t-SNE has a fixed seed, but its result can change with the
+    number of threads (OMP_NUM_THREADS), the machine and the version of scikit-learn; distances
+    between its clusters are not meaningful.
     """
 
     embedding: Embedding = option(
-        "pca", "projection: pca, or tsne, whose picture depends on the machine"
+        "pca", "projection: pca, or tsne, whose result depends on the machine"
     )
     samples: int = option(100, "noise samples per method, 1 to 256", minimum=1, maximum=256)
 
@@ -41,8 +41,7 @@ class Noise(figures.FigureReport):
         """Return the figure.
 
         Raises:
-            UserError: no folder keeps noise of a poison, a file is damaged, or there are too few
-                noises.
+            UserError: no stored noise of a poison, a damaged file, or too few noise samples.
         """
         found = series.cells(frame, self.names)
         data, lacking = _data(found, self.embedding, self.samples, self.names)
@@ -86,7 +85,7 @@ def noise_data(
 def _data(
     cells: pd.DataFrame, embedding: Embedding, samples: int, aliases: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    found, lacking = kept(cells, read_noise, "noise", aliases)
+    found, lacking = stored_samples(cells, read_noise, "noise", aliases)
     tables = []
     for title in dict.fromkeys(cell["panel"] for cell, _ in found):
         mine = [(cell, noise[:samples]) for cell, noise in found if cell["panel"] == title]
@@ -104,28 +103,28 @@ def _data(
 
 
 def embedded(noises: Points, embedding: Embedding) -> tuple[Points, tuple[float, float]]:
-    """Return noises in two dimensions, and the share of the variance along each axis.
+    """Return noises in two dimensions and the share of the variance along each axis.
 
     Args:
         noises: [n, d].
         embedding: `pca` or `tsne`.
 
     Raises:
-        UserError: too few noises for it.
+        UserError: too few noise samples.
     """
     few = 3 if embedding == "pca" else 5
     if len(noises) < few:
         raise UserError(
-            f"{embedding} takes {few} noise samples or more, got {len(noises)}; raise samples"
+            f"{embedding} needs at least {few} noise samples, got {len(noises)}; raise samples"
         )
-    # sklearn is heavy, and only this figure needs it.
+    # sklearn is slow to import, and only this figure needs it.
     if embedding == "tsne":
         from sklearn.manifold import TSNE  # noqa: PLC0415
 
         perplexity = min(30.0, (len(noises) - 1) / 3)
         model = TSNE(random_state=0, init="random", perplexity=perplexity)
         return model.fit_transform(noises).astype(np.float64), (float("nan"), float("nan"))
-    if (noises == noises[0]).all():  # the mean's rounding would be all of the variance
+    if (noises == noises[0]).all():  # otherwise rounding of the mean is the whole variance
         return np.zeros((len(noises), 2)), (0.0, 0.0)
     total = float(((noises - noises.mean(axis=0)) ** 2).sum())
     from sklearn.decomposition import PCA  # noqa: PLC0415

@@ -36,8 +36,8 @@ _NOTE = (
 _NOTHING = "--"  # all differences are equal
 _RANKS = "Rank by clean test accuracy, with the simultaneous 95 % interval"
 _RANKS_NOTE = (
-    "Rank 1 is the lowest accuracy. The intervals hold together, from paired tests of all methods "
-    "after Holm."
+    "Rank 1 is the lowest accuracy. The intervals are simultaneous, from paired tests of all "
+    "methods adjusted by Holm."
 )
 
 
@@ -45,8 +45,8 @@ _RANKS_NOTE = (
 class Paired(Report):
     """Paired differences of methods with intervals and p values, and ranks with intervals."""
 
-    against: str = option("", "attack that the others are compared with; empty: all pairs")
-    defended: bool = option(False, "compare under each defense as well, not only without one")
+    against: str = option("", "attack with which the others are compared; empty: all pairs")
+    defended: bool = option(False, "comparison under each defense, not only without one")
 
     def render(self, frame: pd.DataFrame) -> list[Table]:
         """Return the ranks of each setting, then the pairs at each of its rho_a.
@@ -64,11 +64,11 @@ def paired_tables(
 
     Args:
         frame: from `load_records`.
-        against: label of the attack that the others are compared with; empty: all pairs.
-        defended: compare under each defense as well; without it, only if no cell is undefended.
+        against: label of the attack with which the others are compared; empty: all pairs.
+        defended: compare under each defense as well; otherwise only if all cells have a defense.
 
     Raises:
-        UserError: no such attack, or no two methods with three seeds in common.
+        UserError: an unknown attack, or no two methods with three seeds in common.
     """
     tables: list[Table] = []
     labels: set[str] = set()
@@ -89,8 +89,8 @@ def paired_tables(
         raise unknown("attack", against, labels)
     if not tables:
         raise UserError(
-            f"no two methods, controls apart, have {FEWEST} seeds in common: run others, or more "
-            "seeds, as --seeds 0-4"
+            f"no two methods (except controls) have {FEWEST} seeds in common; run more seeds, such "
+            "as --seeds 0-4"
         )
     yield from tables
 
@@ -157,7 +157,7 @@ def _pairs(group: pd.DataFrame, against: str) -> Iterator[Table]:
 
 
 def _against(first: Row, second: Row) -> Row:
-    """Return the row of a pair; budgets are named for both if one is unusual."""
+    """Return the row of a pair, with both budgets if one is not 8/255."""
     note = f"{first.budget} vs {second.budget}" if first.note or second.note else ""
     return Row(first.label, first.entries, note, versus=second.label)
 
@@ -179,9 +179,9 @@ def _entries(one: Comparison, corrected: float | None, keys: tuple[str, ...]) ->
 
 
 def p_text(p_value: float | None) -> str:
-    """Return a p value as it is printed: three decimals, `<0.001` below that.
+    """Return a p value as text: three decimals, or `<0.001`.
 
-    It is always text: siunitx prints 1e-7 in a column of three decimals as 1.
+    It is always text, because siunitx prints 1e-7 in a column of three decimals as 1.
     """
     if p_value is None:
         return _NOTHING
@@ -189,7 +189,7 @@ def p_text(p_value: float | None) -> str:
 
 
 def _holm(compared: Sequence[Comparison]) -> list[float | None]:
-    """Return the p values adjusted together; None for a comparison that has none."""
+    """Return the p values adjusted by Holm; None for a comparison without one."""
     raw = [None if isinstance(one.p_value, NotComputable) else one.p_value for one in compared]
     known = [p_value for p_value in raw if p_value is not None]
     if not known:
@@ -226,9 +226,9 @@ def _ranks(group: pd.DataFrame, axis: str) -> Iterator[Table]:
 
 
 def _ranked(group: pd.DataFrame) -> dict[Method, Entry]:
-    """Return the rank of each method with three seeds or more, if there are two such methods."""
+    """Return the rank of each method with at least three seeds, if there are two such methods."""
     results, keys = _results(group), _keys(group)
-    # The function names methods by one text each.
+    # `rank_intervals` identifies a method by one text.
     ranks = rank_intervals({"\n".join(method): values for method, values in results.items()})
     return {
         method: Entry(

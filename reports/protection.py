@@ -30,6 +30,6 @@ def protection_tables(frame: pd.DataFrame) -> Iterator[Table]:
     for part in settings(cells(frame)):
         for _, group in part.groupby(["defense", "rho_a"], sort=False):
             if set(group["protect"]) != {1.0}:
-                # A method at one share alone would be a row of blanks.
+                # A method with only the full share would be an empty row.
                 shared = {*group[group["protect"] != 1]["attack"], *CONTROLS}
                 yield pivot("protection", group[group["attack"].isin(shared)], "protect")

@@ -29,12 +29,13 @@ class Quality(Report):
         """Return one table for each data set and preset.
 
         Raises:
-            UserError: no record holds these numbers.
+            UserError: no record has these numbers.
         """
         found = list(quality_tables(frame))
         if not found:
             raise UserError(
-                "these records hold no image quality: run the cells with version 0.2 or later"
+                "these records have no image quality (versions before 0.2 did not measure it); run "
+                "the cells again with another --out"
             )
         return found
 

@@ -17,7 +17,7 @@ from unlearnable_bench.results.aggregate import positions
 
 @dataclass(frozen=True, kw_only=True)
 class RadiusCurves(figures.FigureReport):
-    """Clean test accuracy against rho_a, one line a method, one panel a setting."""
+    """Clean test accuracy against rho_a, one line per method, one panel per setting."""
 
     spread: series.Spread = option("interval", series.SPREAD)
 
@@ -45,11 +45,11 @@ def radius_curves_data(
     """Return the points of the figure, lines one after another, controls first.
 
     Columns: panel, method, attack, rho_u, rho_a; radius, rho_a in units of 1/255; mean, low, high
-    in percent; spread, what low and high are; seeds; keys of the records.
+    in percent; spread, the statistic of low and high; seeds; keys of the records.
 
     Args:
         frame: from `load_records`.
-        spread: what the bars show.
+        spread: statistic of the error bars.
         aliases: label to name.
 
     Raises:

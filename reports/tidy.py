@@ -1,4 +1,4 @@
-"""Results for other programs: one row or object for each group of seeds."""
+"""Results for other programs: one row or object per group of seeds."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +18,7 @@ class CSV(Report):
     stem: ClassVar[str] = "results"
 
     def render(self, frame: pd.DataFrame) -> str:
-        """Return the text; a name that a spreadsheet would run gets an apostrophe in front."""
+        """Return the text; an apostrophe precedes names that are formulas in a spreadsheet."""
         rows = _rows(frame)
         for name in rows.select_dtypes(exclude="number"):
             rows[name] = [harmless(text) if isinstance(text, str) else text for text in rows[name]]
@@ -27,7 +27,7 @@ class CSV(Report):
 
 @dataclass(frozen=True, kw_only=True)
 class JSON(Report):
-    """A list of objects, one per setting, method and rho_a."""
+    """JSON list of objects, one per setting, method and rho_a."""
 
     suffix: ClassVar[str] = ".json"
     stem: ClassVar[str] = "results"

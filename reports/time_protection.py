@@ -15,13 +15,13 @@ from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.aggregate import CONTROLS
 
-# A poison that was read from a file has the time of reading, not that of generation.
+# For a poison from a file, the time of reading is no generation time.
 _READ = "file"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeProtection(figures.FigureReport):
-    """Generation time against protection under adversarial training, one point a method."""
+    """Generation time against protection under adversarial training, one point per method."""
 
     rho_a: Radius | None = option(
         None, "radius of adversarial training; none: the largest of each setting"
@@ -55,8 +55,8 @@ def time_protection_data(
 ) -> pd.DataFrame:
     """Return the points of the figure.
 
-    Protection is clean accuracy less accuracy, in percentage points: with seeds in common, the
-    mean of the differences within each seed; else the difference of the means, without a bar.
+    Protection is clean accuracy minus accuracy, in percentage points: with common seeds, the mean
+    of the differences within each seed; otherwise the difference of the means, without a bar.
 
     Columns: panel, method, attack, rho_u, rho_a; generation, mean seconds without compilation;
     clean and accuracy in percent, means over the seeds used; mean, low, high of the protection;
@@ -65,7 +65,7 @@ def time_protection_data(
     Args:
         frame: from `load_records`.
         rho_a: radius of adversarial training; None: the largest above 0 of each setting.
-        spread: what the bars show.
+        spread: statistic of the error bars.
         aliases: label to name.
 
     Raises:

@@ -18,10 +18,10 @@ from unlearnable_bench.reports import _series as series
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCurves(figures.FigureReport):
-    """Clean test accuracy over epochs, one line a method, with final and peak accuracy marked.
+    """Clean test accuracy over epochs, one line per method, with final and peak accuracy.
 
-    One panel a setting and rho_a. Training under a defense is shown if nothing else is selected
-    (`--defenses jpeg`).
+    One panel per setting and rho_a. Training with a defense is shown only if nothing else is
+    selected (`--defenses jpeg`).
     """
 
     spread: series.Spread = option("interval", series.SPREAD.replace("bars", "bands"))
@@ -30,7 +30,7 @@ class TrainingCurves(figures.FigureReport):
         """Return the figure.
 
         Raises:
-            UserError: no record has an accuracy for each epoch, or too many settings.
+            UserError: no record has accuracies per epoch, or too many settings.
         """
         found = series.cells(frame, self.names)
         data = _data(found, self.spread, self.names)
@@ -50,17 +50,17 @@ def training_curves_data(
     """Return the points of the figure.
 
     Columns: panel, method, attack, rho_u; kind: `epoch`, a point of the curve; `final`, accuracy
-    after training; `peak`, the highest over epochs, which nobody can know without test labels;
+    after training; `peak`, the highest over epochs, which cannot be chosen without test labels;
     epoch, from 1; of a peak of several seeds their mean; mean, low, high in percent; spread; seeds;
     keys.
 
     Args:
         frame: from `load_records`.
-        spread: what the bands show.
+        spread: statistic of the bands.
         aliases: label to name.
 
     Raises:
-        UserError: no record has an accuracy for each epoch.
+        UserError: no record has accuracies per epoch.
     """
     return _data(series.cells(frame, aliases), spread, aliases)
 
@@ -105,7 +105,7 @@ def _curve(group: pd.DataFrame, spread: series.Spread) -> Iterator[dict[str, Any
 
 
 def _numbers(curve: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Return a curve, empty if a record has none or nothing but NaN."""
+    """Return a curve; it is empty if a record has none or only NaN."""
     if not isinstance(curve, list | tuple | np.ndarray):
         return np.empty(0)
     numbers = np.asarray(curve, np.float64)

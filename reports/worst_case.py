@@ -1,4 +1,4 @@
-"""The worst case over defenses: how well a method protects if the trainer picks the best one."""
+"""The worst case over defenses: protection if the trainer picks the best defense."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +12,14 @@ from unlearnable_bench.results.names import display, radius_note
 from unlearnable_bench.results.pivot import Entries, cells, shared, with_notes
 from unlearnable_bench.results.table import MARKS, Column, Entry, Row, Table
 
+_NOTE = "None: training without a defense. In brackets: number of defenses tried, None included."
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorstCase(Report):
     """Highest accuracy over defenses, and the defense that reaches it, at each rho_a."""
 
-    over_rho_a: bool = option(False, "take the highest over every rho_a as well")
+    over_rho_a: bool = option(False, "maximum over all rho_a as well")
 
     def render(self, frame: pd.DataFrame) -> list[Table]:
         """Return one table for each data set, learner and preset with several defenses."""
@@ -29,7 +31,7 @@ def worst_case_tables(frame: pd.DataFrame, *, over_rho_a: bool = False) -> Itera
 
     Args:
         frame: from `load_records`.
-        over_rho_a: take the highest over the radii as well.
+        over_rho_a: take the maximum over the radii as well.
     """
     for part in settings(cells(frame)):
         whole = part[part["protect"] == 1]
@@ -61,13 +63,13 @@ def _table(whole: pd.DataFrame, groups: Sequence[tuple[str, pd.DataFrame]]) -> T
         shared(whole, "defense"),
         tuple(column for pair in columns for column in pair),
         tuple(sorted(rows, key=lambda row: row.label not in CONTROLS)),
-        notes=("No defense counts as one of them; in brackets, how many were tried.",),
+        notes=(_NOTE,),
     )
     return with_notes(table)
 
 
 def _worst(cells_of_one: pd.DataFrame) -> tuple[Entry | None, Entry | None]:
-    """Return the highest entry over defenses and radii, and the name of where it is reached."""
+    """Return the highest entry over defenses and radii, and the name of its defense."""
     entries = Entries(cells_of_one, ["defense", "rho_a"], "test_accuracy")
     most = max(map(len, entries.places.values()), default=0)
     tried = {key: each for key in entries.places if (each := entries.entry(key, most))}

@@ -226,7 +226,7 @@ def test_the_eager_path_is_plain_pytorch() -> None:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     small = bench.replace(TINY, attacks={}, growth={"image size": (8, 16)})
-    monkeypatch.setattr(printing, "LAPTOP", small)
+    monkeypatch.setattr(printing, "CPU_SCALE", small)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -266,7 +266,7 @@ def test_what_is_measured_before_ctrl_c_is_printed(
         monkeypatch.setattr(module, "time_job", interrupted)
     result = CliRunner().invoke(app, ["bench", "--device=cpu", "--json", *flags])
     assert result.exit_code == 130
-    assert "interrupted: the rest was not measured" in result.stderr
+    assert "the remaining jobs were not measured" in result.stderr
     (row,) = json.loads(result.stdout)["growth" if flags else "measurements"]
     assert row["milliseconds"] > 0
 
@@ -325,7 +325,7 @@ def test_a_figure_that_cannot_be_saved_costs_no_measurement(
         (["--figure=a.png"], "add --growth"),
         (["--growth", "--figure=a.txt"], ".png, .pdf or .svg"),
         (["--growth", "--figure=none/a.png"], "there is no folder"),
-        (["--growth", "--figure=taken.png"], "taken.png: is a folder"),
+        (["--growth", "--figure=taken.png"], "taken.png is a folder"),
     ],
 )
 def test_a_figure_that_cannot_be_is_refused_before_anything_is_timed(

@@ -80,7 +80,7 @@ def test_perturbation_and_loss_are_those_of_the_part_that_has_them(name: str) ->
 )
 def test_two_of_what_there_is_one_of_are_refused(name: str, meaning: str) -> None:
     first, second = name.split("+")
-    with pytest.raises(UserError, match=f"{first} and {second} each bring their own ({meaning})"):
+    with pytest.raises(UserError, match=f"{first} and {second} each define their own ({meaning})"):
         composed(name)
 
 

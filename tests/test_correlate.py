@@ -81,8 +81,8 @@ def test_seeds_share_the_reference_network() -> None:
     ("changed", "words"),
     [
         ({"rho_a": Radius("0")}, "--rho-a must be above 0"),
-        ({"method": "em"}, "unknown method with a family of noises 'em'"),
-        ({"settings": {"sem.rho_a": "1/255"}}, "--set sem.rho_a: `ubench correlate` sets it"),
+        ({"method": "em"}, "unknown method to correlate 'em'"),
+        ({"settings": {"sem.rho_a": "1/255"}}, "--set sem.rho_a: `ubench correlate` sets"),
         ({"surrogate_rho_a": [R4], "noises": [Noise("none")]}, "give several"),
     ],
 )

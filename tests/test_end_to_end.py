@@ -62,8 +62,8 @@ def table(text: str) -> list[str]:
 
 
 def computed(text: str) -> tuple[int, int]:
-    """Return how many cells were computed and found."""
-    (line,) = [line for line in text.splitlines() if " cells computed, " in line]
+    """Return how many cells were computed and reused."""
+    (line,) = [line for line in text.splitlines() if " computed, " in line]
     words = line.split()
     return int(words[0]), int(words[3])
 

@@ -157,7 +157,7 @@ def test_the_table_of_precisions_shows_the_records() -> None:
         "bf16": steps[~fp32]["generation_seconds"],
     }
     about: list[str] = ["", "", ""]
-    found = rows("docs/performance.md", "bf16 beside fp32", "|")[2:]
+    found = rows("docs/performance.md", "bf16 and fp32", "|")[2:]
     for precision, noise, took, learner, *figures in found:
         about = [new or old for new, old in zip((precision, noise, took), about, strict=True)]
         assert {about[2]} == {f"{value:,.0f}" for value in seconds[about[0]]}

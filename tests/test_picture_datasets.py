@@ -297,11 +297,11 @@ def test_a_run_goes_from_pictures_to_the_table(tmp_path: Path) -> None:
         command += ["--set", setting.replace("subset", "imagenet-subset")]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "12 training and 6 test images, 3 classes, 20 px, seen at 16" in result.output
-    assert "3 cells computed, 0 found" in result.output
+    assert "12 training and 6 test images, 3 classes, 20 px, cropped to 16 px" in result.output
+    assert "3 cells computed, 0 reused" in result.output
     assert "│ SEM" in result.output
     again = CliRunner().invoke(app, command)
-    assert "0 cells computed, 3 found" in again.output
+    assert "0 cells computed, 3 reused" in again.output
     frame = load_records(tmp_path / "out")
     assert set(frame["dataset"]) == {"imagenet-subset[classes=3,crop=16,size=20]"}
 

@@ -401,10 +401,10 @@ def test_a_plan_has_one_address_in_whatever_order_it_is_asked_for(data: str) -> 
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("rem.steps", "unknown part of this run 'rem'"),
-        ("resnet18.width", "unknown part of this run 'resnet18'"),
-        ("shapes.train", "unknown part of this run 'shapes'"),
-        ("report.x", "unknown part of this run 'report'"),
+        ("rem.steps", "unknown part of this plan 'rem'"),
+        ("resnet18.width", "unknown part of this plan 'resnet18'"),
+        ("shapes.train", "unknown part of this plan 'shapes'"),
+        ("report.x", "unknown part of this plan 'report'"),
     ],
 )
 def test_a_setting_of_what_takes_no_part_is_refused(data: str, key: str, words: str) -> None:
@@ -457,5 +457,5 @@ def test_a_notebook_shows_no_pixels(data: str) -> None:
 
 
 def test_a_radius_given_twice_is_refused(data: str) -> None:
-    with pytest.raises(UserError, match=r"--rho-u and --set sem\.rho_u both set"):
+    with pytest.raises(UserError, match=r"--rho-u and --set sem\.rho_u set the same"):
         plan(data, rho_u=[Radius("4/255")], settings={"sem.rho_u": "8/255"})

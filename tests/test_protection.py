@@ -43,7 +43,7 @@ def test_protected_images_are_poisoned_and_the_others_clean() -> None:
 
 
 def test_the_remainder_is_what_is_not_protected() -> None:
-    got, clean = Protection(0.25, alone=True).apply(IMAGES, POISON, 1)
+    got, clean = Protection(0.25, complement_only=True).apply(IMAGES, POISON, 1)
     left = np.setdiff1d(np.arange(40), Protection(0.25).chosen(IMAGES.labels, 1))
     np.testing.assert_array_equal(got.images, IMAGES.images[left])
     np.testing.assert_array_equal(got.labels, IMAGES.labels[left])
@@ -90,7 +90,7 @@ def test_the_reference_of_a_share_is_the_remainder(data: str) -> None:
         *(("remainder", 0.25), ("clean", 1.0)),
         *(("random", 0.25), ("random", 1.0)),
     ]
-    assert [c.protection.alone for c in cells] == [True, False, False, False]
+    assert [c.protection.complement_only for c in cells] == [True, False, False, False]
     assert [c.images for c in cells] == [45, 60, 60, 60]
     assert len({c.key for c in cells}) == 4
     assert {c.poison.key for c in cells[2:]} == {cells[3].poison.key}

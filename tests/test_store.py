@@ -149,11 +149,11 @@ def test_what_a_killed_process_left_is_removed(folder: ResultsFolder) -> None:
 def test_a_file_under_another_name_is_refused(folder: ResultsFolder) -> None:
     folder.write_poison("a", *poison_with_facts())
     (folder.path / "poisons" / "a.safetensors").rename(folder.path / "poisons" / "b.safetensors")
-    with pytest.raises(UserError, match=r"b\.safetensors is damaged \(says it is a\)"):
+    with pytest.raises(UserError, match=r"b\.safetensors is damaged \(its key is a\)"):
         folder.poison("b")
     changed = msgspec.structs.replace(RECORD, identity=RECORD.identity | {"rho_a": "1/255"})
     write_text(folder.path / "cells" / f"{RECORD.key}.json", changed.to_json())
-    with pytest.raises(UserError, match=rf"says it is {RECORD.key}, and its identity is "):
+    with pytest.raises(UserError, match=rf"its key {RECORD.key}, the hash of its identity "):
         folder.record(RECORD.key)
 
 

@@ -240,7 +240,7 @@ def test_what_is_no_value_of_an_option_is_refused(data: str, settings: Any, word
     "key", ["training.epochs", "adversarial.epochs", "npz.pad", "adversarial.lr"]
 )
 def test_what_a_plan_has_one_of_is_not_swept(data: str, key: str) -> None:
-    words = rf"--set {key} takes one value a run, got 1(\.0)? and 2(\.0)?: run once with each"
+    words = rf"--set {key} takes one value per run, got 1(\.0)? and 2(\.0)?; run once with each"
     with pytest.raises(UserError, match=words):
         cells(data, settings={key: "1,2"}, rho_a=[Radius("4/255")])
     once, twice = (keys(data, settings={key: v}, rho_a=[Radius("4/255")]) for v in ("1", "1,1"))
@@ -297,14 +297,14 @@ def test_seeds_may_be_ranges(text: str | list[str], seeds: list[int]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("4-1", "--seeds '4-1': a range goes upwards, such as 1-4"),
+        ("4-1", "--seeds '4-1': a range must ascend, such as 1-4"),
         ("0-1000", "--seeds '0-1000': a plan has at most 1,000 seeds"),
         ("0-9,0-999", "--seeds '0-999': a plan has at most 1,000 seeds"),
         ("0-99999999999999", "at most 1,000 seeds"),
-        ("1-", "--seeds '1-': write whole numbers or ranges by comma, such as 0,2-4"),
-        ("1-2-3", "--seeds '1-2-3': write whole numbers"),
-        ("1,,2", "--seeds '1,,2': write whole numbers"),
-        ("٣", "write whole numbers"),
+        ("1-", "--seeds '1-': give comma-separated whole numbers or ranges, such as 0,2-4"),
+        ("1-2-3", "--seeds '1-2-3': give comma-separated whole numbers"),
+        ("1,,2", "--seeds '1,,2': give comma-separated whole numbers"),
+        ("٣", "give comma-separated whole numbers"),
     ],
 )
 def test_ranges_that_make_no_sense_are_refused(text: str, words: str) -> None:

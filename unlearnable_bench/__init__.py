@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0.dev0"
 
-# In a checkout, attacks/, defenses/ and reports/ are next to this folder, and Python started
-# there imports this folder rather than the installed package.
+# In a checkout attacks/, defenses/ and reports/ are next to this folder, and Python started
+# there finds this folder before an installed package.
 _CHECKOUT = Path(__file__).parent.parent
 if (_CHECKOUT / "pyproject.toml").exists() and (_CHECKOUT / "attacks").is_dir():
     __path__.append(str(_CHECKOUT))
 
-# Imported at first use, so that `ubench --help` does not wait for torch.
+# Imported on first use, so that `ubench --help` does not wait for torch.
 _HOME = {
     "api": ("make_plan", "run"),
     "contract": ("Attack", "Dataset", "Defense", "Learner", "Report"),

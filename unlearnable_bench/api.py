@@ -1,4 +1,4 @@
-"""What a notebook imports: plan, run, load, report."""
+"""Functions for notebooks: plan, run, load, report."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,20 +28,20 @@ def run(
     pack: int | None = None,
     command: str | None = None,
 ) -> Summary:
-    """Compute the cells of a plan that a results folder lacks, and note the plan there.
+    """Run a plan: compute the cells that the results folder does not have yet.
 
     Args:
         plan: from `make_plan`.
-        out: the results folder; made where it does not exist.
-        device: `cpu`, `cuda`, `cuda:1`; None: CUDA where there is one.
-        progress: where loops are shown; None: nowhere.
-        on_cell: called with each cell and its record (probe and measurement) as it is finished.
-        pack: cells at once, each in a thread and, on a GPU, on a stream of its own;
-            None: two on a GPU, one on the CPU.
-        command: what makes the plan again, to be noted with it.
+        out: the results folder, made if it does not exist.
+        device: `cpu`, `cuda`, `cuda:1`; None: CUDA if available.
+        progress: display of the loops; None: no display.
+        on_cell: called with each finished cell and its record, or probe and measurement.
+        pack: number of cells trained at the same time, each in its own thread and, on a GPU, its
+            own stream; None: two on a GPU, one on the CPU.
+        command: the command line that makes this plan, stored with it.
 
     Raises:
-        UserError: an unusable folder or device, or a damaged file.
+        UserError: a folder or device that cannot be used, or a damaged file.
     """
     where = device if isinstance(device, torch.device) else pick_device(device)
     folder = ResultsFolder(Path(out), create=True)

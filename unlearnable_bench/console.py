@@ -1,4 +1,4 @@
-"""What the command line shows: the plan, progress, tables, listings."""
+"""Print the plan, progress, tables and comparisons on the terminal."""
 
 import math
 import shlex
@@ -21,6 +21,7 @@ from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports._text import printable
 from unlearnable_bench.results.comparison import compare, rank_correlation
+from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.rendering import default_tables, render
 from unlearnable_bench.results.robustness import Robustness
@@ -43,16 +44,16 @@ def run(
     pack: int | None,
     command: str | None = None,
 ) -> bool:
-    """Show the plan, run it with progress, print its tables; return whether a cell failed.
+    """Print the plan, run it with progress bars, print its tables; return whether a cell failed.
 
     Args:
         plan: from `make_plan`.
         folder: the results folder.
         device: where to compute.
         chosen_preset: whether the user named the preset.
-        dry_run: show the plan only.
+        dry_run: print the plan without running it.
         pack: cells trained at once; None: the device's default.
-        command: what the user typed, to be noted with the plan.
+        command: the command line, stored with the plan.
     """
     out = terminal()
     known = ResultsFolder(folder).path if (folder / "ubench.json").exists() else None
@@ -67,7 +68,8 @@ def run(
             print_table(out, table)
     if plan.probes:
         _print_correlations(out, api.load_records(folder))
-    say(out, f"{summary.computed} cells computed, {summary.reused} found; records: {folder}/cells")
+    computed = f"{summary.computed} cell{'' if summary.computed == 1 else 's'} computed"
+    say(out, f"{computed}, {summary.reused} reused; records: {folder}/cells")
     again = shlex.join(["ubench", "report", str(folder), "--plan", plan.key, "--format", "latex"])
     say(out, f"next: {again}")
     for failure in summary.failures:
@@ -76,12 +78,12 @@ def run(
 
 
 def _print_correlations(out: Console, frame: pd.DataFrame) -> None:
-    """Print how robustness goes with protection, over all variants of the folder."""
+    """Print the correlations of robustness with protection, over all variants of the folder."""
     try:
         text = str(render(frame, "correlation", "markdown"))
     except UserError as error:  # cells failed
         text = f"no correlation: {error}"
-    # Its columns line up by blanks, and its format has made every name printable.
+    # Spaces align the columns, and the format has made every name printable.
     out.print(Text(f"\n{text}"), soft_wrap=True)
 
 
@@ -89,23 +91,25 @@ def comparison(first: Path, second: Path) -> None:
     """Print the cells that two results folders have in common, and their rank correlation."""
     both = compare(api.load_records(first), api.load_records(second))
     kinds = both.columns.drop(["attack", "first", "second", "differing"])
-    # What a method has several of tells its cells apart; the rest is the same, or goes with it.
-    telling = kinds[both.groupby("attack")[list(kinds)].nunique().max() > 1]
-    grid = new_grid(["method", *telling], [str(first), str(second), "difference"])
+    # Only columns in which the cells of one method differ.
+    varying = kinds[both.groupby("attack")[list(kinds)].nunique().max() > 1]
+    grid = new_grid(["method", *varying], [str(first), str(second), "difference"])
     for row in both.to_dict("records"):
         one, other = row["first"], row["second"]
-        texts = (Text(printable(str(row[name]))) for name in ("attack", *telling))
+        texts = (Text(printable(str(row[name]))) for name in ("attack", *varying))
         grid.add_row(*texts, f"{one:.1f}", f"{other:.1f}", f"{other - one:+.1f}")
     out = terminal()
     print_grid(out, grid)
     correlation = rank_correlation(both)
     ranks = (
-        "no ranks" if math.isnan(correlation) else f"Spearman's rank correlation {correlation:.3f}"
+        "no rank correlation, since all accuracies of a folder are equal,"
+        if math.isnan(correlation)
+        else f"Spearman's rank correlation {correlation:.3f}"
     )
-    say(out, f"clean test accuracy in percent; {ranks} over {len(both)} cells")
+    say(out, f"Clean test accuracy (%); {ranks} over {count(len(both), 'cell')}.")
     differing = sorted({name for names in both["differing"] for name in names})
     if differing:
-        say(out, f"settings differ in {', '.join(differing)}")
+        say(out, f"Settings that differ: {', '.join(differing)}.")
 
 
 def _show_plan(
@@ -119,24 +123,25 @@ def _show_plan(
     dry_run: bool,
 ) -> None:
     data = plan.data
-    why = "" if chosen_preset else f" (default on {device.type}; --preset chooses another)"
-    count = len(plan.cells)
-    probes = f" and {len(plan.probes)} measurements of robustness" if plan.probes else ""
+    why = "" if chosen_preset else f" (default on {device.type}; change it with --preset)"
+    size = f"{len(plan.cells)}"
+    if plan.probes:
+        size += f" and {count(len(plan.probes), 'measurement')} of robustness"
     lines = {
         "preset": f"{plan.preset_label}{why}",
         "data": f"{data.name}: {len(data.train)} training and {len(data.test)} test images, "
         f"{len(data.class_names)} classes, {data.train.size} px"
-        + (f", seen at {data.test.size}" if data.test.size != data.train.size else ""),
+        + (f", cropped to {data.test.size} px" if data.test.size != data.train.size else ""),
         "learner": ", ".join(dict.fromkeys(c.learner.label for c in plan.cells))
         + f"; surrogate {', '.join(dict.fromkeys(c.poison.surrogate.label for c in plan.cells))}"
-        f"; {plan.cells[0].poison.precision}",
+        f"; precision {plan.cells[0].poison.precision}",
         "noise": _noises(plan),
         "device": device_name(device),
-        "cells": f"{count}{probes}: {', '.join(dict.fromkeys(c.attack_label for c in plan.cells))}"
+        "cells": f"{size}: {', '.join(dict.fromkeys(c.method for c in plan.cells))}"
         f"{_other_axes(plan)}"
         f" x training at rho_a {', '.join(dict.fromkeys(str(c.rho_a) for c in plan.cells))}"
         f" x seeds {', '.join(dict.fromkeys(str(c.poison.seed) for c in plan.cells))}",
-        "results": f"{folder} ({done} of {len(plan.work)} there already)",
+        "results": f"{folder} ({done} of {len(plan.work)} already finished)",
         "estimate": "nothing to compute"
         if done == len(plan.work)
         else _estimate(plan, device, dry_run=dry_run),
@@ -146,7 +151,7 @@ def _show_plan(
 
 
 def _noises(plan: Plan) -> str:
-    """Return each method with the radii of its noise, which are not those of training."""
+    """Return each method with the radii of its own options, which training does not change."""
     parts: dict[str, None] = {}
     for cell in plan.cells:
         used = cell.poison.attack.plugin.option_values()
@@ -154,11 +159,11 @@ def _noises(plan: Plan) -> str:
         radii = (f"{n} {v}" for n, v in used.items() if "rho_" in n and isinstance(v, Radius))
         inside = ", ".join(radii)
         parts[f"{cell.poison.attack.name} ({inside})" if inside else ""] = None
-    return "; ".join(filter(None, parts)) or "without a radius"
+    return "; ".join(filter(None, parts)) or "no method has a radius"
 
 
 def _other_axes(plan: Plan) -> str:
-    """Return ` x defenses ...` and ` x protected ...` where the plan has any."""
+    """Return ` x defenses ...` and ` x protected ...` if the plan has any."""
     defenses = dict.fromkeys(cell.defense.label for cell in plan.cells)
     shares = dict.fromkeys(f"{100 * cell.protection.share:g} %" for cell in plan.cells)
     text = "" if [*defenses] == ["none"] else f" x defenses {', '.join(defenses)}"
@@ -166,18 +171,18 @@ def _other_axes(plan: Plan) -> str:
 
 
 def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
-    """Time the first learner's input gradient, in the plan's precision, and multiply.
+    """Time the first learner's input gradient in the plan's precision, and extrapolate.
 
-    On a GPU in a dry run alone: to compile takes longer than many a plan, and what is not
-    compiled takes ten times as long as the run's.
+    On a GPU only in a dry run: compilation takes longer than many plans, and without it a step
+    takes ten times as long as in a run.
     """
     passes = plan.image_passes()
     if passes is None:
-        return "unknown (an attack does not say what it costs)"
+        return "unknown, because an attack does not report its cost"
     cell, on_gpu = plan.cells[0], device.type == "cuda"
     if on_gpu and not dry_run:
-        return f"{passes:.2g} image passes for the whole plan; --dry-run times them"
-    count, size = 256 if on_gpu else 64, plan.data.test.size
+        return f"{passes:.2g} image passes for the whole plan; use --dry-run for a time"
+    batch, size = 256 if on_gpu else 64, plan.data.test.size
     learner, precision = cell.learner.plugin, cell.poison.precision
     # As in the run.
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
@@ -185,8 +190,8 @@ def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
     use_fast_path(device)
     harness = Harness(device, 0, precision, plan.data.transform, learner)
     model = harness.network(plan.data.train)
-    x = torch.rand(count, 3, size, size, dtype=harness.dtype, device=device)
-    y = torch.zeros(count, dtype=torch.int64, device=device)
+    x = torch.rand(batch, 3, size, size, dtype=harness.dtype, device=device)
+    y = torch.zeros(batch, dtype=torch.int64, device=device)
     gradient: Callable[..., Any] = partial(input_gradient, model)
     warm = 1
     seconds = []
@@ -197,9 +202,15 @@ def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
         started = time.perf_counter()
         gradient(x, y).sum().item()
         seconds.append(time.perf_counter() - started)
-    total = passes / count * min(seconds[warm:])
-    text = f"{total / 60:.0f} min" if total > 90 else f"{total:.0f} s"
-    return f"about {text} for the whole plan ({passes:.2g} image passes)"
+    total = passes / batch * min(seconds[warm:])
+    return f"about {_duration(total)} for the whole plan ({passes:.2g} image passes)"
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in seconds, minutes or hours, whichever has two or three digits."""
+    if seconds > 90 * 60:
+        return f"{seconds / 3600:.0f} h"
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 
 def _run_with_bars(

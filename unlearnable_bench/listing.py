@@ -1,4 +1,4 @@
-"""What `ubench list` prints: every plugin of a kind, or every preset."""
+"""`ubench list`: every plugin of a kind, or every preset."""
 
 from dataclasses import dataclass
 
@@ -24,14 +24,14 @@ class Listed:
 def listing(kind: str, *, options: bool) -> list[Listed]:
     """Return every preset, or every plugin of a kind.
 
-    A plugin that fails on import has the reason in place of its summary.
+    The summary of a plugin that fails on import is the reason.
 
     Args:
         kind: one of the registries, or "presets".
-        options: describe the options too.
+        options: whether to describe the options of each.
 
     Raises:
-        UserError: no such kind.
+        UserError: an unknown kind.
     """
     kinds = [*registry.REGISTRIES, "presets"]
     if kind not in kinds:

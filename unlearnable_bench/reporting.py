@@ -1,4 +1,4 @@
-"""The command `ubench report`: loads and selects cells, prints or writes what is made of them."""
+"""`ubench report`: load and select cells, print or write their reports."""
 
 import gc
 import sys
@@ -10,6 +10,7 @@ import pandas as pd
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.reports._text import printable
 from unlearnable_bench.results.frame import load_records, select
+from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.rendering import (
     FIGURE_FORMATS,
     TABLE_FORMATS,
@@ -23,10 +24,10 @@ from unlearnable_bench.results.store import ResultsFolder
 def load(
     folders: Sequence[Path], plan: str, selection: Mapping[str, Sequence[str]]
 ) -> pd.DataFrame:
-    """Return the cells of folders that were asked for, and say on stderr what is not finished.
+    """Return the selected cells of the folders; report unfinished ones on stderr.
 
     Raises:
-        UserError: no results folder, no such plan, or a selected value that no cell has.
+        UserError: not a results folder, an unknown plan, or a selected value that no cell has.
     """
     keys: list[str] | None = None
     if plan:
@@ -37,10 +38,11 @@ def load(
             raise unknown("plan", plan, plans)
         keys = plans[plan]["cells"]
     frame = load_records(folders, keys, unfinished=True)
-    gc.freeze()  # what was loaded stays: collecting garbage would look through all of it each time
+    gc.freeze()  # records live until the end: without this, each collection scans them all
     if frame.attrs["differing"]:
-        count = frame.attrs["differing"]
-        _say(f"{count} cells have another accuracy in another folder; the first folder's counts")
+        number = frame.attrs["differing"]
+        cells = "1 cell has" if number == 1 else f"{number} cells have"
+        _say(f"{cells} another accuracy in a later folder; the first folder's is used")
     frame = select(frame, **selection)
     _warn_unfinished(frame, keys)
     return frame
@@ -48,18 +50,18 @@ def load(
 
 def _warn_unfinished(frame: pd.DataFrame, keys: Sequence[str] | None) -> None:
     if keys is not None:
-        # A plan of before 0.2 names no labels: what is missing of it is in no row.
+        # Plans of versions before 0.2 have no labels, so that their missing cells have no row.
         done = 0 if frame.empty else int((frame["status"] == "done").sum())
         if done < len(keys):
             missing = f"{len(keys) - done} of the plan's {len(keys)} cells"
-            _say(f"{missing} are not finished: run its command again")
+            _say(f"{missing} are not finished; run the plan's command again")
     if frame.empty:
         return
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         first = failed.iloc[0]
         cell = f"{first['attack']}, rho_a {first['rho_a']}, seed {first['seed']}"
-        _say(f"{len(failed)} cells failed; the first, {cell}: {first['reason']}")
+        _say(f"{count(len(failed), 'cell')} failed; the first, {cell}: {first['reason']}")
 
 
 def write_one(
@@ -72,8 +74,8 @@ def write_one(
     """Print one report, or write it to a file.
 
     Raises:
-        UserError: as `make_piece`; a figure for which no file is named; a file that cannot be
-            written, and then the old one is left as it is.
+        UserError: as `make_piece`; a figure without a file name; a file that cannot be written,
+            in which case an existing one is unchanged.
     """
     usual = None
     if output is not None:
@@ -84,60 +86,61 @@ def write_one(
     piece = make_piece(frame, report, form, settings, usual)
     if output is not None:
         if isinstance(piece.content, bytes) and output.suffix[1:].lower() != piece.suffix:
-            ending = f"end the name in .{piece.suffix}, or choose --format"
-            raise UserError(f"--output {output}: this is a {piece.suffix} file; {ending}")
+            ending = f"end the name in .{piece.suffix} or choose another --format"
+            raise UserError(f"--output {output}: the report is a {piece.suffix} file; {ending}")
         _write(output, piece.content)
     elif isinstance(piece.content, bytes):
-        raise UserError(f"a {piece.suffix} file is not printed: name it by --output FILE")
+        named = f"--output {report or form}.{piece.suffix}"
+        raise UserError(f"a {piece.suffix} file cannot be printed; write it with {named}")
     else:
         sys.stdout.write(piece.content)
 
 
 def write_all(frame: pd.DataFrame, folder: Path) -> None:
-    """Write every report in every format into a folder; say what was left out, and why.
+    """Write every report in every format to a folder; report skipped ones on stderr.
 
     Raises:
         UserError: the folder is a file, or a file cannot be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output {folder}: is a file; with --all it is a folder")
+        raise UserError(f"--output {folder} is a file; with --all, give a folder")
     _refuse_results(folder)
     written = 0
     for name, piece in pieces(frame):
         if isinstance(piece, UserError):
-            _say(f"left out {name}: {piece}")
+            _say(f"skipped {name}: {piece}")
             continue
         _write(folder / name, piece.content)
         written += 1
-    sys.stdout.write(f"{written} files in {folder}\n")
+    sys.stdout.write(f"wrote {written} files to {folder}\n")
 
 
 def _refuse_results(output: Path) -> None:
-    """Refuse to write among records: no report is worth one."""
+    """Refuse to write into a results folder, where a file could overwrite a record."""
     for parent in (output.absolute(), *output.absolute().parents):
         if (parent / "ubench.json").is_file():
-            raise UserError(f"--output {output}: is in the results folder {parent}; choose another")
+            raise UserError(f"--output {output} is in the results folder {parent}; choose another")
 
 
 def _refuse_no_file(output: Path) -> None:
-    """Refuse what cannot be a file before anything is computed."""
+    """Refuse a path that cannot be a file, before anything is computed."""
     _refuse_results(output)
     if output.is_dir():
-        raise UserError(f"--output {output}: is a folder; name a file, or write all with --all")
+        raise UserError(f"--output {output} is a folder; name a file, or add --all")
     parent = output.absolute().parent
     if not parent.is_dir():
-        raise UserError(f"--output {output}: there is no folder {parent}; make it, or name another")
+        raise UserError(f"--output {output}: no folder {parent}; make it or choose another")
 
 
 def _form_of(output: Path, report: str | None) -> str | None:
-    """Return the format that a file's ending stands for, or None.
+    """Return the format of a file's ending, or None.
 
     Raises:
-        UserError: a figure's ending, and no report that is a figure.
+        UserError: the ending of a figure without a report that is a figure.
     """
     ending = output.suffix[1:]
     if report is None and ending in FIGURE_FORMATS:
-        raise UserError(f"--output {output}: name a figure by --report, such as radius-curves")
+        raise UserError(f"--output {output}: choose a figure, such as --report radius-curves")
     forms = {suffix: form for form, suffix in TABLE_FORMATS.items()}
     return ending if ending in FIGURE_FORMATS else forms.get(ending)
 

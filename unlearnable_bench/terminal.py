@@ -1,4 +1,4 @@
-"""Text and tables for a terminal, in which no name is ever obeyed as a command."""
+"""Text and tables on a terminal, safe against control sequences in names."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,17 +16,17 @@ _STYLE = TableStyle()
 
 
 def terminal(*, stderr: bool = False) -> Console:
-    """Return where to print; text in square brackets or between colons stays as it is."""
+    """Return a console that prints square brackets and colons literally."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def say(out: Console, text: str, *, prefix: str = "") -> None:
-    """Print one line without control characters; where it is wrapped is up to the terminal."""
+    """Print one line without control characters; the terminal wraps it."""
     out.print(Text(prefix + printable(text)), soft_wrap=True)
 
 
 def print_table(out: Console, table: Table) -> None:
-    """Print a table with its caption above and its notes below."""
+    """Print a table with its caption above and its notes below it."""
     sheet = arrange(table, _STYLE)
     out.print()
     say(out, sheet.caption)
@@ -40,7 +40,7 @@ def print_table(out: Console, table: Table) -> None:
 
 
 def new_grid(texts: Sequence[str], numbers: Sequence[str]) -> Grid:
-    """Return a table with headings of columns of text, then of numbers."""
+    """Return an empty table with text columns, then right-aligned number columns."""
     grid = Grid()
     for heading in texts:
         grid.add_column(Text(printable(heading)))
@@ -50,7 +50,7 @@ def new_grid(texts: Sequence[str], numbers: Sequence[str]) -> Grid:
 
 
 def print_grid(out: Console, grid: Grid) -> None:
-    """Print a table; whole if the output is no terminal but a file or a pipe."""
+    """Print a table; at full width if the output is a file or a pipe."""
     if not out.is_terminal:
         whole = max(80, Console(width=10_000).measure(grid).maximum)
         out = Console(file=out.file, width=whole, highlight=False, markup=False, emoji=False)
@@ -58,13 +58,13 @@ def print_grid(out: Console, grid: Grid) -> None:
 
 
 class Tracker:
-    """Progress bars: one for the cells, one for the loop under way."""
+    """Progress bars: one for the cells, one for the current loop."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
 
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
-        """Yield from `steps`; the first one of a resumed run is not 0."""
+        """Yield from `steps`, of which the first is above 0 in a resumed run."""
         task = self._bars.add_task(printable(label), total=total)
         for step in steps:
             yield step

@@ -1,6 +1,6 @@
-// The cells: which of them the filters leave, and the table of all of them.
+// The cells: those that pass the filters, and their table.
 
-/** Read `0, 2-4` as ranges; null if it is something else. */
+/** Read `0, 2-4` as ranges; null if it is invalid. */
 function ranges(text) {
   const found = [];
   for (const part of text.split(",")) {
@@ -51,7 +51,7 @@ const percent = (one) => one.toFixed(2);
 const seconds = (one) => one.toFixed(one < 100 ? 1 : 0);
 const radius = (one) => one?.replace(/^l2 (.*)$/, (_, size) => `L2 ${Number(Number(size).toPrecision(3))}`);
 const labelled = { show: name };
-// The columns of the table of all cells; what is the same in every cell is said above it instead.
+// The columns of the table of all cells; values that all cells share are listed above it.
 const cellColumns = [
   { key: "attack", heading: "Method", always: true, ...labelled },
   { key: "dataset", heading: "Data set", ...labelled },
@@ -60,8 +60,8 @@ const cellColumns = [
   { key: "rho_a", heading: "rho_a", always: true },
   { key: "rho_u", heading: "rho_u", show: radius },
   { key: "protect", heading: "Protected", show: (one) => `${Number((100 * one).toPrecision(4))} %` },
-  { key: "preset", heading: "Preset", said: (one) => `${one} preset` },
-  { key: "seed", heading: "Seed", number: true, said: (one) => `seed ${one}` },
+  { key: "preset", heading: "Preset", shared: (one) => `${one} preset` },
+  { key: "seed", heading: "Seed", number: true, shared: (one) => `seed ${one}` },
   { key: "test_accuracy", heading: "Final (%)", always: true, number: true, show: percent },
   { key: "protected_accuracy", heading: "Protected classes (%)", number: true, show: percent },
   { key: "peak_accuracy", heading: "Peak (%)", always: true, number: true, show: percent },
@@ -79,13 +79,13 @@ const distinct = (column) =>
 function allCells(open) {
   const id = "cells";
   const constant = [];
-  const columns = cellColumns.filter(({ key, always, show, said }) => {
+  const columns = cellColumns.filter(({ key, always, show, shared }) => {
     if (always) return true;
     const found = distinct(key);
     if (found.size > 1) return true;
     const [only] = found;
     if (only !== "" && !(key === "protect" && only === 1) && !(key === "defense" && only === "none"))
-      constant.push((said ?? show ?? String)(only));
+      constant.push((shared ?? show ?? String)(only));
     return false;
   });
   const rank = new Map(
@@ -160,7 +160,7 @@ function allCells(open) {
     "section",
     { id, "aria-labelledby": `${id}-title` },
     element("h2", { id: `${id}-title` }, "All cells"),
-    element("p", { class: "about" }, "One row for each cell: one method, setting and seed."),
+    element("p", { class: "about" }, "One row per cell: one method, setting and seed."),
     note,
     downloads(
       id,

@@ -1,4 +1,4 @@
-// The page: header, filters, contents, and what happens when any of them changes.
+// The page: header, filters, contents, and updates when they change.
 
 const main = document.getElementById("main");
 const side = document.getElementById("side");
@@ -28,7 +28,7 @@ function refresh() {
   const number = (one) => one.toLocaleString("en");
   status.textContent = filtering()
     ? `${number(count)} of ${number(data.count)} cells, ${these} of ${tables} tables. ` +
-      "Entries are not computed again: one is left out unless all its records match."
+      "Entries are not recomputed: an entry is hidden unless all its records match."
     : "";
 }
 
@@ -68,7 +68,7 @@ function buildFilters() {
   function sayHint() {
     const wrong = ranges(state.seeds) === null;
     seeds.setAttribute("aria-invalid", String(wrong));
-    hint.textContent = wrong ? "Write whole numbers or ranges by comma: 0, 2-4" : "";
+    hint.textContent = wrong ? "Give comma-separated whole numbers or ranges: 0, 2-4" : "";
   }
   if (distinct("seed").size > 1) form.append(element("label", { for: "seeds" }, "Seeds"), seeds, hint);
   const clear = element("button", { type: "reset" }, "Clear filters");
@@ -148,7 +148,7 @@ function buildFigures(contents) {
         ),
       );
     }
-    const alt = `${about}${numbers ? " The button Data below has its numbers." : ""}`;
+    const alt = `${about}${numbers ? " The button Data below downloads its numbers." : ""}`;
     return element(
       "figure",
       { id: `figure-${title}` },
@@ -157,7 +157,7 @@ function buildFigures(contents) {
     );
   });
   const heading = element("h2", { id: "figures-title" }, "Figures");
-  const note = element("p", { class: "about" }, "Figures show all cells, whatever the filters say.");
+  const note = element("p", { class: "about" }, "Figures always show all cells; filters do not apply.");
   main.append(
     element(
       "section",

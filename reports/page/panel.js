@@ -1,4 +1,4 @@
-// The panel: where a number comes from, and the command that makes it again.
+// The panel: the records of a number, and the command that reproduces it.
 
 const panel = document.getElementById("panel");
 
@@ -124,7 +124,7 @@ function curve(epochs, peak) {
   const x = (k) => (edge + ((width - edge - 8) * k) / (epochs.length - 1)).toFixed(1);
   const y = (one) => (height - 18 - ((height - 26) * one) / 100).toFixed(1);
   const last = epochs.length - 1;
-  const label = `Test accuracy over ${epochs.length} epochs: highest ${peak} %, at last ${epochs[last]} %`;
+  const label = `Test accuracy over ${epochs.length} epochs: highest ${peak} %, final ${epochs[last]} %`;
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   for (const level of [0, 50, 100]) {
     svg.append(draw("line", { class: "grid", x1: edge, x2: width - 8, y1: y(level), y2: y(level) }));
@@ -143,7 +143,7 @@ function command(cell) {
   const base = value("command", cell);
   if (!base) return null;
   const text = `${base} --seeds ${value("seed", cell)}`;
-  // Lines break between options, not within them; the text is the same.
+  // Lines break only between options; the text is the same.
   const options = text.split(/ (?=--)/).map((one) => element("span", {}, one));
   const code = element("code", {}, ...options.flatMap((one, k) => (k ? [" ", one] : [one])));
   const button = element("button", { type: "button", class: "quiet" }, "Copy");
@@ -153,14 +153,14 @@ function command(cell) {
       button.textContent = "Copied";
     } catch {
       getSelection().selectAllChildren(code);
-      button.textContent = "Selected: copy it";
+      button.textContent = "Selected; copy it";
     }
   });
   const notes = value("command_notes", cell) ?? [];
   return element(
     "section",
     {},
-    element("div", { class: "caption" }, element("h3", {}, "The command that makes it again"), button),
+    element("div", { class: "caption" }, element("h3", {}, "Command to reproduce it"), button),
     element("pre", { tabindex: "0", "aria-label": "Command" }, code),
     ...notes.map((note) => element("p", { class: "note" }, note)),
   );
@@ -178,10 +178,10 @@ function timing(cell) {
     ["Noise generation", spent("generation_seconds", "generation_resumed")],
     ["Preparation by the defense", spent("preparation_seconds")],
     ["Training", spent("training_seconds", "resumed")],
-    ["Warm-up, apart", spent("warmup_seconds")],
-    ["Evaluation, apart", spent("evaluation_seconds")],
+    ["Warm-up (not included)", spent("warmup_seconds")],
+    ["Evaluation (not included)", spent("evaluation_seconds")],
     ["Device", device && device + shared],
-    ["Noise made on", maker === device ? null : maker],
+    ["Noise generated on", maker === device ? null : maker],
     ["Peak memory", memory && `${(memory / 2 ** 30).toFixed(2)} GiB`],
   ];
 }
@@ -191,7 +191,7 @@ function noise(cell) {
   return [
     ["Radius rho_u", radius(value("rho_u", cell))],
     ["Measured L-infinity", short("linf", 0) && `${short("linf", 0)}/255`],
-    ["Measured L2, largest", short("l2", 3)],
+    ["Measured L2 (largest)", short("l2", 3)],
     ["PSNR", short("psnr", 1) && `${short("psnr", 1)} dB`],
     ["SSIM", short("ssim", 3)],
     ["Key of the poison", value("poison", cell)],

@@ -1,4 +1,4 @@
-// The data of the page, small builders, and the state: what stands after # in the address.
+// The data of the page, small builders, and the state in the fragment of the address.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
@@ -50,7 +50,7 @@ const state = {
   query: "",
   sorts: new Map(), // id of a table to { column, down }
   open: "", // ID/ROW/COLUMN of an entry, or the key of a record
-  theme: "", // dark, light, or what the system says
+  theme: "", // dark, light, or empty: the system's
 };
 
 const parameter = (column) => (column === "attack" ? "method" : column);

@@ -1,4 +1,4 @@
-// Tables of reports: sorted and filtered, never computed anew.
+// Tables of reports: sorted and filtered, never recomputed.
 
 /**
  * Make the row of headings, each a button that sorts: upwards, downwards, as it was.

@@ -8,10 +8,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from unlearnable_bench.running.environment import describe, pick_device
-from unlearnable_bench.timing.bench import CARD, LAPTOP, Job, jobs, time_job
+from unlearnable_bench.timing.bench import CPU_SCALE, GPU_SCALE, Job, jobs, time_job
 
 DEVICE = pick_device(None)
-SCALE = CARD if DEVICE.type == "cuda" else LAPTOP
+SCALE = GPU_SCALE if DEVICE.type == "cuda" else CPU_SCALE
 
 
 class Clock:

@@ -86,8 +86,8 @@ def test_what_is_no_radius_is_refused(refused: Callable[..., str], flag: str, te
         ("sem.steps=5,", ("sem.steps", "several separated by commas", "'5,'")),
         ("sem.steps=5,0", ("sem.steps", "at least 1", "0")),
         ("em.variant=official,zzz", ("em.variant", "official|misaligned", "'zzz'")),
-        ("training.lr=1,2", ("training.lr", "one value a run", "run once with each")),
-        ("npz.pad=1,2", ("npz.pad", "one value a run", "run once with each")),
+        ("training.lr=1,2", ("training.lr", "one value per run", "run once with each")),
+        ("npz.pad=1,2", ("npz.pad", "one value per run", "run once with each")),
     ],
 )
 def test_a_setting_outside_its_meaning_is_refused(

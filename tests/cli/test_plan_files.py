@@ -97,7 +97,7 @@ def test_a_written_plan_has_the_key_of_the_command_that_wrote_it(
     }
     assert ubench("run", *asked, *elsewhere).code == 0
     again = ubench("run", "new/grid.toml", *elsewhere)
-    assert "0 cells computed, 3 found" in again.out
+    assert "0 cells computed, 3 reused" in again.out
     assert len(list((workplace / "out" / "plans").iterdir())) == 1
 
 
@@ -155,27 +155,24 @@ def test_settings_in_tables_and_by_dotted_names_mean_the_same(tmp_path: Path) ->
         ('rho_a = "0"', "unknown key 'rho_a'; did you mean 'rho-a'?"),
         ("methods: sem", "grid.toml is not a TOML file: Expected '=' after a key"),
         ('methods = "a"\nmethods = "b"', "not a TOML file"),
-        ('device = "cpu"', "device is no part of a plan: write --device on the command line"),
-        ('plugin = "x.py"', "plugin is no part of a plan"),
+        ('device = "cpu"', "device is not part of a plan; give --device on the command line"),
+        ('plugin = "x.py"', "plugin is not part of a plan"),
         ('methods = ["sem", ["rem"]]', "grid.toml: methods takes a text"),
-        ("methods = []", "grid.toml: methods '': write names by comma"),
+        ("methods = []", "grid.toml: methods '': give comma-separated names"),
         ("methods = 1979-05-27", "grid.toml: methods takes a text"),
-        ('seeds = "4-1"', "grid.toml: seeds '4-1': a range goes upwards"),
-        ("seeds = [0.5]", "grid.toml: seeds '0.5': write whole numbers"),
+        ('seeds = "4-1"', "grid.toml: seeds '4-1': a range must ascend"),
+        ("seeds = [0.5]", "grid.toml: seeds '0.5': give comma-separated whole numbers"),
         ('rho-a = ["0", "4"]', "grid.toml: rho-a: '4' is not a radius"),
-        ('protect = ["x"]', "grid.toml: protect 'x': write shares"),
+        ('protect = ["x"]', "grid.toml: protect 'x': give comma-separated shares"),
         ('preset = ["smoke", "fast"]', "grid.toml: preset takes one name, got a list of 2"),
-        ('clean = "no"', "grid.toml: clean is true or false, got 'no'"),
-        ("set = 3", "grid.toml: set is a table"),
+        ('clean = "no"', "grid.toml: clean must be true or false, got 'no'"),
+        ("set = 3", "grid.toml: set must be a table"),
         ("[set.sem.steps]\na = 1", "grid.toml: set sem.steps takes a text"),
         ('[set]\n"sem.steps" = 1\nsem.steps = 2', "set sem.steps is given twice"),
         ('methods = "sc"\n[set]\nsteps = 1', "--set steps=1: write SECTION.OPTION=VALUE"),
         ('methods = "sc"\n[set]\nsc.patch = [3, "x"]', "sc.patch takes int: got 'x'"),
-        (
-            'methods = "sc"\n[set]\nsc.patch = []',
-            "sc.patch takes int, or several separated by commas",
-        ),
-        ("", "give --methods, such as --methods sem,rem, or a plan file that has them"),
+        ('methods = "sc"\n[set]\nsc.patch = []', "sc.patch takes int, or several separated by commas"),
+        ("", "add --methods, such as --methods sem,rem"),
     ],
 )
 def test_a_plan_file_that_makes_no_sense_is_refused_in_one_line(
@@ -188,7 +185,7 @@ def test_a_plan_file_that_makes_no_sense_is_refused_in_one_line(
 def test_what_is_no_file_of_text_is_refused(refused: Callable[..., str], workplace: Path) -> None:
     (workplace / "folder").mkdir()
     (workplace / "bytes.toml").write_bytes(b"\xff\xfe\x00")
-    assert "there is no plan file missing.toml; attacks" in refused("run", "missing.toml")
+    assert "no plan file missing.toml; attacks" in refused("run", "missing.toml")
     assert "folder is a folder; a plan file is a TOML file" in refused("run", "folder")
     assert "bytes.toml is not a TOML file: it is not UTF-8" in refused("run", "bytes.toml")
 
@@ -201,7 +198,7 @@ def test_writing_replaces_nothing(
     (workplace / "folder").mkdir()
     (workplace / "link").symlink_to("nowhere")
     line = ("run", "--methods", "sc", *DATA, *CPU, "--dry-run", "--write", existing)
-    assert f"--write {existing}: it exists already" in refused(*line)
+    assert f"--write {existing} already exists" in refused(*line)
 
 
 def test_a_plan_that_is_refused_or_cannot_be_written_leaves_nothing(

@@ -51,7 +51,7 @@ def test_a_plugin_file_that_is_none_is_refused(
     assert "ModuleNotFoundError: No module named 'nowhere'" in message("import nowhere")
     assert "defines no Attack" in message("from unlearnable_bench.attacks.sem import SEM")
     taken = PLUGIN.format(name="Sem", base="Attack", body=TOO_LOUD)
-    assert "attack 'sem' is registered already" in message(taken)
+    assert "attack 'sem' already exists" in message(taken)
 
 
 def test_an_unfinished_plugin_is_named(refused: Callable[..., str], workplace: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_failing_attack_costs_no_other_cell(
     assert result.err.startswith("ubench: mine, small-cnn, rho_a 0, seed 0: ")
     assert reason in result.err
     assert list(api.load_records(workplace / "out")["attack"]) == ["clean"]
-    assert "1 cells computed" in result.out
+    assert "1 cell computed" in result.out
     assert not list((workplace / "out").glob("poisons/*"))
 
 
@@ -131,13 +131,13 @@ NO = "raise ValueError('no')"
             "Dataset",
             "def load(self): return None",
             ("run", "--methods", "sem", "--dataset", "mine"),
-            "data set 'mine' loads NoneType instead of Data",
+            "data set 'mine' must return Data from load(), got NoneType",
         ),
         (
             "Report",
             "def render(self, frame): return frame",
             ("report", "results", "--report", "mine"),
-            "report 'mine' renders DataFrame; it must be tables, a figure, text or bytes",
+            "report 'mine' must render tables, a figure, text or bytes, got DataFrame",
         ),
     ],
 )
@@ -329,7 +329,7 @@ def test_list_shows_a_plugin_that_fails_on_import_as_unusable(
     assert lines.keys() >= {*ATTACKS, "broken", "foreign"}
     assert "unusable" in lines["broken"]
     assert "No module named 'no_such_module'" in lines["broken"]
-    assert "no subclass of Attack" in lines["foreign"]
+    assert "not a subclass of Attack" in lines["foreign"]
     assert "unusable" not in lines["sem"]
     assert "no_such_module" in refused("run", "--methods", "broken", "--preset", "smoke")
 
@@ -354,7 +354,7 @@ def test_a_name_that_two_packages_claim_is_refused(
     [
         (
             "class Mine(Attack):\n    def generat(self, images, harness): ...",
-            "Mine lacks the method gen",
+            "define generate in Mine",
         ),
         (
             "class Mine(Defense):\n    steps: int = option(3, 'steps')",
@@ -362,9 +362,9 @@ def test_a_name_that_two_packages_claim_is_refused(
         ),
         (
             "class Mine(Defense):\n    def prepair(self, x, h): ...",
-            "'mine' has none of the hooks pre",
+            "'mine' defines none of the hooks pre",
         ),
-        ("class Training(Defense): ...", "'training' has a meaning of its own"),
+        ("class Training(Defense): ...", "the name 'training' is reserved"),
         (
             "{frozen}\nclass Mine(Defense):\n    size: list = option(3, '')",
             "Mine.size has type list",

@@ -316,10 +316,10 @@ def test_the_whole_command_runs_on_the_first_device(tmp_path: Path) -> None:
 
 def test_growth_is_measured_on_a_device_that_nobody_used_before() -> None:
     program = """
-from unlearnable_bench.timing.bench import LAPTOP, replace
+from unlearnable_bench.timing.bench import CPU_SCALE, replace
 from unlearnable_bench.running.environment import pick_device
 from unlearnable_bench.timing.growth import grow
-print(*grow(pick_device("cuda"), replace(LAPTOP, growth={"image size": (16,)})))
+print(*grow(pick_device("cuda"), replace(CPU_SCALE, growth={"image size": (16,)})))
 """
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

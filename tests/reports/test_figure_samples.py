@@ -60,7 +60,7 @@ def test_noise_is_clipped_only_if_the_factor_is_set(kept: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("report", [Images(), Noise()])
 def test_an_old_folder_without_samples_is_a_clear_error(report: Images | Noise) -> None:
-    with pytest.raises(UserError, match=r"keeps no (images|noise) of any poison"):
+    with pytest.raises(UserError, match=r"have no (images|noise) of poisons"):
         report.render(several())
 
 
@@ -90,7 +90,7 @@ def test_equal_noises_are_one_point_and_too_few_an_error() -> None:
     points, shares = embedded(np.full((5, 12), 7 / 255), "pca")
     assert not points.any()
     assert shares == (0, 0)
-    with pytest.raises(UserError, match="pca takes 3 noise samples or more, got 2"):
+    with pytest.raises(UserError, match="pca needs at least 3 noise samples, got 2"):
         embedded(np.ones((2, 12)), "pca")
 
 

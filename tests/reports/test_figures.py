@@ -111,7 +111,7 @@ def test_settings_are_panels_and_a_setting_of_one_radius_is_left_out() -> None:
 
 def test_too_many_panels_are_refused_with_the_way_out() -> None:
     cells = [cell("sem", 1, r, learner=f"l{k}") for k in range(13) for r in ("0", "4/255")]
-    with pytest.raises(UserError, match="13 panels, at most 12 fit: select with"):
+    with pytest.raises(UserError, match="13 panels, but at most 12 fit; select with"):
         RadiusCurves().render(frame(*cells))
 
 
@@ -278,7 +278,7 @@ def test_radii_and_numbers_are_swept_but_not_flags_or_texts() -> None:
 def test_an_unknown_option_names_those_there_are() -> None:
     with pytest.raises(UserError, match=r"em\.steps, sem\.noise_steps, sem\.samples"):
         AblationCurves(option="sem.noise").render(sweep())
-    with pytest.raises(UserError, match="has one value alone"):
+    with pytest.raises(UserError, match="has only one value"):
         AblationCurves(option="em.steps").render(sweep())
 
 

@@ -267,7 +267,7 @@ def test_digits_spread_and_peak_are_options() -> None:
     assert "Mean over 3 seeds, with the 95 % interval of the mean." in interval
     peak = squeezed(cells, peak="true")
     assert "| 12.0 ± 2.0 / 31.0 |" in peak
-    assert "After the stroke: highest accuracy over epochs." in peak
+    assert "After the slash: highest accuracy over epochs." in peak
 
 
 @pytest.mark.parametrize("form", ["markdown", "csv", "html", "latex"])
@@ -295,7 +295,7 @@ def test_csv_and_json_hold_the_same_rows() -> None:
 
 def test_aliases_that_give_two_rows_one_name_are_refused() -> None:
     both = frame(cell("em", 1.0), cell("sem", 2.0))
-    with pytest.raises(UserError, match="aliases give 'em' and 'sem' one name, 'EM'"):
+    with pytest.raises(UserError, match="aliases give 'em' and 'sem' the same name, 'EM'"):
         api.render(both, "markdown", aliases="sem=EM")
 
 

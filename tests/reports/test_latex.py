@@ -207,7 +207,7 @@ def test_marks_are_printed_behind_the_number_and_explained_below(tmp_path: Path)
     assert "SEM 10.0 ± 0.1!" in shown
     assert "REM ?" in shown
     assert "! some or all seeds failed (see the report failures)" in shown
-    assert "? not all cells that were asked for are finished" in shown
+    assert "? some requested cells are not finished" in shown
 
 
 NAMES = {
@@ -318,7 +318,7 @@ def test_labels_are_unique_and_name_what_tells_tables_apart(tmp_path: Path) -> N
     assert labels[:2] == ["mine-main-cifar10-small-cnn", "mine-main-cifar10-resnet-18"]
     assert len(set(labels)) == 4
     compiled(tmp_path, text)
-    with pytest.raises(UserError, match="label='a}b': a label begins with letters, digits"):
+    with pytest.raises(UserError, match="label='a}b' must consist of letters, digits"):
         latex(found, label="a}b")
 
 

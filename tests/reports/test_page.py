@@ -220,5 +220,5 @@ def test_every_figure_is_drawn_and_has_a_text(opened: Opener) -> None:
     assert images.count() >= 3
     for image in images.all():
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
-        assert (image.get_attribute("alt") or "").endswith(" has its numbers.")
+        assert (image.get_attribute("alt") or "").endswith(" downloads its numbers.")
     assert "images: " in page.locator("#left-out").inner_text()

@@ -528,7 +528,7 @@ def test_pairs_against_one_method_have_it_second_and_budgets_are_named() -> None
     assert texts(pairs)["SEM vs REM"] == ["3", "-10.00", "[-10.00, -10.00]", "--", "--"]
     with pytest.raises(UserError, match="unknown attack 'tap'"):
         list(paired_tables(cells, "tap"))
-    with pytest.raises(UserError, match="no two methods, controls apart, have 3 seeds in common"):
+    with pytest.raises(UserError, match="have 3 seeds in common"):
         list(paired_tables(frame(*seeds("sem", [1, 2]), *seeds("rem", [3, 4]))))
 
 

@@ -5,24 +5,24 @@ import pandas as pd
 import pytest
 from report_cells import cell, frame, setting
 
-from unlearnable_bench.results.aggregate import deviation, mean, positions, told_apart
+from unlearnable_bench.results.aggregate import deviation, distinct_labels, mean, positions
 
 
 def test_a_frame_that_was_changed_in_place_gets_new_labels() -> None:
     cells = frame(
         cell("sem", 10, setting=setting(steps=1)), cell("sem", 20, setting=setting(steps=2))
     )
-    assert told_apart(cells)["attack"].str.startswith("sem #").tolist() == [False, True]
+    assert distinct_labels(cells)["attack"].str.startswith("sem #").tolist() == [False, True]
     cells.loc[1, "setting"] = setting(steps=1)
-    assert told_apart(cells)["attack"].tolist() == ["sem", "sem"]
+    assert distinct_labels(cells)["attack"].tolist() == ["sem", "sem"]
     cells.loc[0, "attack"] = "em"
-    assert told_apart(cells)["attack"].tolist() == ["em", "sem"]
+    assert distinct_labels(cells)["attack"].tolist() == ["em", "sem"]
 
 
 def test_labels_of_equal_cells_leave_the_other_columns_alone() -> None:
     cells = frame(cell("sem", 10))
-    told_apart(cells)
-    assert told_apart(cells.assign(test_accuracy=[30.0]))["test_accuracy"].tolist() == [30.0]
+    distinct_labels(cells)
+    assert distinct_labels(cells.assign(test_accuracy=[30.0]))["test_accuracy"].tolist() == [30.0]
 
 
 def test_positions_are_in_order_of_appearance_and_leave_out_rows_without_a_value() -> None:

@@ -133,7 +133,7 @@ def test_the_path_of_a_data_set_is_to_be_filled_in(tiny: str) -> None:
     recipe = recipe_of(row(cell))
     assert " --dataset npz:PATH " in recipe.command
     assert recipe.notes == (
-        "PATH: the file or folder of npz:tiny [1]; the record has only its name.",
+        "PATH: the file or folder of npz:tiny [1], whose path is not recorded.",
     )
     (again,) = planned(command_of(row(cell)), tiny).cells
     assert again.key == cell.key
@@ -150,7 +150,7 @@ def test_a_class_name_with_a_comma_is_no_single_command(tiny: str) -> None:
     (cell,) = make_plan(
         methods=["random"], dataset=tiny, protect_classes=["a, b", "it's"], clean=False
     ).cells
-    assert "write the names as a list in a plan file" in " ".join(recipe_of(row(cell)).notes)
+    assert "give the names as a list in a plan file" in " ".join(recipe_of(row(cell)).notes)
 
 
 @pytest.fixture
@@ -175,9 +175,7 @@ def test_a_plugin_of_a_file_is_named_by_its_hash_and_its_texts_are_whole(text: s
     source = cell.poison.attack.source
     recipe = recipe_of(row(cell))
     assert " --plugin PLUGIN.py " in recipe.command
-    assert recipe.notes == (
-        f"PLUGIN.py: the file with my-noise and my-filter, of SHA-256 {source}.",
-    )
+    assert recipe.notes == (f"PLUGIN.py: the file with my-noise and my-filter, SHA-256 {source}.",)
     (again,) = planned(command_of(row(cell))).cells
     assert again.key == cell.key
 
@@ -210,6 +208,4 @@ def test_a_preset_of_another_version_is_noted() -> None:
     (cell,) = small("--methods sem --no-clean").cells
     recipe = recipe_of(cell.labels | {"setting": "", "preset": "gone[training.epochs=2]"})
     assert "--preset 'gone[training.epochs=2]'" in recipe.command
-    assert recipe.notes == (
-        "The preset 'gone[training.epochs=2]' is not among those of this version.",
-    )
+    assert recipe.notes == ("This version has no preset 'gone[training.epochs=2]'.",)

@@ -368,9 +368,9 @@ class TestDeepWater:
         assert found.pearson == pytest.approx(pearson_by_hand((1, -1, 0, 0), (1, 2, 0, 3)))
 
     def test_columns_of_different_lengths_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="one length, not 3, 2"):
+        with pytest.raises(ValueError, match="same length, got 3, 2"):
             correlate((1, 2, 3), (1, 2))
-        with pytest.raises(ValueError, match="one length, not 3, 3, 4"):
+        with pytest.raises(ValueError, match="same length, got 3, 3, 4"):
             correlate((1, 2, 3), (1, 2, 3), given={"z": (1, 2, 3, 4)})
 
     def test_options_out_of_range_are_refused(self) -> None:

@@ -1,1 +1,1 @@
-"""From names and settings to the cells of a plan."""
+"""Planning: from names and settings to the cells of a plan."""

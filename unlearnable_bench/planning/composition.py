@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unlearnable_bench.radius import Radius
 
 _HOOKS = ("prepare", "augment", "perturb", "loss", "validation_share")
-# What one learner has one of: two defenses that bring their own cannot be combined.
+# Hooks that only one of several combined defenses may override.
 _SINGLE = {
     "perturb": "inner maximisation",
     "loss": "loss",
@@ -31,30 +31,31 @@ def compose(name: str, settings: Callable[[str], Mapping[str, Any]]) -> Chosen[D
 
     Args:
         name: such as `jpeg` or `jpeg+cutmix`.
-        settings: the user's options of a defense by its name.
+        settings: returns the user's options of a defense by name.
 
     Raises:
-        UserError: an unknown defense or option, one that does nothing, or two that exclude each
-            other.
+        UserError: an unknown defense or option, a defense without hooks, or two that cannot be
+            combined.
     """
     parts = tuple(registry.defenses.choose(n, settings(n)) for n in name.split("+"))
     for part in parts:
-        # A misspelt hook would be ordinary training under the defense's name.
+        # With a misspelt hook, it would be standard training under the defense's name.
         if part.name != "none" and not any(_overrides(part.plugin, hook) for hook in _HOOKS):
-            raise UserError(f"defense {part.name!r} has none of the hooks {', '.join(_HOOKS)}")
+            hooks = ", ".join(_HOOKS)
+            raise UserError(f"defense {part.name!r} defines none of the hooks {hooks}")
     if len(parts) == 1:
         return parts[0]
     for hook, meaning in _SINGLE.items():
         owners = [part.name for part in parts if _overrides(part.plugin, hook)]
         if len(owners) > 1:
             both = " and ".join(owners)
-            raise UserError(f"{name}: {both} each bring their own {meaning}; combine one of them")
+            raise UserError(f"{name}: {both} each define their own {meaning}; use only one of them")
     return Chosen("+".join(part.label for part in parts), {}, Composition(parts=parts))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Composition(Defense):
-    """Defenses one after another, in the order given."""
+    """Defenses applied one after another, in the given order."""
 
     parts: tuple[Chosen[Defense], ...]
 
@@ -63,7 +64,7 @@ class Composition(Defense):
         return {"parts": [part.identity() for part in self.parts]}
 
     def validation_share(self) -> float:
-        """Return what the part that wants it holds out."""
+        """Return the share that a part holds out."""
         return max(part.plugin.validation_share() for part in self.parts)
 
     def prepare(self, images: "ImageSet", harness: "Harness") -> "ImageSet":
@@ -87,11 +88,11 @@ class Composition(Defense):
         steps: int,
         random: "Random",
     ) -> Tensor:
-        """Perturb as the part that overrides it."""
+        """Perturb as the part that overrides this hook."""
         return self._owner("perturb").perturb(model, x, y, rho_a, steps, random)
 
     def loss(self, model: nn.Module, x: Tensor, perturbed: Tensor, y: Tensor) -> Tensor:
-        """Return the loss of the part that overrides it."""
+        """Return the loss of the part that overrides this hook."""
         return self._owner("loss").loss(model, x, perturbed, y)
 
     def _owner(self, hook: str) -> Defense:

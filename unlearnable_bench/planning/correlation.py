@@ -1,8 +1,9 @@
-"""The plan of the robustness-protection correlation: a family of noises, trained on and measured.
+"""The plan of the robustness-protection correlation: train on a family of noises, measure each.
 
-The view is that of the SEM paper's Figure 3 (Liu et al., AAAI 2024). What the paper varied is not
-known; the family here is ours: the radius of the surrogate's adversarial training x the
-perturbation of the noise phase and its radius x updates of one generator.
+Figure 3 of the SEM paper (Liu et al., AAAI 2024, https://arxiv.org/abs/2311.13091) shows such a
+correlation but does not state which noises it uses. The family here is ours: the radius of the
+surrogate's adversarial training x the perturbation of the views when the noise is optimised x the
+update after which the noise is extracted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,28 +23,28 @@ METHODS = ("sem", "rem")
 
 @dataclass(frozen=True)
 class Noise:
-    """What the noise phase sees: a perturbation, and its radius where it has one."""
+    """Perturbation of the views when the noise is optimised, and its radius if it has one."""
 
     perturbation: str
     radius: Radius | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Noise":
-        """Read `none`, `uniform`, `pgd:2/255`; without a radius, that of the evaluation counts.
+        """Read `none`, `uniform`, `pgd:2/255`; the default radius is that of the evaluation.
 
         Raises:
-            UserError: no such perturbation, or a radius that is none.
+            UserError: an unknown perturbation or an invalid radius.
         """
         name, colon, radius = text.strip().partition(":")
         if name not in _perturbations():
-            raise unknown("perturbation of the noise phase", name, _perturbations())
+            raise unknown("perturbation", name, _perturbations())
         if name == "none" and colon:
-            raise UserError(f"--noise {text}: `none` has no radius")
+            raise UserError(f"--noise {text}: none has no radius; write none")
         return cls(name, Radius(radius) if colon else None)
 
 
 def _perturbations() -> list[str]:
-    """Return the perturbations that the noise phase of SEM and REM knows."""
+    """Return the perturbations that SEM and REM support."""
     options = {option.name: option for option in registry.attacks.get("sem").options()}
     return options["perturbation"].type.split("|")
 
@@ -60,31 +61,33 @@ def make_correlation_plan(
 ) -> Plan:
     """Return the cells and probes of a correlation analysis.
 
-    Each variant of the noise is trained on by standard training, with and without the defense
-    `uniform-noise` of radius rho_a, and adversarially at rho_a; so are the clean images. Its
-    robustness at rho_a is measured.
+    On each variant of the noise, and on the clean images, learners are trained by standard
+    training, with and without the defense `uniform-noise` of radius rho_a, and by adversarial
+    training at rho_a. The robustness of each variant is measured at rho_a.
 
     Args:
         surrogate_rho_a: radii of the surrogate's adversarial training, one variant each.
-        noises: what the noise phase sees, one variant each.
+        noises: perturbations of the views when the noise is optimised, one variant each.
         rho_a: radius of adversarial training and of the attack that measures robustness.
-        stops: updates at which one generator's noise is taken besides the last, one variant each.
-        method: `sem` or `rem`; they differ in what `noises` replaces.
-        settings: as for `make_plan`; the options that make the variants are not among them.
+        stops: surrogate updates after which the noise is extracted in addition to the last, one
+            variant each.
+        method: `sem` or `rem`; their other options differ.
+        settings: as for `make_plan`, without the options that make the variants.
         rest: dataset, preset, seeds, precision, surrogate and learners, as for `make_plan`.
 
     Raises:
-        UserError: as `make_plan`; no radius above 0; fewer than two variants.
+        UserError: as `make_plan`; rho_a is 0; fewer than two variants.
     """
     if method not in METHODS:
-        raise unknown("method with a family of noises", method, METHODS)
+        raise unknown("method to correlate", method, METHODS)
     if not rho_a:
         raise UserError(
-            "--rho-a must be above 0: protection is measured under adversarial training"
+            "--rho-a must be above 0, such as 4/255: protection is measured under adversarial "
+            "training"
         )
     taken = {f"{method}.{name}" for name in ("rho_a", "perturbation", "noise_rho_a", "stop")}
     for key in taken & settings.keys():
-        raise UserError(f"--set {key}: `ubench correlate` sets it itself, one value a variant")
+        raise UserError(f"--set {key}: `ubench correlate` sets this option itself; omit it")
     first: Plan | None = None
     cells: dict[str, Cell] = {}
     read: set[str] = set()
@@ -109,13 +112,13 @@ def make_correlation_plan(
         first = first or plan
         for cell in plan.cells:
             if not (cell.rho_a and cell.defense.name == "uniform-noise"):
-                # One copy of the images for all variants.
+                # All variants share one copy of the images.
                 poison = replace(cell.poison, data=first.data)
                 cells.setdefault(cell.key, replace(cell, poison=poison))
     for key in settings.keys() - read:
         raise UserError(
-            f"--set {key}: no variant reads it; it is read if {unread[key]} (--surrogate-rho-a, "
-            "--noise)"
+            f"--set {key} has no effect in any variant; it is read if {unread[key]} "
+            "(--surrogate-rho-a, --noise)"
         )
     probes = {
         probe.key: probe
@@ -124,7 +127,9 @@ def make_correlation_plan(
         for probe in [Probe(cell.poison, cell.attack_label, rho_a, cell.training)]
     }
     if first is None or len(probes) < 2:
-        raise UserError("a correlation needs variants: give several --surrogate-rho-a or --noise")
+        raise UserError(
+            "a correlation needs two variants; give several --surrogate-rho-a or --noise"
+        )
     return replace(first, cells=tuple(cells.values()), probes=tuple(probes.values()))
 
 

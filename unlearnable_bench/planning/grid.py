@@ -43,26 +43,27 @@ def make_plan(
     Args:
         methods: names of attacks, or `file:PATH`.
         rho_a: radii of adversarial training.
-        rho_u: radii of the noise, for every attack that has this option; none: its own.
+        rho_u: radii of the noise, for every attack that has this option; empty: its own.
         defenses: names of defenses, or several joined as `jpeg+cutmix`.
-        learners: names of learners; none: the preset's.
-        surrogate: name of the learner that makes the noise; None: the preset's.
-        dataset: name, or `npz:FILE`, `folder:DIR` and the like; None: the preset's.
+        learners: names of learners; empty: the preset's.
+        surrogate: name of the surrogate's architecture; None: the preset's.
+        dataset: name of a data set, such as `cifar10`, `npz:FILE` or `folder:DIR`; None: the
+            preset's.
         preset: name of the preset.
-        seeds: one replicate each, of noise and training.
+        seeds: seeds of the noise and of training, one replicate each.
         precision: `bf16`, `fp32` or `fp64`; None: the preset's.
-        settings: `sem.steps` to `2000` or `"2000"`; the part before the dot is a plugin,
-            `training` or `adversarial` (training with rho_a above 0). A list, or a text with
-            commas, makes one variant of an attack, defense or learner of each value; several
-            make their product, the first changing slowest. A learner that makes the noise too
-            has the same options in both places.
-        clean: add the clean control where it is missing; for a share of protected images, what
-            the unprotected ones teach alone (the row `remainder`).
-        protect: shares of the images that carry the poison, above 0, at most 1.
-        protect_classes: names of the classes to protect; none: all.
+        settings: option to value, such as `{"sem.steps": 2000}`; the part before the dot is a
+            plugin, `training` or `adversarial` (training with rho_a above 0). A list, or a text
+            with commas, makes one variant of an attack, defense or learner per value; several
+            lists make their product, the first changing slowest. An architecture that is both
+            learner and surrogate has the same options in both roles.
+        clean: add the clean control; for a share of protected images below 1, the clean-subset
+            baseline (the row `remainder`): training on the unprotected images only.
+        protect: shares of the images that are poisoned, above 0, at most 1.
+        protect_classes: names of the classes that are poisoned; empty: all.
 
     Raises:
-        UserError: anything unknown or out of its meaning, or data that cannot be read.
+        UserError: an unknown name or option, an invalid value, or data that cannot be read.
     """
     _refuse_types(
         methods=(methods, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
@@ -77,7 +78,7 @@ def make_plan(
     names = list(dict.fromkeys([*(["clean"] if clean else []), *methods]))
     if not names or not rho_a or not seeds or not defenses or not protect:
         raise UserError(
-            "nothing to run: give at least one method, rho_a, defense, seed and share to protect"
+            "nothing to run; give at least one method, rho_a, defense, seed and share to protect"
         )
 
     attacks = [chosen for name in names for chosen in _attacks(name, base, sections, rho_u)]
@@ -112,7 +113,7 @@ def make_plan(
         poison = PoisonPlan(
             attack, maker, seed, cast("Precision", precision), schedules[False], data
         )
-        label = "remainder" if protection.alone else _attack_label(attack, maker, base)
+        label = "remainder" if protection.complement_only else _attack_label(attack, maker, base)
         schedule = schedules[bool(radius)]
         return Cell(poison, label, learner, defense, radius, schedule, preset_label, protection)
 
@@ -125,10 +126,10 @@ def make_plan(
         for learner in chosen_learners
         for defense in chosen_defenses
         for radius in _unique(rho_a)
-        # One section of settings serves both: they are never two variants of one learner.
+        # Settings hold for both roles: learner and surrogate are never two variants of one.
         if learner.name != maker.name or learner == maker
     )
-    # A method that needs no surrogate is the same with each of them.
+    # A method without a surrogate gives the same cell for each surrogate.
     distinct: dict[str, Cell] = {}
     for one in cells:
         distinct.setdefault(one.key, one)
@@ -136,7 +137,7 @@ def make_plan(
 
 
 def _refuse_types(**given: tuple[Any, Any]) -> None:
-    """Refuse what a notebook passes that is no list of the right kind."""
+    """Refuse arguments from a notebook that are not lists of the right type."""
     for name, (values, kind) in given.items():
         kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         if isinstance(values, str) or not isinstance(values, Iterable):
@@ -158,7 +159,7 @@ def _protections(
     for share in shares:
         if not 0 < share <= 1:
             raise UserError(
-                f"--protect takes shares above 0 and at most 1, such as 0.2, got {share:g}"
+                f"--protect takes shares above 0 and at most 1, such as 0.2; got {share:g}"
             )
     parts = [Protection(share, classes) for share in _unique(shares)]
     for part in parts:
@@ -166,26 +167,28 @@ def _protections(
         if not count or (part.share < 1 and count == len(data.train)):
             raise UserError(
                 f"--protect {part.share:g} of {data.name} protects {count} of "
-                f"{len(data.train)} images: choose a share that leaves some on both sides"
+                f"{len(data.train)} images; choose a share that poisons some and leaves some clean"
             )
-    # A clean set that is partly "protected" is the clean set; its fair reference is the rest.
-    return {False: parts, True: [replace(part, alone=part.share < 1) for part in parts]}
+    # Partly protecting the clean set changes nothing; its fair reference is the complement.
+    return {False: parts, True: [replace(part, complement_only=part.share < 1) for part in parts]}
 
 
 def _data(name: str, sections: "_Sections") -> Data:
-    """Load a data set; what the user changed is part of its name: `shapes[contrast=80.0]`."""
+    """Load a data set; changed options are part of its name: `shapes[contrast=80.0]`."""
     kind, variants = _with_path(registry.datasets, name, sections)
     chosen = registry.datasets.choose(kind, _single(kind, variants))
     with plugin_errors(f"data set {kind!r}"):
         data = chosen.plugin.load()
     if not isinstance(data, Data):
-        raise UserError(f"data set {kind!r} loads {type(data).__name__} instead of Data")
+        raise UserError(
+            f"data set {kind!r} must return Data from load(), got {type(data).__name__}"
+        )
     changed = {name: value for name, value in chosen.passed.items() if name != "path"}
     return replace(data, name=replace(chosen, name=data.name, passed=changed).label)
 
 
 class _Sections:
-    """The `--set` values by section; every section must be taken by something."""
+    """The `--set` values by section; a section that nothing takes is refused."""
 
     def __init__(self, values: dict[str, dict[str, Setting]]) -> None:
         self._values = values
@@ -194,14 +197,14 @@ class _Sections:
     def take(
         self, name: str, owner: type[Configurable], usual: Mapping[str, Setting] = {}
     ) -> list[dict[str, Any]]:
-        """Return the settings of each variant of a section; they override the `usual` ones."""
+        """Return the settings of each variant of a section, which override `usual`."""
         self._taken.add(name)
         return owner.variants({**usual, **self._values.get(name, {})}, owner=name)
 
     def refuse_rest(self) -> None:
         for name, values in self._values.items():
             if name not in self._taken:
-                wrong = unknown("part of this run", name, self._taken)
+                wrong = unknown("part of this plan", name, self._taken)
                 raise UserError(f"--set {name}.{next(iter(values))}: {wrong}")
 
 
@@ -220,14 +223,14 @@ def _sections(settings: Mapping[str, Setting]) -> _Sections:
 
 
 def _single(name: str, variants: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the settings of what a plan has one of; refuse several values of an option."""
+    """Return the settings of a section without variants; refuse several values of an option."""
     first, last = variants[0], variants[-1]
     for option in first:
         if first[option] != last[option]:
             values = f"{as_text(first[option])} and {as_text(last[option])}"
             raise UserError(
-                f"--set {name}.{option} takes one value a run, got {values}: run once with each; "
-                "runs may share a results folder (--out)"
+                f"--set {name}.{option} takes one value per run, got {values}; run once with each, "
+                "in the same results folder (--out) if you like"
             )
     return first
 
@@ -250,12 +253,12 @@ def _defenses(name: str, sections: _Sections) -> list[Chosen[Defense]]:
 def _attacks(
     name: str, base: Preset, sections: _Sections, rho_u: Sequence[Radius]
 ) -> list[Chosen[Attack]]:
-    """Return every variant of an attack: by radius of the noise, if it has one, and options."""
+    """Return every variant of an attack: each rho_u, if it has this option, and each option."""
     kind, variants = _with_path(registry.attacks, name, sections)
     has_radius = "rho_u" in {option.name for option in registry.attacks.get(kind).options()}
     if has_radius and rho_u:
         if "rho_u" in variants[0]:
-            raise UserError(f"--rho-u and --set {kind}.rho_u both set the noise's radius: give one")
+            raise UserError(f"--rho-u and --set {kind}.rho_u set the same option; give one of them")
         radii = [{"rho_u": radius} for radius in _unique(rho_u)]
         variants = [passed | radius for radius in radii for passed in variants]
     return _built(registry.attacks, kind, variants, base.attacks.get(kind, {}))
@@ -267,18 +270,17 @@ def _built(
     variants: list[dict[str, Any]],
     preset: Mapping[str, Any] = {},
 ) -> list[Chosen[T]]:
-    """Build every variant, without the options that it does not read.
+    """Build every variant, without the options that have no effect in it.
 
     Raises:
-        UserError: an option that no variant reads.
+        UserError: an option that has no effect in any variant.
     """
     unread = [kinds.choose(name, passed, preset).plugin.unread() for passed in variants]
     for option in variants[0]:
         conditions = [found[option] for found in unread if option in found]
         if len(conditions) == len(variants):
             raise UserError(
-                f"--set {name}.{option}: nothing in this plan reads it; it is read if "
-                f"{conditions[0]}"
+                f"--set {name}.{option} has no effect in this plan; it is read if {conditions[0]}"
             )
     return [
         kinds.choose(name, {k: v for k, v in passed.items() if k not in ignored}, preset)
@@ -295,12 +297,12 @@ def _with_path(
     variants = sections.take(kind, plugin, {"path": path} if colon else {})
     has_path = "path" in {option.name for option in plugin.options()}
     if has_path and not all(passed.get("path") for passed in variants):
-        raise UserError(f"the {kinds.kind} {kind} needs a path: {kind}:PATH")
+        raise UserError(f"{kinds.kind} {kind!r} needs a path: write {kind}:PATH")
     return kind, variants
 
 
 def _attack_label(attack: Chosen[Attack], surrogate: Chosen[Learner], preset: Preset) -> str:
-    """Return the row's name; of rho_u tables and records tell by themselves."""
+    """Return the name of the row, without rho_u, which tables and records show separately."""
     passed = {k: v for k, v in attack.passed.items() if k != "rho_u"}
     if attack.plugin.surrogate != "none" and surrogate.label != preset.surrogate:
         passed["surrogate"] = surrogate.label
@@ -348,14 +350,14 @@ def _refuse_unread(
     *,
     adversarial_cells: bool,
 ) -> None:
-    """Refuse settings of the schedules that no cell reads."""
+    """Refuse settings of the schedules that have no effect in any cell."""
     if not adversarial_cells:
         unread = [f"adversarial.{name}" for name in adversarial]
         unread += [f"training.{name}" for name in training if name == "pgd_steps"]
         if unread:
             raise UserError(
-                f"--set {unread[0]}: nothing in this plan reads it; it is read if rho_a is above "
-                "0, such as --rho-a 4/255"
+                f"--set {unread[0]} has no effect in this plan; it is read if rho_a is above 0, "
+                "such as --rho-a 4/255"
             )
     for section, values, schedules in (
         ("training", training, (standard, robust) if adversarial_cells else (standard,)),
@@ -365,7 +367,7 @@ def _refuse_unread(
             conditions = [found[name] for s in schedules if name in (found := s.unread())]
             if len(conditions) == len(schedules):
                 raise UserError(
-                    f"--set {section}.{name}: nothing in this plan reads it; it is read if "
+                    f"--set {section}.{name} has no effect in this plan; it is read if "
                     f"{conditions[0]}"
                 )
 
@@ -373,12 +375,12 @@ def _refuse_unread(
 def _refuse_unused(
     attacks: Sequence[Chosen[Attack]], rho_u: Sequence[Radius], surrogate: str | None
 ) -> None:
-    """Refuse a radius of the noise or a surrogate that no method takes."""
+    """Refuse a radius of the noise or a surrogate that no method uses."""
     names = ", ".join(dict.fromkeys(attack.name for attack in attacks))
     if rho_u and not any("rho_u" in attack.plugin.option_values() for attack in attacks):
-        raise UserError(f"--rho-u: no method of this plan ({names}) has a radius of its noise")
+        raise UserError(f"--rho-u has no effect: no method of this plan ({names}) has rho_u")
     if surrogate and all(attack.plugin.surrogate == "none" for attack in attacks):
-        raise UserError(f"--surrogate: no method of this plan ({names}) trains a network")
+        raise UserError(f"--surrogate has no effect: no method of this plan ({names}) uses one")
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:

@@ -1,6 +1,6 @@
-"""What is to be computed: noises, cells, plans, and what determines each."""
+"""Poisons, cells and plans, and the identity that determines each result."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -23,10 +23,10 @@ class PoisonPlan:
 
     Attributes:
         attack: the method and its options.
-        surrogate: the architecture that makes the noise.
-        seed: of everything random in the method.
-        precision: of the networks' arithmetic.
-        training: the schedule of standard training, for a surrogate trained on clean images.
+        surrogate: the architecture of the surrogate.
+        seed: seed of everything random in the method.
+        precision: arithmetic of the networks.
+        training: schedule of standard training, for a surrogate trained on clean images.
         data: the data set.
     """
 
@@ -39,7 +39,7 @@ class PoisonPlan:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that determines the poison."""
+        """Everything that determines the poison."""
         identity = {
             "protocol": PROTOCOL,
             "data": self.data.sha256,
@@ -55,7 +55,7 @@ class PoisonPlan:
 
     @property
     def name(self) -> str:
-        """What progress and messages call the poison."""
+        """Name of the poison in progress and messages."""
         return f"{self.attack.label}, seed {self.seed}"
 
     @cached_property
@@ -68,7 +68,7 @@ class PoisonPlan:
 
         Args:
             training: the schedule.
-            rho_a: radius of adversarial training; 0 trains normally.
+            rho_a: radius of adversarial training; 0 is standard training.
         """
         identity = {
             "protocol": PROTOCOL,
@@ -83,7 +83,7 @@ class PoisonPlan:
 
     @cached_property
     def trajectory_key(self) -> str:
-        """The address of the surrogate's updates: the same wherever the option `stop` ends them."""
+        """The address of the surrogate's updates, which do not depend on the option `stop`."""
         attack = self.identity["attack"]
         options = {name: value for name, value in attack["options"].items() if name != "stop"}
         return key_of(self.identity | {"attack": attack | {"options": options}})
@@ -96,17 +96,17 @@ class PoisonPlan:
 
 @dataclass(frozen=True, repr=False)
 class Cell:
-    """One number of a table before the mean over seeds: a learner trained on a poison.
+    """One learner trained on one poison: one accuracy, before the mean over seeds.
 
     Attributes:
-        poison: what it is trained on.
-        attack_label: the row's name.
+        poison: the poison that the learner is trained on.
+        attack_label: name of the row, as in records.
         learner: the architecture.
-        defense: what it does about poisons.
-        rho_a: radius of adversarial training; 0 trains normally.
+        defense: the defense during training.
+        rho_a: radius of adversarial training; 0 is standard training.
         training: the schedule.
-        preset_label: name of the preset, with what the user changed.
-        protection: which images carry the poison.
+        preset_label: name of the preset, with the options that the user changed.
+        protection: which images are poisoned.
     """
 
     poison: PoisonPlan
@@ -122,19 +122,24 @@ class Cell:
         return f"<Cell {self.name}>"
 
     @property
+    def method(self) -> str:
+        """Name of the row in messages."""
+        return "clean-subset baseline" if self.protection.complement_only else self.attack_label
+
+    @property
     def name(self) -> str:
-        """What progress and messages call the cell."""
+        """Name of the cell in progress and messages."""
         defense = "" if self.defense.name == "none" else f", {self.defense.label}"
         share = self.protection.share
         protect = "" if share == 1 else f", {100 * share:g} % protected"
         place = f"rho_a {self.rho_a}, seed {self.poison.seed}"
-        return f"{self.attack_label}, {self.learner.label}{defense}{protect}, {place}"
+        return f"{self.method}, {self.learner.label}{defense}{protect}, {place}"
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What plans and failures name the cell by; records have the same fields.
+        """Labels of the cell in plans and failures; records have the same fields.
 
-        `rho_u` is the radius asked for: "0" for clean images, "" for an attack without one.
+        `rho_u` is the requested radius: "0" for clean images, "" for an attack without one.
         """
         rho_u = self.poison.attack.plugin.option_values().get("rho_u")
         if self.poison.attack.name == "clean":
@@ -153,14 +158,15 @@ class Cell:
 
     @property
     def images(self) -> int:
-        """How many images the learner is trained on."""
+        """Number of images that the learner is trained on."""
         labels = self.poison.data.train.labels
-        protection, seed = self.protection, self.poison.seed
-        return len(labels) - (len(protection.chosen(labels, seed)) if protection.alone else 0)
+        if not self.protection.complement_only:
+            return len(labels)
+        return len(labels) - len(self.protection.chosen(labels, self.poison.seed))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that determines the result, and the labels under which it is shown."""
+        """Everything that determines the result, and the labels under which it is shown."""
         identity = {
             "poison": self.poison.identity,
             "learner": self.learner.identity(),
@@ -171,7 +177,7 @@ class Cell:
             "labels": [self.poison.data.name, self.attack_label, self.preset_label],
         }
         if self.protection != EVERYTHING:
-            identity["protection"] = asdict(self.protection)
+            identity["protection"] = self.protection.identity()
         return identity
 
     @cached_property
@@ -182,15 +188,15 @@ class Cell:
 
 @dataclass(frozen=True, repr=False)
 class Probe:
-    """One measurement of robustness: of a poison's surrogate, and of its noise.
+    """One measurement of the robustness of a poison's noise and of its surrogate.
 
     Attributes:
-        poison: what is measured; its method keeps a final surrogate.
-        attack_label: the row's name.
-        rho_a: radius of the attack on both networks.
-        training: schedule of adversarial training, of the reference network.
-        steps: PGD steps of the attack.
-        images: training images that are attacked, a seeded choice; fewer where there are fewer.
+        poison: the poison; its method stores the final surrogate.
+        attack_label: name of the row, as in records.
+        rho_a: radius of the PGD attack on both networks.
+        training: schedule of adversarial training of the reference network.
+        steps: number of PGD steps of the attack.
+        images: number of training images that are attacked, a seeded choice; at most all of them.
     """
 
     poison: PoisonPlan
@@ -205,7 +211,7 @@ class Probe:
 
     @property
     def name(self) -> str:
-        """What progress and messages call the probe."""
+        """Name of the probe in progress and messages."""
         return f"{self.attack_label}, robustness at {self.rho_a}, seed {self.poison.seed}"
 
     @property
@@ -215,7 +221,7 @@ class Probe:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that determines the result."""
+        """Everything that determines the result."""
         return {
             "poison": self.poison.identity,
             "reference": self.reference_key,
@@ -230,19 +236,19 @@ class Probe:
         return key_of(self.identity)
 
     def image_passes(self) -> float:
-        """Estimate forward-and-backward passes of single images, the reference's training apart."""
+        """Estimate forward-and-backward passes of single images, without the reference."""
         return 2.0 * min(self.images, len(self.poison.data.train)) * (self.steps + 1)
 
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """The cells that a command asks for, in the order in which they are run.
+    """The cells of a command, in the order in which they are run.
 
     Attributes:
         data: the data set.
-        preset_label: name of the preset, with what the user changed.
-        cells: what is trained.
-        probes: what is measured after that.
+        preset_label: name of the preset, with the options that the user changed.
+        cells: the learners to train.
+        probes: the measurements of robustness after that.
     """
 
     data: Data
@@ -255,7 +261,7 @@ class Plan:
 
     @property
     def work(self) -> tuple[Cell | Probe, ...]:
-        """Everything that is computed, each under its own key."""
+        """All cells and probes, each with a key of its own."""
         return (*self.cells, *self.probes)
 
     @cached_property
@@ -267,7 +273,7 @@ class Plan:
         return key_of(keys)[:8]
 
     def image_passes(self) -> float | None:
-        """Estimate forward-and-backward passes of single images, or None where unknown."""
+        """Estimate forward-and-backward passes of single images; None if an attack cannot."""
         count = len(self.data.train)
         poisons = {item.poison.key: item.poison.attack for item in self.work}
         passes = []

@@ -1,4 +1,4 @@
-"""A plan as text: what the options of `ubench run` mean, and the TOML files that hold them."""
+"""Parse the options of `ubench run`, and read and write them as TOML plan files."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from unlearnable_bench.files import write_text
 from unlearnable_bench.options import Setting, as_texts, checked_setting
 from unlearnable_bench.radius import Radius
 
-# A plan file holds these; where and how fast a plan runs is no part of it.
+# Options of `run` that are not part of a plan file: where and how fast a plan runs.
 _MACHINE = ("device", "out", "pack", "plugin", "dry-run", "write")
-_KEYWORDS = {"set": "settings"}  # where make_plan has another name
+_KEYWORDS = {"set": "settings"}  # options that have another name in make_plan
 _MOST_SEEDS = 1000
 
 
@@ -26,10 +26,10 @@ def arguments(asked: Mapping[str, Any], flag: str) -> dict[str, Any]:
     Args:
         asked: long names of options to a text, or to a list of texts; `clean` to true or false,
             `set` to a table of settings.
-        flag: what stands before an option's name in messages: `--`, or the plan file.
+        flag: prefix of an option's name in messages: `--`, or the plan file.
 
     Raises:
-        UserError: a text that does not mean what its option takes.
+        UserError: a text that is not a value of its option.
     """
     return {
         _KEYWORDS.get(name, name.replace("-", "_")): _PARSERS[name](flag + name, value)
@@ -38,7 +38,7 @@ def arguments(asked: Mapping[str, Any], flag: str) -> dict[str, Any]:
 
 
 def merged(file: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plan file's options with those of the command line instead, each setting alone."""
+    """Return a plan file's options, overridden by the command line; settings one by one."""
     return {**file, **line, "set": {**file.get("set", {}), **line.get("set", {})}}
 
 
@@ -46,13 +46,13 @@ def read(path: Path) -> dict[str, Any]:
     """Return the options that a plan file holds, as `arguments` takes them.
 
     Raises:
-        UserError: no such file, not TOML, an unknown key, or a value that an option does not take.
+        UserError: a missing file, invalid TOML, an unknown key, or an invalid value.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"there is no plan file {path}; attacks are named with --methods sem,rem"
+            f"no plan file {path}; attacks are given with --methods, such as --methods sem,rem"
         ) from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; a plan file is a TOML file") from None
@@ -66,17 +66,17 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, asked: Mapping[str, Any]) -> None:
-    """Write a plan file, whole or not at all.
+    """Write a plan file atomically.
 
     Args:
-        path: a file that does not exist.
+        path: a file that does not exist yet.
         asked: as `read` returns it.
 
     Raises:
-        UserError: a file that exists, or a place that cannot be written.
+        UserError: the file exists or cannot be written.
     """
     if os.path.lexists(path):
-        raise UserError(f"--write {path}: it exists already; choose another name or remove it")
+        raise UserError(f"--write {path} already exists; choose another name or remove it")
     top = {name: asked[name] for name in _PARSERS if name in asked and name != "set"}
     settings = {key: _as_toml(value) for key, value in asked.get("set", {}).items()}
     try:
@@ -89,7 +89,7 @@ def write(path: Path, asked: Mapping[str, Any]) -> None:
 def _texts(name: str, value: Any, path: Path) -> Any:
     """Return a value of a TOML file as the command line's text, and settings by `NAME.OPTION`."""
     if name in _MACHINE:
-        raise UserError(f"{path}: {name} is no part of a plan: write --{name} on the command line")
+        raise UserError(f"{path}: {name} is not part of a plan; give --{name} on the command line")
     if name not in _PARSERS:
         raise UserError(f"{path}: {unknown('key', name, _PARSERS)}")
     if name == "clean":
@@ -101,9 +101,11 @@ def _texts(name: str, value: Any, path: Path) -> Any:
 
 
 def _settings(table: Any, path: Path) -> dict[str, Setting]:
-    """Flatten `"sem.steps" = 5` and `[set.sem] steps = 5`, which mean the same."""
+    """Flatten `"sem.steps" = 5` and `[set.sem] steps = 5`, which are equivalent."""
     if not isinstance(table, dict):
-        raise UserError(f"{path}: set is a table: write [set], and below it NAME.OPTION = VALUE")
+        raise UserError(
+            f'{path}: set must be a table; write [set], and below it "NAME.OPTION" = VALUE'
+        )
     found: dict[str, Setting] = {}
     for key, value in table.items():
         nested = value.items() if isinstance(value, dict) else ()
@@ -115,7 +117,7 @@ def _settings(table: Any, path: Path) -> dict[str, Setting]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Return a text as a bare number, true or false if it is read as the same text."""
+    """Return a text as a number or boolean if reading it back gives the same text."""
     if not isinstance(value, str | list):
         return value
     if isinstance(value, list):
@@ -134,7 +136,7 @@ def _as_toml(value: Any) -> Any:
 def _names(flag: str, value: str | list[str]) -> list[str]:
     texts = _parts(value)
     if not texts or not all(texts):
-        raise UserError(f"{flag} {_joined(texts)}: write names by comma, such as sem,rem")
+        raise UserError(f"{flag} {_joined(texts)}: give comma-separated names, such as sem,rem")
     return texts
 
 
@@ -151,7 +153,7 @@ def _shares(flag: str, value: str | list[str]) -> list[float]:
         return [float(text) for text in texts]
     except ValueError:
         given = _joined(texts)
-        raise UserError(f"{flag} {given}: write shares by comma, such as 0.2,0.8") from None
+        raise UserError(f"{flag} {given}: give comma-separated shares, such as 0.2,0.8") from None
 
 
 def _seeds(flag: str, value: str | list[str]) -> list[int]:
@@ -161,11 +163,12 @@ def _seeds(flag: str, value: str | list[str]) -> list[int]:
         match = re.fullmatch(r"([0-9]{1,20})(?:\s*-\s*([0-9]{1,20}))?", text)
         if match is None:
             raise UserError(
-                f"{flag} {_joined(texts)}: write whole numbers or ranges by comma, such as 0,2-4"
+                f"{flag} {_joined(texts)}: give comma-separated whole numbers or ranges, such as "
+                "0,2-4"
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise UserError(f"{flag} {text!r}: a range goes upwards, such as {last}-{first}")
+            raise UserError(f"{flag} {text!r}: a range must ascend, such as {last}-{first}")
         if len(seeds) + last - first >= _MOST_SEEDS:
             raise UserError(f"{flag} {text!r}: a plan has at most {_MOST_SEEDS:,} seeds")
         seeds += range(first, last + 1)
@@ -180,12 +183,12 @@ def _name(flag: str, value: str | list[str]) -> str | None:
 
 def _switch(flag: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise UserError(f"{flag} is true or false, got {value!r}")
+        raise UserError(f"{flag} must be true or false, got {value!r}")
     return value
 
 
 def _table(_flag: str, value: dict[str, Setting]) -> dict[str, Setting]:
-    return value  # what it means is known to the plugins only
+    return value  # the plugins check it
 
 
 def _parts(value: str | list[str]) -> list[str]:
@@ -197,7 +200,7 @@ def _joined(texts: list[str]) -> str:
 
 
 def _or_none(parser: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """Let an empty text or list mean that the option is not given."""
+    """Treat an empty text or list as an option that is not given."""
     return lambda flag, value: parser(flag, value) if value else ()
 
 

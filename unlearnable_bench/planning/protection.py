@@ -1,6 +1,7 @@
-"""Which training images are protected: all, a random share, or those of some classes."""
+"""Which training images are poisoned: all, a random share, or those of some classes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,23 +11,28 @@ from unlearnable_bench.images import ImageSet, Labels, Pixels
 
 @dataclass(frozen=True)
 class Protection:
-    """The images that carry the poison; the others stay clean.
+    """The images that are poisoned; the others stay clean.
 
     Attributes:
-        share: of the images (of the protected classes), above 0, at most 1.
-        classes: labels of the protected classes; none: every class.
-        alone: leave the protected images out instead: what the others teach by themselves
-            is the fair reference of a partly protected set.
+        share: share of the images (of the protected classes), above 0, at most 1.
+        classes: labels of the protected classes; empty: every class.
+        complement_only: train on the unprotected images only. This is the clean-subset baseline,
+            the fair reference of a partly poisoned set.
     """
 
     share: float = 1.0
     classes: tuple[int, ...] = ()
-    alone: bool = False
+    complement_only: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that determines the choice; part of the keys of results."""
+        # `alone` is the name in records of every version.
+        return {"share": self.share, "classes": self.classes, "alone": self.complement_only}
 
     def chosen(self, labels: Labels, seed: int) -> Labels:
         """Return the indices of the protected images, ascending.
 
-        For one seed the images of a smaller share are among those of a larger one.
+        With the same seed, a smaller share is a subset of a larger one.
         """
         order = Random(seed, "protected images").permutation(len(labels)).numpy()
         if self.classes:
@@ -35,17 +41,17 @@ class Protection:
         return chosen
 
     def apply(self, clean: ImageSet, poison: Pixels, seed: int) -> tuple[ImageSet, ImageSet]:
-        """Return what the learner gets, and the same images without poison.
+        """Return the learner's training set, and the same images without poison.
 
         Args:
             clean: the training set.
-            poison: uint8 [N, H, W, 3], of every image.
-            seed: decides the choice.
+            poison: poisoned images, uint8 [N, H, W, 3], one for each clean image.
+            seed: seed of the choice.
         """
         if self == EVERYTHING:
             return clean.replaced(poison), clean
         chosen = self.chosen(clean.labels, seed)
-        if self.alone:
+        if self.complement_only:
             rest = clean.subset(np.setdiff1d(np.arange(len(clean)), chosen))
             return rest, rest
         images = clean.images.copy()

@@ -1,4 +1,4 @@
-"""Where plugins are found: entry points, and single files given with `--plugin`."""
+"""The registries of plugins: entry points, and single files given with `--plugin`."""
 
 import ast
 import hashlib
@@ -25,7 +25,7 @@ from unlearnable_bench.contract import (
 from unlearnable_bench.errors import UserError, one_line, unknown
 
 _OWN = "unlearnable_bench."
-# Rows of tables and sections of --set that are no plugins.
+# Rows of tables and sections of --set that are not plugins.
 _RESERVED = ("remainder", "training", "adversarial")
 
 T = TypeVar("T", bound=Plugin)
@@ -33,11 +33,11 @@ T = TypeVar("T", bound=Plugin)
 
 @dataclass(frozen=True)
 class Chosen(Generic[T]):
-    """A plugin as a user chose it: it can be described, labelled and built again.
+    """A configured plugin, with what its label and its identity need.
 
     Attributes:
         name: registered name.
-        passed: the settings of the user's that change something; they show in the label.
+        passed: the user's settings that differ from the preset; they are part of the label.
         plugin: the configured object.
         source: SHA-256 of the file, for a plugin that is not packaged.
     """
@@ -49,13 +49,13 @@ class Chosen(Generic[T]):
 
     @property
     def label(self) -> str:
-        """`sem`, or `sem[steps=2000]` where the user changed an option."""
+        """`sem`, or `sem[steps=2000]` if the user changed an option."""
         settings = ",".join(f"{key}={value}" for key, value in sorted(self.passed.items()))
         return f"{self.name}[{settings}]" if settings else self.name
 
     def identity(self) -> dict[str, Any]:
-        """Return what determines the plugin's behaviour; part of the keys of results."""
-        # An option that is none says nothing: one that is new finds the old results.
+        """Return everything that determines the plugin's behaviour; part of the keys of results."""
+        # An option whose value is None is left out, so that a new one does not change old keys.
         options = {
             name: value for name, value in self.plugin.option_values().items() if value is not None
         }
@@ -69,9 +69,9 @@ class Registry(Generic[T]):
     """The plugins of one kind by name.
 
     Attributes:
-        kind: what one is called in messages ("attack").
+        kind: singular name for messages ("attack").
         group: the entry-point group.
-        base: the class of the contract.
+        base: the base class.
     """
 
     kind: str
@@ -89,7 +89,7 @@ class Registry(Generic[T]):
         """Import and return the class registered under `name`.
 
         Raises:
-            UserError: no such name, two packages that claim it, or a plugin that
+            UserError: an unknown name, two packages that register it, or a plugin that
                 fails on import.
         """
         if name in self._from_files:
@@ -99,13 +99,14 @@ class Registry(Generic[T]):
             raise unknown(self.kind, name, self.names())
         if len({point.value for point in points}) > 1:
             packages = " and ".join(sorted(map(_package, points)))
-            raise UserError(f"{self.kind} {name!r} is claimed by {packages}; uninstall one of them")
+            both = f"{self.kind} {name!r} is registered by {packages}"
+            raise UserError(f"{both}; uninstall one of them")
         return self._load(next(iter(points)))
 
     def summary(self, name: str) -> str:
         """Return the first line of a plugin's docstring.
 
-        Our own plugins are read, not imported: `ubench list` must not wait for torch.
+        Built-in plugins are parsed, not imported, so that `ubench list` does not wait for torch.
 
         Raises:
             UserError: as `get`.
@@ -122,10 +123,10 @@ class Registry(Generic[T]):
     def choose(
         self, name: str, passed: Mapping[str, Any] = {}, preset: Mapping[str, Any] = {}
     ) -> Chosen[T]:
-        """Build the plugin `name` with a preset's values overridden by the user's.
+        """Build the plugin `name` with a preset's values, overridden by the user's.
 
         Raises:
-            UserError: as `get`, or a setting that does not fit.
+            UserError: as `get`, or an unknown option or invalid value.
         """
         cls = self.get(name)
         source = self._from_files[name][1] if name in self._from_files else None
@@ -138,7 +139,7 @@ class Registry(Generic[T]):
         """Register the plugin classes of a file; `MyNoise` becomes `my-noise`.
 
         Raises:
-            UserError: a name that is taken.
+            UserError: a class that is not a complete plugin, or a name in use.
         """
         added = []
         for cls in classes:
@@ -146,16 +147,16 @@ class Registry(Generic[T]):
                 continue
             if inspect.isabstract(cls):
                 lacking = ", ".join(sorted(vars(cls)["__abstractmethods__"]))
-                raise UserError(f"--plugin {path}: {cls.__name__} lacks the method {lacking}")
+                raise UserError(f"--plugin {path}: define {lacking} in {cls.__name__}")
             if any(isinstance(value, Field) for value in vars(cls).values()):
                 how = "@dataclass(frozen=True, kw_only=True)"
                 raise UserError(f"--plugin {path}: write {how} above {cls.__name__}")
             name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
             if name in _RESERVED:
-                raise UserError(f"{path}: {name!r} has a meaning of its own; rename the class")
+                raise UserError(f"--plugin {path}: the name {name!r} is reserved; rename the class")
             if name in self.names():
                 raise UserError(
-                    f"{path}: {self.kind} {name!r} is registered already; rename the class"
+                    f"--plugin {path}: {self.kind} {name!r} already exists; rename the class"
                 )
             self._from_files[name] = (cls, digest)
             added.append(name)
@@ -169,14 +170,14 @@ class Registry(Generic[T]):
             raise UserError(f"{owner} fails on import: {one_line(error)}") from error
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise UserError(
-                f"{self.kind} {point.name!r} of {_package(point)} is no subclass of "
+                f"{self.kind} {point.name!r} of {_package(point)} is not a subclass of "
                 f"{self.base.__name__}"
             )
         return cls
 
 
 def _docstring(module: str, cls: str) -> str | None:
-    """Return the docstring of a class of a module that is not imported for it."""
+    """Return the docstring of a class without importing its module."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return None
@@ -212,8 +213,7 @@ def load_plugin_file(path: Path) -> list[str]:
         The names registered.
 
     Raises:
-        UserError: no such file, an import that fails, no plugin in it, or a name
-            that is taken.
+        UserError: a missing file, a failing import, a file without plugins, or a name in use.
     """
     if not path.is_file():
         raise UserError(f"--plugin {path}: no such file")
@@ -222,9 +222,9 @@ def load_plugin_file(path: Path) -> list[str]:
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up
+    sys.modules[module_name] = module  # dataclasses look up their module
     writes_bytecode = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # leave nothing beside the user's file
+    sys.dont_write_bytecode = True  # leave no __pycache__ next to the user's file
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever a stranger's import raises

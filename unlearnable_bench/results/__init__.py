@@ -1,1 +1,1 @@
-"""What a run keeps on disk, and what is read from it: records, frames, tables, statistics."""
+"""Results: records on disk, data frames of them, tables and statistics."""

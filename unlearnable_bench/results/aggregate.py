@@ -1,4 +1,4 @@
-"""From cells to groups of seeds: what may be averaged, and what must be told apart."""
+"""Groups of seeds: which cells are replicates to average, and which differ and need labels."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from unlearnable_bench.radius import Radius, norm_and_bound
 GROUP = ["dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"]
 SECONDS = ["generation_seconds", "preparation_seconds", "training_seconds"]
 CONTROLS = ("clean", "remainder", "random")
-# The part of a cell's setting that each label stands for: two cells of one label that differ
+# The part of a cell's setting that each label names: two cells with the same label that differ
 # there are not replicates.
 _PARTS = {
     "dataset": ("poison.data", "poison.transform"),
@@ -24,7 +24,7 @@ _PARTS = {
     "defense": ("defense.",),
     "preset": ("",),
 }
-# A label means one thing within these alone: `sem` has other steps under another preset, and a
+# A label is only unique together with these: `sem` has other steps in another preset, and a
 # preset another schedule for adversarial training.
 _WITHIN = {
     "attack": ("preset", "dataset"),
@@ -39,15 +39,15 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     Columns: those of `GROUP` and `setting`; `test_accuracy_mean` and `_std`, the sample
     standard deviation (n - 1), NaN for a single seed; `protected_accuracy_mean` and `_std` where
     only some classes are protected; `seeds`; means of seconds without compilation, on what
-    `device` names. Cells of one name that differ in more than the seed are told apart as
-    `told_apart` does, never averaged. Unfinished cells are left out.
+    `device` names. Cells with the same label that differ in more than the seed are never averaged:
+    `distinct_labels` gives them different labels. Unfinished cells are left out.
 
     Args:
         frame: from `load_records`.
     """
-    found = told_apart(finished(frame))
+    found = distinct_labels(finished(frame))
     kinds = ("test_accuracy", "protected_accuracy")
-    # A column is taken out of the frame once, not once a group: of those there are thousands.
+    # Columns are extracted once, not once per group, because there can be thousands of groups.
     columns = {kind: numbers(found[kind]) for kind in (*kinds, *SECONDS)}
     settings, devices = found["setting"].tolist(), found["device"].tolist()
     rows = []
@@ -73,8 +73,8 @@ def positions(
 ) -> Iterator[tuple[tuple[Any, ...], Places]]:
     """Yield each combination of values and the positions of its rows, in order of appearance.
 
-    Many times as fast as the groups of `groupby`, which are frames. Rows that lack a value are
-    left out, as there.
+    Many times as fast as iterating over `groupby`, which builds a frame for each group. Rows with
+    a missing value are left out, as in `groupby`.
 
     Args:
         frame: with these columns.
@@ -95,12 +95,12 @@ def positions(
 
 
 def numbers(column: "pd.Series[Any]") -> npt.NDArray[np.float64]:
-    """Return a column as float64; what is not known is NaN."""
+    """Return a column as float64, with NaN for missing values."""
     return np.asarray(column.astype(float), np.float64)
 
 
 def mean(values: npt.NDArray[np.float64]) -> float:
-    """Return the mean of the values that are not NaN; NaN where there are none."""
+    """Return the mean of the values that are not NaN; NaN if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
 
@@ -112,30 +112,30 @@ def deviation(values: npt.NDArray[np.float64]) -> float:
 
 
 def finished(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that are done; all of them where the frame has no status."""
+    """Return the finished cells; all cells if the frame has no status."""
     return frame[frame["status"] == "done"] if "status" in frame else frame
 
 
-def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with equal radii spelled alike, and labels that mean one thing each.
+def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with equal radii written alike, and unambiguous labels.
 
-    A label under which several things are found (another version of a plugin, other pixels
-    under one file name) gets the first digits of a hash: `mine #3f2a`. The first thing found
-    keeps its plain label.
+    If cells with the same label differ in what the label names (another version of a plugin, other
+    pixels in a file of the same name), all but the first kind get the first digits of a hash:
+    `mine #3f2a`.
     """
     return frame if frame.empty else frame.assign(**_final_labels(frame))
 
 
-# What the final labels depend on, and nothing else.
+# The only columns that the final labels depend on.
 _GIVEN = ["rho_a", "rho_u", "setting", "protect", *_PARTS]
-# Every report asks for the labels of the same cells; the last ones are kept. What they were made
-# from is kept as a copy and compared, so that a frame that was changed in place is read again.
+# Every report needs the labels of the same cells, so the last ones are cached. Their inputs are
+# copied and compared, so that a frame that was changed in place gets new labels.
 _REMEMBERED = 4
 _labels_of: list[tuple[pd.DataFrame, dict[str, list[str]]]] = []
 
 
 def _final_labels(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the radii and labels of `told_apart`, as columns."""
+    """Return the radii and labels of `distinct_labels`, as columns."""
     given = frame[_GIVEN].reset_index(drop=True)
     for known, labels in [*_labels_of]:
         if given.equals(known):
@@ -154,7 +154,7 @@ def _final_labels(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _part(leaves: dict[str, str], prefixes: tuple[str, ...], taken: set[str]) -> dict[str, str]:
-    """Return what of a setting a label stands for, less what another label tells already."""
+    """Return the part of a setting that a label names, without what another label names."""
     return {
         name: value
         for name, value in leaves.items()
@@ -165,10 +165,10 @@ def _part(leaves: dict[str, str], prefixes: tuple[str, ...], taken: set[str]) ->
 def _distinct(
     frame: pd.DataFrame, label: str, parts: dict[str, dict[str, str]]
 ) -> "pd.Series[str] | list[str]":
-    """Return the labels, with a hash where one stands for another thing than at first."""
+    """Return the labels, with a hash for each further kind of cell with the same label."""
     kinds = [label, *_WITHIN.get(label, ())]
     hashes = {text: json.dumps(part, sort_keys=True) for text, part in parts.items()}
-    # A folder of thousands of cells has some dozens of these.
+    # A folder with thousands of cells has a few dozen of these.
     found = frame[[*kinds, "setting"]].drop_duplicates()
     first: dict[tuple[Any, ...], str] = {}
     names: dict[tuple[Any, ...], str] = {}
@@ -184,13 +184,13 @@ def _distinct(
 
 
 def differences(first: str, second: str) -> set[str]:
-    """Return in what two settings differ, such as `poison.attack.version`."""
+    """Return the names of the values in which two settings differ: `poison.attack.version`."""
     one, other = (_leaves(json.loads(text)) for text in (first, second))
     return {name for name, _ in one.items() ^ other.items()}
 
 
 def _leaves(value: Any) -> dict[str, str]:
-    """Return what a nest of objects holds, as `poison.attack.version` to its value."""
+    """Flatten nested objects: `poison.attack.version` to its value."""
     found: dict[str, str] = {}
 
     def add(value: Any, name: str) -> None:
@@ -205,7 +205,7 @@ def _leaves(value: Any) -> dict[str, str]:
 
 
 def one_spelling(radii: "pd.Series[str]") -> list[str]:
-    """Return the radii with equal ones written alike, as the first of them is."""
+    """Return the radii with equal ones written alike, as the first of them."""
     spelled = {r: _radius(r) for r in radii.unique()}
     first: dict[Radius | str, str] = {}
     for text, radius in spelled.items():
@@ -219,6 +219,6 @@ def _radius(text: str) -> Radius | str:
 
 
 def order_of(radius: str) -> float:
-    """Return a number by which radii are sorted."""
+    """Return the sort key of a radius."""
     kind = _radius(radius)
     return float(kind) if isinstance(kind, Radius) else math.inf

@@ -1,4 +1,4 @@
-"""The command that makes a cell again, from its labels and its setting."""
+"""The command that reproduces a cell, from its labels and its setting."""
 
 import json
 import re
@@ -26,12 +26,13 @@ _OPTION = re.compile(r"[A-Za-z_]\w*=")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a cell is made again.
+    """How to reproduce a cell.
 
     Attributes:
-        command: of `ubench run`, for a shell; the seed is left out, so that replicates share it.
-        notes: what a reader must fill in or know, a sentence each: a file whose place no record
-            has. Empty if the command can be run as it is.
+        command: `ubench run` with its arguments, for a shell; without the seed, so that replicates
+            share it.
+        notes: sentences on what a reader must fill in or know, such as the path of a file, which
+            no record has. Empty if the command can be run unchanged.
     """
 
     command: str
@@ -39,19 +40,19 @@ class Recipe:
 
 
 def command_of(row: Mapping[str, Any]) -> str:
-    """Return the command that makes one cell again.
+    """Return the command that reproduces one cell.
 
     Args:
-        row: of the frame of `load_records`, finished or not.
+        row: a row of the frame of `load_records`, finished or not.
     """
     return f"{recipe_of(row).command} --seeds {int(row['seed'])}"
 
 
 def recipe_of(row: Mapping[str, Any]) -> Recipe:
-    """Return the command without its seed, and what it cannot say.
+    """Return the command without its seed, and notes on what it cannot express.
 
     Args:
-        row: of the frame of `load_records`, finished or not. A cell that is not finished has
+        row: a row of the frame of `load_records`, finished or not. A cell that is not finished has
             only its labels.
     """
     setting = row.get("setting")
@@ -75,7 +76,7 @@ _loaded = lru_cache(load_preset)
 
 
 class _Command:
-    """The arguments of one cell, as they are found."""
+    """Builder of the arguments for one cell."""
 
     def __init__(self, row: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         self.notes: list[str] = []
@@ -84,7 +85,7 @@ class _Command:
         self._settings: dict[str, str] = {}
 
     def arguments(self) -> Iterator[str]:
-        """Yield the arguments; settings come last, since everything else may add to them."""
+        """Yield the arguments; settings come last, because the other parts add to them."""
         base, classes = self._preset()
         yield from ("--dataset", self._dataset())
         yield from self._attack(base)
@@ -109,7 +110,7 @@ class _Command:
         yield "--no-clean"
 
     def _preset(self) -> tuple[Preset | None, str]:
-        """Return the preset and the protected classes; notes what was changed of its schedules."""
+        """Return the preset and the protected classes; collect changes of its schedules."""
         label = self._row["preset"]
         found = _PRESET.fullmatch(label)
         try:
@@ -117,31 +118,32 @@ class _Command:
         except UserError:
             base = None
         if found is None or base is None:
-            self.notes.append(f"The preset {label!r} is not among those of this version.")
+            self.notes.append(f"This version has no preset {label!r}.")
             return None, ""
         changed = _settings(found["changed"] or "", {})
         self._settings |= changed
-        self._keep_adversarial(changed)
+        self._restore_adversarial(changed)
         return base, self._classes(found["classes"] or "")
 
-    def _keep_adversarial(self, changed: Mapping[str, str]) -> None:
-        """Set what adversarial training kept of its preset where `training` was changed.
+    def _restore_adversarial(self, changed: Mapping[str, str]) -> None:
+        """Set options of adversarial training that `training` settings must not override.
 
-        The label has only what differs from the preset.
+        The label has only what differs from the preset, and `--set training.*` changes both
+        schedules.
         """
         for name, used in self._identity.get("training", {}).items():
             value = changed.get(f"training.{name}")
-            kept = value is not None and not _equal(value, used)
-            if kept and f"adversarial.{name}" not in changed:
+            differs = value is not None and not _equal(value, used)
+            if differs and f"adversarial.{name}" not in changed:
                 self._settings[f"adversarial.{name}"] = _text(used)
 
     def _classes(self, text: str) -> str:
-        """Return the names of classes; notes those that a command line cannot hold."""
+        """Return the names of classes; add a note if a command line cannot express them."""
         names = text.split(",") if text else []
         count = len(self._identity.get("protection", {}).get("classes", names))
         if len(names) != count or any(name != name.strip() for name in names):
             self.notes.append(
-                "The name of a protected class has a comma or a blank at its end: write the names "
+                "The name of a protected class has a comma or a space at its end; give the names "
                 "as a list in a plan file (protect-classes)."
             )
         return text
@@ -152,7 +154,7 @@ class _Command:
         self._add(kind, inside)
         if not colon:
             return name
-        self.notes.append(f"PATH: the file or folder of {name}; the record has only its name.")
+        self.notes.append(f"PATH: the file or folder of {name}, whose path is not recorded.")
         return f"{kind}:PATH"
 
     def _attack(self, base: Preset | None) -> Iterator[str]:
@@ -178,7 +180,7 @@ class _Command:
             self.notes.append(f"{passed['path']} must have the SHA-256 {attack['fingerprint']}.")
 
     def _radius(self, name: str, used: Mapping[str, Any]) -> str:
-        """Return the radius of the noise, as the user wrote it if that is known."""
+        """Return the radius of the noise, as the user wrote it if known."""
         shown = self._row["rho_u"] if isinstance(self._row["rho_u"], str) else ""
         if not self._identity:
             return shown if name != "clean" and norm_and_bound(shown)[0] == "linf" else ""
@@ -207,11 +209,11 @@ class _Command:
         return "+".join(names)
 
     def _sources(self) -> Iterator[str]:
-        """Yield a placeholder for each file of plugins that the cell was made with."""
+        """Yield a placeholder for each plugin file that the cell used."""
         sources = dict(_found_sources(self._identity))
         for number, (digest, names) in enumerate(sources.items(), start=1):
             place = "PLUGIN.py" if len(sources) == 1 else f"PLUGIN{number}.py"
-            self.notes.append(f"{place}: the file with {names}, of SHA-256 {digest}.")
+            self.notes.append(f"{place}: the file with {names}, SHA-256 {digest}.")
             yield place
 
     def _add(self, section: str, inside: str, used: Mapping[str, Any] = {}) -> None:
@@ -219,7 +221,7 @@ class _Command:
 
 
 def _found_sources(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return the SHA-256 of each file of plugins, with the names of its plugins."""
+    """Return the SHA-256 of each plugin file, with the names of its plugins."""
     defense = identity.get("defense", {})
     poison = identity.get("poison", {})
     plugins: Sequence[Mapping[str, Any]] = [
@@ -248,11 +250,12 @@ def _split(label: str) -> tuple[str, str]:
 
 
 def _settings(inside: str, used: Mapping[str, Any]) -> dict[str, str]:
-    """Return the options of a label's brackets as `--set` takes them.
+    """Return the options in a label's brackets as `--set` takes them.
 
     Args:
         inside: `lr=0.1,steps=5`.
-        used: every option with its value, from the identity: shows where a text with commas ends.
+        used: every option and its value, from the identity; it shows where a text with commas
+            ends.
     """
     found: dict[str, str] = {}
     while inside:
@@ -272,7 +275,7 @@ def _text(value: Any) -> str:
 
 
 def _equal(text: str, used: Any) -> bool:
-    """Tell whether a text of the user's means the value that was used."""
+    """Return whether a user's text equals the value that was used."""
     if isinstance(used, bool) or not isinstance(used, int | float):
         return text.lower() == _text(used).lower()
     try:

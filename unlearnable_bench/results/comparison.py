@@ -1,4 +1,4 @@
-"""Two sets of results side by side: another preset, another machine, someone else's claim."""
+"""Comparison of two sets of results: of another preset, machine or author."""
 
 import math
 
@@ -9,36 +9,36 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.aggregate import GROUP, aggregate, differences, one_spelling
 
 _CELL = [name for name in GROUP if name != "preset"]
-# What a cell is about: results of the same name that differ in it answer other questions.
-_ABOUT = ("poison.data", "poison.transform", "protection")
+# Results with the same labels that differ in these are not comparable.
+_DATA_KEYS = ("poison.data", "poison.transform", "protection")
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that both have, whatever their presets.
+    """Return the cells that both have, regardless of their presets.
 
     Args:
         first: from `load_records`.
         second: likewise.
 
     Returns:
-        One row a cell: what it is, then its mean test accuracy over seeds, in percent, as
-        `first` and `second`, and in what its settings differ, as `differing`; in the order of
-        the first.
+        One row per cell, in the order of the first: its labels; its mean test accuracy over
+        seeds in percent, as `first` and `second`; and the names of the settings that differ, as
+        `differing`.
 
     Raises:
-        UserError: they have no cell in common, or one has none, or a cell under two presets;
-            cells of one name are of other data, or of other protected images.
+        UserError: no common cell, no cell at all, or a cell with two presets; cells with the same
+            labels that differ in their data or their protected images.
     """
     sides = ("first", "second")
     named = zip(sides, (_of_one_preset(first), _of_one_preset(second)), strict=True)
     cells = pd.concat([frame.assign(preset=side) for side, frame in named])
     cells = cells.assign(**{name: one_spelling(cells[name]) for name in ("rho_a", "rho_u")})
-    # Each for itself: a label that means another thing on the other side is refused below.
+    # Separately: a label that names something else on the other side is refused below.
     results = pd.concat([aggregate(cells[cells["preset"] == side]) for side in sides])
     means = results.pivot_table("test_accuracy_mean", _CELL, "preset")
     both = means.reindex(columns=sides).dropna()
     if both.empty:
-        raise UserError("these results have no cell in common")
+        raise UserError("the folders have no cell in common; run the same cells in both")
     order = results.drop_duplicates(_CELL)[_CELL]
     found = order.merge(both.reset_index(), on=_CELL)
     pairs = results.pivot_table("setting", _CELL, "preset", aggfunc="first")
@@ -47,25 +47,25 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         for row in found[_CELL].to_numpy()
     ]
     for row in found.to_dict("records"):
-        other = [name for name in row["differing"] if name.startswith(_ABOUT)]
+        other = [name for name in row["differing"] if name.startswith(_DATA_KEYS)]
         if other:
             cell = f"{row['attack']}, rho_a {row['rho_a']} on {row['dataset']}"
-            raise UserError(f"{cell} is not the same in both: {', '.join(other)} differ")
+            raise UserError(f"{cell} is not comparable: {', '.join(other)} differ")
     return found
 
 
 def rank_correlation(both: pd.DataFrame) -> float:
-    """Return Spearman's correlation of two columns of `compare`; NaN where one is constant."""
+    """Return Spearman's correlation of the two columns of `compare`; NaN if one is constant."""
     if min(both[side].nunique() for side in ("first", "second")) == 1:
         return math.nan
     return float(spearmanr(both["first"], both["second"]).statistic)
 
 
 def _of_one_preset(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame, refused where it is empty or has a cell under several presets."""
+    """Return the frame; refuse it if it is empty or has a cell with several presets."""
     if frame.empty:
-        raise UserError("there is no finished cell to compare; run `ubench run` first")
+        raise UserError("no finished cell to compare; run `ubench run` first")
     if frame.drop_duplicates([*_CELL, "preset"]).duplicated(_CELL).any():
         names = ", ".join(sorted(frame["preset"].unique()))
-        raise UserError(f"a cell has several presets ({names}); compare folders with one each")
+        raise UserError(f"a cell has several presets ({names}); compare folders of one preset")
     return frame

@@ -1,4 +1,4 @@
-"""Correlation of two quantities over few points, with every doubt said.
+"""Correlation of two quantities over few points, with intervals and p values.
 
 A statistic is a value or `NotComputable`, which a table prints with its reason. scipy is
 imported at first use.
@@ -26,13 +26,13 @@ from unlearnable_bench.results.intervals import (
     scaled,
 )
 
-# Below, |r| is 1 for any two points.
+# With fewer, |r| is always 1.
 FEWEST_POINTS = 3
-# Up to 7! permutations are counted one by one, however few resamples are asked for.
+# Up to 7! permutations are enumerated, even if fewer resamples are requested.
 _ALWAYS_EXACT = math.factorial(7)
 # Share of the resamples that must vary: a larger gap would reach into the interval's ends.
 _ENOUGH_RESAMPLES = 0.9
-# Length of a residual, or smallest singular value, of unit columns that are linearly dependent.
+# Norm of a residual, or smallest singular value, below which unit columns are dependent.
 _DEPENDENT = 1e-8
 
 
@@ -43,7 +43,7 @@ class PermutationP:
     Attributes:
         value: in (0, 1]; a random sample of pairings counts the observed one too.
         permutations: number of pairings compared.
-        exact: whether these were all n! pairings.
+        exact: whether all n! pairings were compared.
     """
 
     value: float
@@ -57,7 +57,7 @@ class Partial:
 
     Attributes:
         given: names of the other quantities.
-        r: in [-1, 1]; needs one point more than a fit of everything takes, k + 3.
+        r: in [-1, 1]; needs k + 3 points for k other quantities.
         interval: Fisher z interval with n - k - 3; needs k + 4 points.
     """
 
@@ -68,18 +68,18 @@ class Partial:
 
 @dataclass(frozen=True)
 class Correlation:
-    """How two quantities go together.
+    """Correlation of two quantities.
 
     Attributes:
-        names: of x and y.
+        names: names of x and y.
         n: number of complete points: finite in x, y and every given quantity.
         dropped: number of points left out because a value was NaN or infinite.
         pearson: Pearson's r, in [-1, 1]; needs three points.
         pearson_p: its permutation p.
         fisher: Fisher z interval of `pearson`; needs four points and |r| < 1.
         bootstrap: percentile interval of `pearson` over resampled points; needs five points.
-        resamples: number of resamples behind `bootstrap`, those left out not counted.
-        resamples_left_out: resamples in which x or y was constant, so that they have no r.
+        resamples: number of resamples in `bootstrap`, without those left out.
+        resamples_left_out: number of resamples without an r, because x or y was constant.
         spearman: Spearman's rho, in [-1, 1]; ties share their mean rank.
         spearman_p: its permutation p.
         partial: partial correlation; None if no other quantity was given.
@@ -111,19 +111,19 @@ def correlate(
 ) -> Correlation:
     """Return the correlation of x and y with intervals, p-values and the partial correlation.
 
-    Neither the order of the points nor swapping x and y changes a number, the random ones
-    included. A point with a value that is not finite, in a given quantity too, is left out of
-    everything, so that r and partial r are of the same points.
+    The order of the points and swapping x and y change no result, not even the random ones. A point
+    with a value that is not finite, in x, y or a given quantity, is left out everywhere, so that r
+    and partial r use the same points.
 
     Args:
-        x: one value a point, of any scale.
-        y: likewise.
+        x: one value per point, of any scale.
+        y: one value per point, of any scale.
         given: quantities that the partial correlation removes, by name.
-        names: of x and y, for the reasons.
+        names: names of x and y, for the reasons.
         level: confidence level, in (0, 1).
-        resamples: number of bootstrap resamples, and of random permutations where counting all
-            would take more; up to seven points all are counted.
-        seed: of resamples and random permutations.
+        resamples: number of bootstrap resamples, and of random permutations if there are more
+            permutations than that; with up to seven points, all are enumerated.
+        seed: seed of resamples and random permutations.
 
     Raises:
         ValueError: the columns differ in length; `level` is outside (0, 1); `resamples` is
@@ -165,12 +165,12 @@ def correlate(
 def _complete(given: Sequence[npt.ArrayLike]) -> tuple[Floats, int]:
     """Return the complete points, shape [columns, points], and how many were left out.
 
-    They are sorted by their values, so that a seed means the same whatever order they came in.
+    They are sorted by value, so that the random draws of a seed do not depend on their order.
     """
     columns = [np.asarray(column, dtype=np.float64) for column in given]
     if len({len(column) for column in columns}) != 1:
         lengths = ", ".join(str(len(column)) for column in columns)
-        raise ValueError(f"the columns must have one length, not {lengths}")
+        raise ValueError(f"the columns must have the same length, got {lengths}")
     table = np.stack(columns)
     finite = np.isfinite(table).all(axis=0)
     table = table[:, finite]
@@ -179,10 +179,10 @@ def _complete(given: Sequence[npt.ArrayLike]) -> tuple[Floats, int]:
 
 
 def _oriented(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Return (x, y) or (y, x): the same for both, so that swapping them changes no draw."""
+    """Return (x, y) or (y, x), independent of the order given, so that swapping changes no draw."""
 
     def fingerprint(first: Floats, second: Floats) -> list[list[list[float]]]:
-        # Ranks first: another unit or scale must not change the draws either.
+        # Ranks first, so that another unit or scale changes no draw either.
         pairs = (_ranks(first), _ranks(second)), (first, second)
         return [sorted(np.stack(pair, axis=1).tolist()) for pair in pairs]
 
@@ -190,7 +190,7 @@ def _oriented(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def _undefined(columns: Floats, names: Sequence[str]) -> NotComputable | None:
-    """Return why these columns have no correlation, if they have none."""
+    """Return why these columns have no correlation, or None."""
     n = columns.shape[1]
     if n < FEWEST_POINTS:
         return NotComputable(
@@ -241,8 +241,8 @@ def _bootstrap(
 ) -> tuple[Interval | NotComputable, int]:
     """Return the percentile interval of r over resampled points, and the resamples left out.
 
-    scipy.stats.bootstrap has no way to leave a resample out: one without an r would turn the
-    whole interval into NaN.
+    scipy.stats.bootstrap cannot leave out resamples, and a single one without an r makes the
+    whole interval NaN.
     """
     n = len(x)
     if n < FEWEST_TO_RESAMPLE:
@@ -272,7 +272,7 @@ def _permutation_p(x: Floats, y: Floats, resamples: int, seed: int) -> Permutati
     units = _unit(x), _unit(y)
 
     def size_of_r(permuted: Floats, axis: int = -1) -> Floats:
-        # Rounded, so that pairings of one r count as equal whatever order they were summed in.
+        # Rounded, so that equal r count as equal in any order of summation.
         size: Floats = np.round(np.abs(np.sum(permuted * units[1], axis=axis)), 12)
         return size
 

@@ -1,4 +1,4 @@
-"""The cells of results folders as one tidy DataFrame: all that a report is made from."""
+"""The cells of results folders as one tidy DataFrame, the only input of reports."""
 
 import gc
 from collections.abc import Collection, Iterator, Sequence
@@ -32,44 +32,44 @@ def load_records(
     """Return the cells of one or more results folders, one row each.
 
     Columns:
-        key: address of the record, `cells/KEY.json`.
-        folder: the results folder, as it was given.
+        key: key of the record, `cells/KEY.json`.
+        folder: the results folder as given.
         status: `done`; with `unfinished` also `failed` and `missing`, whose numbers are NaN.
-        reason: why a cell failed, in one line; else empty.
-        dataset, attack, learner, defense, preset: labels, with what the user changed in brackets.
+        reason: why a cell failed, in one line; otherwise empty.
+        dataset, attack, learner, defense, preset: labels, with changed options in brackets.
         rho_a, rho_u: radii as text: `4/255`; of another norm than L-infinity `l2 1.3`,
             `l0 1` (pixels) or `none`.
-        protect: share of the images that carry the poison, 0 to 1.
-        seed: of noise and training.
+        protect: share of the images that are poisoned, 0 to 1.
+        seed: seed of the noise and of training.
         test_accuracy, protected_accuracy, peak_accuracy, train_accuracy: in percent.
-        epoch_accuracy: list of clean test accuracies in percent, one an epoch.
-        classes: number of classes, or None in records of before 0.2.
-        setting: all that determines the cell but its seed, as JSON.
+        epoch_accuracy: list of clean test accuracies in percent, one per epoch.
+        classes: number of classes, or None in records before 0.2.
+        setting: everything that determines the cell except its seed, as JSON.
         poison: key of the poison.
         generation_seconds, preparation_seconds, training_seconds: without compilation.
-        warmup_seconds, evaluation_seconds: of the cell, apart from the above.
+        warmup_seconds, evaluation_seconds: of the cell, not included in the above.
         generation_warmup_seconds: compilation and capture of the generation; NaN in old records.
         generation_resumed, resumed: whether noise and training were interrupted.
         linf, l2, psnr, ssim: measured on the poison (levels of 1/255, L2 in units of the pixel
-            range, dB, 0 to 1); NaN in records of before 0.2.
+            range, dB, 0 to 1); NaN in records before 0.2.
         surrogate_loss, surrogate_accuracy, noise_loss, noise_accuracy: robustness at rho_a of the
             poison's surrogate and of its noise, as `ubench correlate` measures them
-            (`results/robustness.py`); NaN where it was not.
+            (`results/robustness.py`); NaN if not measured.
         device, generation_device: name of the CPU or GPU.
         environment, generation_environment: versions, driver and git revision, as JSON objects.
         packed: cells that shared the device; peak_memory: bytes; created: UTC, ISO 8601.
 
-    `frame.attrs["differing"]` is the number of cells that several folders hold with another
-    accuracy: the first folder's counts.
+    `frame.attrs["differing"]` is the number of cells whose accuracy differs between folders; the
+    first folder's is used.
 
     Args:
         out: the results folder, or several.
-        keys: of the cells wanted, in that order; None: all, in the order in which plans name
-            them, then in the order in which they were made.
-        unfinished: add rows for cells that a plan asks for and that failed or are missing.
+        keys: keys of the cells to return, in that order; None: all, in the order of the plans,
+            then of creation.
+        unfinished: add rows for cells of plans that failed or are missing.
 
     Raises:
-        UserError: no results folder, or a damaged record.
+        UserError: not a results folder, or a damaged record.
     """
     paths = [out] if isinstance(out, Path | str) else list(out)
     rows: dict[str, dict[str, Any]] = {}
@@ -85,7 +85,7 @@ def load_records(
     ordered = rows.values() if keys is None else (rows[key] for key in keys if key in rows)
     frame = pd.DataFrame(list(ordered))
     frame.attrs["differing"] = differing
-    # A long text that few cells differ in: compared by number, it costs no time.
+    # A long text with few distinct values; as a category it is compared by code.
     return frame if frame.empty else frame.astype({"setting": "category"})
 
 
@@ -112,7 +112,7 @@ def _rows(
 def _plan_order(
     plans: dict[str, dict[str, Any]], records: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any] | None]:
-    """Return the keys of the cells that plans name, older plans first, with their labels."""
+    """Return the keys of the cells of all plans, older plans first, with their labels."""
 
     def made(plan: dict[str, Any]) -> str:
         if "created" in plan:
@@ -157,7 +157,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
 def _with_robustness(
     row: dict[str, Any], found: dict[tuple[str, Radius], Robustness]
 ) -> dict[str, Any]:
-    """Add what was measured at the cell's radius; to adversarial training without a defense."""
+    """Add the robustness at the cell's radius, to adversarial training without a defense."""
     if row["status"] != "done" or row["defense"] != "none":
         return row
     measured = found.get((row["poison"], Radius(row["rho_a"])))
@@ -167,7 +167,7 @@ def _with_robustness(
 def _unfinished(
     key: str, labels: dict[str, Any], failure: dict[str, Any] | None, path: Path
 ) -> dict[str, Any]:
-    """Return the row of a cell that has no record; what is not known is left to pandas (NaN)."""
+    """Return the row of a cell without a record; pandas makes missing columns NaN."""
     return {
         "key": key,
         "folder": str(path),
@@ -181,7 +181,7 @@ def _unfinished(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Hold the garbage collector back: it looks at each of some million new objects in vain."""
+    """Pause the garbage collector, which would scan millions of new objects in vain."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -192,17 +192,17 @@ def _no_collection() -> Iterator[None]:
 
 
 def select(frame: pd.DataFrame, **wanted: Sequence[str]) -> pd.DataFrame:
-    """Return the rows whose columns have one of the wanted values, in the order wanted.
+    """Return the rows whose columns have one of the wanted values, in the wanted order.
 
-    A label is meant with and without its brackets: `sem` finds `sem[steps=500]` too, and
-    `sem[steps=500]` that alone. Radii are compared by value.
+    `sem` selects `sem[steps=500]` as well; `sem[steps=500]` selects only itself. Radii are compared
+    by value.
 
     Args:
         frame: from `load_records`.
-        wanted: column to values; a column without values is not looked at.
+        wanted: column to values; a column without values is ignored.
 
     Raises:
-        UserError: a value that no record has; names those there are.
+        UserError: a value that no record has; the message lists the existing ones.
     """
     for column, values in wanted.items():
         if not values or frame.empty:
@@ -220,11 +220,11 @@ def select(frame: pd.DataFrame, **wanted: Sequence[str]) -> pd.DataFrame:
 
 
 def _places(column: str, text: str, values: list[str]) -> list[int]:
-    """Return which of the wanted values a text is."""
-    return [k for k, value in enumerate(values) if _means(column, value, text)]
+    """Return the indices of the wanted values that a text matches."""
+    return [k for k, value in enumerate(values) if _matches(column, value, text)]
 
 
-def _means(column: str, value: str, text: str) -> bool:
+def _matches(column: str, value: str, text: str) -> bool:
     if value == text or (column in _LABELLED and value == text.partition("[")[0]):
         return True
     if column not in ("rho_a", "rho_u"):

@@ -1,4 +1,4 @@
-"""What a statistic is: a value, an interval, or the reason why there is none; means over seeds.
+"""Statistics over seeds: values, intervals, or the reason why one is not computable.
 
 scipy is imported at first use: a report of single-seed results does not need it.
 """
@@ -27,12 +27,12 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class NotComputable:
-    """Stands in place of a statistic; `reason` completes "not computable, because ..."."""
+    """The reason why a statistic is missing; it completes "not computable, because ..."."""
 
     reason: str
 
     def __str__(self) -> str:
-        """Return the text that a table prints."""
+        """Return the text for tables."""
         return f"not computable, because {self.reason}"
 
 
@@ -55,16 +55,16 @@ class Interval:
 
     @property
     def zero_width(self) -> bool:
-        """Whether all values were equal, so that the interval says nothing of their spread."""
+        """Whether all values were equal, so that the interval has no information on spread."""
         return self.low == self.high
 
     def clipped(self, bounds: tuple[float, float]) -> "Interval":
-        """Return the interval as it is displayed: both ends moved into `bounds`."""
+        """Return the interval for display: both ends clipped to `bounds`."""
         low, high = (min(max(end, bounds[0]), bounds[1]) for end in (self.low, self.high))
         return replace(self, low=low, high=high)
 
     def overlaps(self, other: "Interval") -> bool:
-        """Return whether the two share a point; intervals that touch do."""
+        """Return whether two intervals overlap; touching counts."""
         return self.low <= other.high and other.low <= self.high
 
 
@@ -73,9 +73,9 @@ class Summary:
     """Mean over seeds.
 
     Attributes:
-        mean: in the unit of the values.
+        mean: mean in the unit of the values.
         std: sample standard deviation (n - 1); needs two values.
-        n: number of finite values, the only ones that count.
+        n: number of finite values, the only ones used.
         interval: t interval of the mean; needs three values. Its ends may leave the range of
             an accuracy: a mean of 99 % with a large deviation reaches above 100 %.
         shown: `interval`, clipped for display.
@@ -91,7 +91,7 @@ class Summary:
 
 
 def by_seed(seeds: Iterable[int], values: Iterable[float]) -> dict[int, float]:
-    """Return one value a seed, so that a seed read twice does not count twice.
+    """Return one value per seed, so that a seed read twice counts once.
 
     Raises:
         UserError: a seed has two different values.
@@ -101,8 +101,8 @@ def by_seed(seeds: Iterable[int], values: Iterable[float]) -> dict[int, float]:
         known = found.setdefault(seed, value)
         if known != value and not (math.isnan(known) and math.isnan(value)):
             raise UserError(
-                f"seed {seed} has two different results, {known} and {value}; a mean takes one "
-                "result a seed: select one folder, preset or setting"
+                f"seed {seed} has two different results, {known} and {value}; select one "
+                "folder, preset or setting"
             )
     return found
 
@@ -116,7 +116,7 @@ def summarise(
     """Return mean, sample standard deviation and t interval.
 
     Args:
-        values: one a seed, in any order and unit; values that are not finite are left out.
+        values: one per seed, in any order and unit; values that are not finite are left out.
         level: confidence level, in (0, 1).
         bounds: range of the unit, such as (0, 100) for percent; only `shown` is clipped to it.
 
@@ -148,7 +148,7 @@ def summarise(
 
 
 def equal_up_to_rounding(values: Floats, scale: float) -> bool:
-    """Return whether the values differ only in digits that rounding at `scale` made."""
+    """Return whether the values differ by no more than rounding errors at `scale`."""
     return bool(np.ptp(values) <= ROUNDING * scale)
 
 
@@ -164,7 +164,7 @@ def scaled(values: Floats) -> tuple[Floats, int]:
 def check_level(level: float) -> None:
     """Raise ValueError unless the level is in (0, 1)."""
     if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), not {level}")
+        raise ValueError(f"level must be in (0, 1), got {level}")
 
 
 def count(n: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Names as the field prints them: `sem[steps=500]` on disk, SEM (steps=500) in a table."""
+"""Names for tables and figures: `sem[steps=500]` on disk is SEM (steps=500) in a table."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.radius import Radius, norm_and_bound
 
-# What every table calls a thing; a plugin that is not here is printed by its own name.
+# Names in tables; a plugin that is not listed is printed under its own name.
 FIELD = {
     "adversarial": "adversarial training",
     "bilateral-filter": "Bilateral",
@@ -66,7 +66,7 @@ def parse_aliases(text: str) -> dict[str, str]:
     """Read `sem=Ours,em=EM*` as label to name.
 
     Raises:
-        UserError: a part that is no LABEL=NAME, or a label given twice.
+        UserError: a part that is not LABEL=NAME, or a label given twice.
     """
     aliases: dict[str, str] = {}
     # A label's own brackets hold commas and equals signs: sem[steps=5,samples=1]=Ours.
@@ -81,7 +81,7 @@ def parse_aliases(text: str) -> dict[str, str]:
 
 
 def outside_brackets(text: str, separator: str) -> list[str]:
-    """Split a text, but not within the brackets of a label: `sem[a=1,b=2],rem`."""
+    """Split a text, except within the brackets of a label: `sem[a=1,b=2],rem`."""
     parts, depth, start = [], 0, 0
     for place, letter in enumerate(text):
         depth += (letter == "[") - (letter == "]")
@@ -93,10 +93,10 @@ def outside_brackets(text: str, separator: str) -> list[str]:
 
 
 def display(label: str, aliases: Mapping[str, str] = {}) -> str:
-    """Return the name of an attack, a learner, a defense or a data set for a table.
+    """Return the name of an attack, learner, defense or data set for a table.
 
     An alias of the whole label wins over one of its first word: with `sem=Ours`,
-    `sem[steps=5]` is `Ours (steps=5)`. Joined defenses are named one by one.
+    `sem[steps=5]` is `Ours (steps=5)`. Combined defenses are named one by one.
     """
     if label in aliases:
         return aliases[label]
@@ -114,7 +114,7 @@ def display(label: str, aliases: Mapping[str, str] = {}) -> str:
 
 
 def option_text(value: Any) -> str:
-    """Return an option's value as a user writes it: an identity's reduced `1/85` is 3/255."""
+    """Return an option's value as users write it: the identity's reduced `1/85` is 3/255."""
     text = str(value)
     if re.fullmatch(r"[0-9]+/[0-9]+", text):
         levels = 255 * Fraction(text)
@@ -123,7 +123,7 @@ def option_text(value: Any) -> str:
 
 
 def radius_note(rho_u: str, *, always: bool = False) -> str:
-    """Return a noise's budget for its row: empty for the usual 8/255, else `16/255`, `L2 1.3`."""
+    """Return the budget of a row's noise: empty for the usual 8/255; `16/255`, `L2 1.3`."""
     norm, bound = norm_and_bound(rho_u)
     if norm == "none":
         return "unbounded"

@@ -1,4 +1,4 @@
-"""From cells to the tables of a paper: methods as rows, one axis as columns."""
+"""The tables of a paper: methods as rows, one axis as columns."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,39 +12,39 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.aggregate import (
     CONTROLS,
     Places,
+    distinct_labels,
     finished,
     mean,
     numbers,
     order_of,
     positions,
-    told_apart,
 )
 from unlearnable_bench.results.intervals import NotComputable, summarise
 from unlearnable_bench.results.names import display, radius_note
 from unlearnable_bench.results.statistics import winner
 from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Table
 
-_ABOVE_CHANCE = 1.5  # percentage points: so near to it, a learner has learned nothing
+_ABOVE_CHANCE = 1.5  # percentage points: a learner this close to chance has learned nothing
 LOWER = "Lower means stronger protection."
 
 
 def cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return every cell with its final labels; unfinished ones under the noise radius of the rest.
+    """Return all cells with their final labels; unfinished ones get the noise radius of the rest.
 
     Args:
         frame: from `load_records`.
     """
-    # A record that is there twice, such as of two frames joined, counts once.
+    # A record that occurs twice, for example in two joined frames, counts once.
     frame = frame.drop_duplicates("key") if "key" in frame else frame
-    done = told_apart(finished(frame))
+    done = distinct_labels(finished(frame))
     if "status" not in frame or len(done) == len(frame):
         return done
     open_cells = frame[frame["status"] != "done"].copy()
     known = done.drop_duplicates("attack").set_index("attack")["rho_u"].to_dict()
     radii = zip(open_cells["attack"], open_cells["rho_u"], strict=True)
-    # A text column holds NaN where a radius is not known.
-    told = [(attack, radius if isinstance(radius, str) else "") for attack, radius in radii]
-    open_cells["rho_u"] = [known.get(attack, radius) for attack, radius in told]
+    # A text column has NaN for an unknown radius.
+    requested = [(attack, radius if isinstance(radius, str) else "") for attack, radius in radii]
+    open_cells["rho_u"] = [known.get(attack, radius) for attack, radius in requested]
     both = pd.concat([done, open_cells]).loc[frame.index]
     return both.assign(rho_a=_alike(both["rho_a"]))
 
@@ -64,14 +64,14 @@ def pivot(
     kind: str = "test_accuracy",
     title: Sequence[str] = (),
 ) -> Table:
-    """Arrange cells that differ in method, in one axis and in the seed alone.
+    """Arrange cells that differ only in method, one axis and seed.
 
     Args:
-        name: of the report.
-        part: from `cells`.
-        axis: column of the frame: `rho_a`, `defense`, `learner`, `protect`, or one made by hand.
+        name: name of the report.
+        part: cells, from `cells`.
+        axis: column of the frame: `rho_a`, `defense`, `learner`, `protect`, or one of your own.
         kind: `test_accuracy` or `protected_accuracy`.
-        title: what is added to data set, learner and preset.
+        title: texts after data set, learner and preset in the title.
     """
     _refuse_mixture(part, axis)
     values = [*dict.fromkeys(part[axis])]
@@ -105,31 +105,30 @@ def pivot(
 
 
 def _refuse_mixture(part: pd.DataFrame, axis: str) -> None:
-    """Refuse cells that one entry would average although they are no replicates."""
+    """Refuse cells that one entry would average although they are not replicates."""
     for name in ("dataset", "learner", "preset", "defense", "rho_a", "protect"):
         found = [*dict.fromkeys(part[name])]
         if name != axis and len(found) > 1:
             raise UserError(
                 f"a table over {axis} mixes cells of several {name}s "
-                f"({', '.join(map(str, found))}): split them first, as `settings` does"
+                f"({', '.join(map(str, found))}); split them first, as `settings` does"
             )
 
 
 def finished_mask(part: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which cells are done."""
+    """Return which cells are finished."""
     return part["status"] == "done" if "status" in part else part["attack"].notna()
 
 
 class Entries:
-    """The entries of a table: cells that differ in the seed alone share one.
+    """The entries of a table: cells that differ only in the seed share one.
 
-    The columns are taken out of the frame once: a table of thousands of cells has hundreds of
-    entries.
+    Columns are extracted from the frame once, because a table can have hundreds of entries.
 
     Args:
         part: cells, finished or not.
-        by: columns that an entry's cells have in common.
-        kind: the column that is averaged.
+        by: columns that identify an entry.
+        kind: the column to average.
     """
 
     def __init__(self, part: pd.DataFrame, by: Sequence[str], kind: str) -> None:
@@ -143,11 +142,11 @@ class Entries:
         self.most = max((int(self._done[one].sum()) for one in self.places.values()), default=0)
 
     def entry(self, key: tuple[Any, ...], most: int | None = None) -> Entry | None:
-        """Return the entry of some cells, or None if nobody asked for any.
+        """Return one entry, or None if no plan has such a cell.
 
         Args:
-            key: their values of `by`.
-            most: seeds of the fullest entry of the table; None: of all these entries.
+            key: values of the columns `by`.
+            most: largest number of seeds of an entry of the table; None: that of all entries.
         """
         if key not in self.places:
             return None
@@ -185,9 +184,9 @@ def _number(value: float | NotComputable) -> float | None:
 
 
 def _collapsed(part: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Tell of each cell whether its learner is at chance on test and training images alike.
+    """Return for each cell whether its learner is at chance on both test and training images.
 
-    It learned nothing, which looks like a perfect poison.
+    Such a learner has learned nothing, which would look like a perfect poison.
     """
     if not {"classes", "train_accuracy"} <= {*part.columns}:
         return np.zeros(len(part), np.bool_)
@@ -199,7 +198,7 @@ def _collapsed(part: pd.DataFrame) -> npt.NDArray[np.bool_]:
 
 
 def _bold(found: dict[tuple[str, str], list[Entry | None]], columns: int) -> list[str]:
-    """Mark the entry of each column that is lower beyond its interval; say why others are not."""
+    """Mark the bold entry of each column; return the reason for each column without one."""
     reasons = []
     for k in range(columns):
         entries = {row: each for row, of_row in found.items() if (each := of_row[k])}
@@ -218,7 +217,7 @@ def _bold(found: dict[tuple[str, str], list[Entry | None]], columns: int) -> lis
 
 
 def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
-    """Return the table with sentences about its seeds, spread, bold entries and marks."""
+    """Return the table with notes on its seeds, spread, bold entries and marks."""
     seeds = {entry.seeds for entry in table.entries if entry.mean is not None}
     notes = [LOWER]
     if seeds == {1}:
@@ -227,7 +226,7 @@ def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
         span = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
         notes.append(f"Mean over {span} seeds, with the sample standard deviation.")
         if any(entry.best for entry in table.entries):
-            notes.append("Bold: lowest, and its 95 % interval does not overlap the next one's.")
+            notes.append("Bold: lowest mean, if its 95 % interval does not overlap the next one's.")
         elif reasons:
             why = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
             notes.append(f"Nothing is bold: {why}.")
@@ -236,7 +235,7 @@ def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
 
 
 def shared(part: pd.DataFrame, axis: str) -> str:
-    """Return what the cells of a table have in common, in words."""
+    """Return the common setting of the cells of a table, as text."""
     first = part.iloc[0]
     parts = [display(first["dataset"])]
     parts += [] if axis == "learner" else [display(first["learner"])]

@@ -1,4 +1,4 @@
-"""The schema of a record: one finished cell, as it stands in `cells/KEY.json`."""
+"""The schema of a record: one finished cell in `cells/KEY.json`."""
 
 import hashlib
 import json
@@ -61,7 +61,7 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """Everything that is known of one finished cell."""
+    """One finished cell."""
 
     format: int
     """Version of this schema."""
@@ -70,13 +70,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """SHA-256 (first 32 digits) of `identity`; also the file's name."""
 
     identity: dict[str, Any]
-    """All that determines the result: data, attack, learner, defense, schedule, seed, versions."""
+    """Everything that determines the result: data, attack, learner, defense, schedule, seed."""
 
     dataset: str
     """Name of the data set."""
 
     attack: str
-    """Label of the attack: its name, and in brackets what the user changed."""
+    """Label of the attack: its name, with changed options in brackets."""
 
     learner: str
     """Label of the learner."""
@@ -88,13 +88,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Radius of adversarial training, as the user wrote it."""
 
     rho_u: Bound
-    """Bound that the noise obeys."""
+    """Budget of the noise."""
 
     protect: float
     """Share of the training images (of the protected classes) that are poisoned."""
 
     preset: str
-    """Label of the preset: its name, and in brackets what the user changed."""
+    """Label of the preset: its name, with changed options in brackets."""
 
     seed: int
     """Seed of the noise and of the training."""
@@ -103,10 +103,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Accuracy in percent on clean test images after the last step, or the chosen epoch."""
 
     protected_accuracy: Percent | None = None
-    """The same on the test images of the protected classes; null where all are protected."""
+    """The same on the test images of the protected classes; null if all classes are."""
 
     peak_accuracy: Percent
-    """Highest of `epoch_accuracy`: what an early-stopping trainer could reach."""
+    """Highest of `epoch_accuracy`, an upper bound for early stopping."""
 
     epoch_accuracy: list[Percent]
     """Clean test accuracy in percent after each epoch."""
@@ -119,20 +119,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     from 0.2 on `quality`, the measured `linf`, `l2`, `psnr` and `ssim` (`results/samples.py`)."""
 
     seconds: dict[str, float]
-    """`preparation` (of the images by the defense; in `training` before it was a part of its own),
-    `training`, `warmup` (compilation and capture) and `evaluation`, apart."""
+    """`preparation` (of the images by the defense; part of `training` in old records), `training`,
+    `warmup` (compilation and capture) and `evaluation`, separately."""
 
     resumed: bool
-    """Whether training was interrupted: `seconds` then add up what counted of each part."""
+    """Whether training was interrupted; `seconds` are then the sum of the parts."""
 
     peak_memory: int
-    """Highest memory in bytes: of the GPU's allocator, or of the process on a CPU."""
+    """Peak memory in bytes: of the GPU's allocator, or of the process on a CPU."""
 
     classes: int | None = None
-    """Number of classes of the data set; null in records of before 0.2."""
+    """Number of classes of the data set; null in records before 0.2."""
 
     packed: int = 1
-    """Cells that shared the device: where more than one, `seconds` and `peak_memory` are shared."""
+    """Number of cells that shared the device, and with it `seconds` and `peak_memory`."""
 
     environment: dict[str, Any]
     """Package versions, device, driver, git revision of the code."""
@@ -142,14 +142,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @cached_property
     def setting(self) -> str:
-        """All that determines the result but the seed, as JSON: equal for replicates."""
+        """Everything that determines the result except the seed, as JSON: equal for replicates."""
         poison = self.identity["poison"] | {"seed": None}
         return _ENCODER.encode(self.identity | {"poison": poison}).decode()
 
     def address(self) -> str:
-        """Return the key that its identity has."""
-        # msgspec writes some numbers otherwise than `canonical`, and is ten times as fast: if its
-        # text has the key, it is the same text.
+        """Return the hash of its identity."""
+        # msgspec writes some numbers differently from `canonical` but is ten times as fast; if the
+        # hash of its text is the key, the text is the same.
         fast = hashlib.sha256(_ENCODER.encode(self.identity)).hexdigest()[:32]
         return fast if fast == self.key else key_of(self.identity)
 
@@ -165,10 +165,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @classmethod
     def from_json(cls, text: bytes) -> "Record":
-        """Read a record, with all its checks.
+        """Read and check a record.
 
         Raises:
-            ValueError: not JSON, or not of this schema; says how.
+            ValueError: invalid JSON or a violation of the schema, and which.
         """
         try:
             record = _DECODER.decode(text)
@@ -202,7 +202,7 @@ def _other_format(version: Any) -> ValueError:
     return ValueError(f"has format {version!r}, this version reads 1 and {FORMAT}")
 
 
-# What reports read inside the fields that are objects.
+# Keys of the object fields that reports read.
 _INSIDE = {
     "identity": {"poison"},
     "poison": {"key", "sha256", "budget", "seconds"},
@@ -218,12 +218,12 @@ def _check_meaning(record: Record) -> None:
             raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
     poison, device = record.identity["poison"], record.environment["device"]
     if not (isinstance(poison, dict) and isinstance(device, str)):
-        raise ValueError("identity.poison or environment.device is of another type")
+        raise ValueError("identity.poison or environment.device has the wrong type")
     if poison.get("seed") != record.seed:
-        raise ValueError("seed is not that of its identity")
+        raise ValueError("seed differs from its identity")
     shown = [record.dataset, record.attack, record.preset]
     if record.identity.get("labels", shown) != shown:
-        raise ValueError("dataset, attack and preset are not the labels of its identity")
+        raise ValueError("dataset, attack and preset differ from the labels of its identity")
     reason = _wrong_radius(record.rho_a)
     if reason:
         raise ValueError(f"rho_a: {reason}")
@@ -231,7 +231,7 @@ def _check_meaning(record: Record) -> None:
 
 @cache
 def _wrong_radius(text: str) -> str | None:
-    """Say why a text is no radius, or return None; a folder has a handful of them."""
+    """Return why a text is not a radius, or None; cached, because a folder has few radii."""
     try:
         Radius(text)
     except UserError as error:

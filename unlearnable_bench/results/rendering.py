@@ -1,4 +1,4 @@
-"""From a frame to what is printed or written: a report in a format."""
+"""Reports in their formats: from a frame to text or the bytes of a file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,20 +20,20 @@ from unlearnable_bench.results.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What `ubench run` and `ubench report` print of themselves.
+# Reports that `ubench run` and `ubench report` print by default.
 DEFAULT = ("main", "defenses", "protection")
-# Formats of tables: module of reports/ and ending of the file.
+# Formats of tables and the endings of their files; the format is a module of reports/.
 TABLE_FORMATS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
 FIGURE_FORMATS = ("pdf", "png", "svg")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A report as it is printed or written.
+    """A report in a format.
 
     Attributes:
         content: text, or the bytes of a file.
-        suffix: ending of its file, `tex`.
+        suffix: ending of its file, such as `tex`.
     """
 
     content: str | bytes
@@ -43,16 +43,17 @@ class Piece:
 def render(
     frame: pd.DataFrame, name: str = "markdown", /, form: str | None = None, **settings: Any
 ) -> str | bytes:
-    """Return a report of the cells in a frame: text, or the bytes of a figure's file.
+    """Return a report of the cells in a frame: text, or the bytes of a figure.
 
     Args:
         frame: from `load_records`.
-        name: a report (`main`, `radius-curves`), or `latex` or `markdown`: the main tables in it.
+        name: name of a report, such as `main` or `radius-curves`; `latex` or `markdown`: the
+            main tables in that format.
         form: the format of the report; None: Markdown for tables, PDF for figures.
         settings: options of the report and of the format.
 
     Raises:
-        UserError: no such report, format or option, or records that do not hold what it shows.
+        UserError: an unknown report, format or option, or records without the data it needs.
     """
     if form is None and name in ("latex", "markdown"):
         return make_piece(frame, None, name, settings).content
@@ -60,7 +61,7 @@ def render(
 
 
 def default_tables(frame: pd.DataFrame) -> list[Table]:
-    """Return the tables that a run ends with.
+    """Return the tables that `ubench run` prints at its end.
 
     Raises:
         UserError: no cell is finished.
@@ -83,17 +84,15 @@ def make_piece(
 
     Args:
         frame: from `load_records`.
-        report: name of a registered report; None: the main tables, or the report of the
-            format's name (`csv`, `json`, `html`).
+        report: name of a report; None: the main tables, or the report named like the format
+            (`csv`, `json`, `html`).
         form: `latex`, `markdown`, `csv` or `html` for tables, `pdf`, `png` or `svg` for figures;
             None: Markdown, or PDF.
         settings: options of the report and of the format by name.
-        usual: the format if `form` is None, for what is no text: that of the ending of the user's
-            file.
+        usual: format of tables and figures if `form` is None, from the ending of the output file.
 
     Raises:
-        UserError: no such report, format or option, or records that do not hold what the report
-            shows.
+        UserError: an unknown report, format or option, or records without the data it needs.
     """
     if report is None and form is not None and form not in ("latex", "markdown"):
         if form not in registry.reports.names():
@@ -119,7 +118,7 @@ def _in_format(
 ) -> Piece:
     if isinstance(found, str | bytes):
         if form is not None:
-            raise UserError(f"report {report!r} has one format, its own; leave --format out")
+            raise UserError(f"report {report!r} has only one format; omit --format")
         _refuse_options(settings, report, _names(kind))
         return Piece(found, kind.suffix.lstrip("."))
     if isinstance(found, list):
@@ -141,18 +140,18 @@ def _in_format(
 
 
 def _check_aliases(tables: Sequence[Table], aliases: Mapping[str, str]) -> None:
-    """Refuse one name for two rows; a name for what no table holds may be for another report."""
+    """Refuse the same name for two rows; aliases of other labels may be for other reports."""
     for table in tables if aliases else ():
         names: dict[str, str] = {}
         for row in table.rows:
             name = row.name(aliases)
             other = names.setdefault(name, row.label)
             if other != row.label:
-                raise UserError(f"aliases give {other!r} and {row.label!r} one name, {name!r}")
+                raise UserError(f"aliases give {other!r} and {row.label!r} the same name, {name!r}")
 
 
 def saved(figure: "Figure", form: str) -> bytes:
-    """Return a figure's file: the same bytes for the same figure, at whatever time."""
+    """Return a figure as a file, whose bytes depend only on the figure."""
     return bytes(import_module("unlearnable_bench.reports._figure").saved(figure, form))
 
 
@@ -172,16 +171,16 @@ def _refuse_options(
 
 
 def rendered(plugin: Report, name: str, frame: pd.DataFrame, *, empty: bool = False) -> Any:
-    """Return what a report renders; refuses what the contract does not know.
+    """Return the output of a report, checked against the contract.
 
     Args:
         plugin: the report.
-        name: its name, for messages.
+        name: name of the report, for messages.
         frame: from `load_records`.
-        empty: whether it may have no tables.
+        empty: whether an empty list of tables is allowed.
 
     Raises:
-        UserError: the report fails, or has nothing to show.
+        UserError: the report fails or has no tables.
     """
     with plugin_errors(f"report {name!r}"):
         found: Any = plugin.render(frame)
@@ -193,31 +192,29 @@ def rendered(plugin: Report, name: str, frame: pd.DataFrame, *, empty: bool = Fa
     figure = type(found).__module__.startswith("matplotlib.") and hasattr(found, "savefig")
     if not (tables or figure or isinstance(found, str | bytes)):
         kind = type(found).__name__
-        raise UserError(
-            f"report {name!r} renders {kind}; it must be tables, a figure, text or bytes"
-        )
+        raise UserError(f"report {name!r} must render tables, a figure, text or bytes, got {kind}")
     if found == [] and not empty:
-        raise UserError(f"these records hold nothing for the report {name!r}")
+        raise UserError(f"these records have no data for the report {name!r}")
     return found
 
 
 def _refuse_empty(frame: pd.DataFrame, kind: type[Report] = Report) -> None:
     if frame.empty:
-        raise UserError("there is no finished cell to report; run `ubench run` first")
+        raise UserError("no finished cell to report; run `ubench run` first")
     if finished(frame).empty and not kind.shows_unfinished:
         failed = frame[frame["status"] == "failed"]
         why = f" ({failed['reason'].iloc[0]})" if len(failed) else ""
         missing = len(frame) - len(failed)
         raise UserError(
-            f"no cell is finished: {len(failed)} failed{why}, {missing} are missing; run "
-            "`ubench run` again"
+            f"no cell is finished ({len(failed)} failed{why}, {missing} missing); run `ubench run` "
+            "again"
         )
 
 
 def pieces(frame: pd.DataFrame) -> Iterator[tuple[str, Piece | UserError]]:
-    """Yield every registered report in each of its formats, by the name of its file.
+    """Yield every report in each of its formats, with the name of its file.
 
-    A report that finds nothing to show in these records is yielded as the error that says why.
+    A report without data in these records is yielded as its error.
     """
     for name in registry.reports.names():
         try:
@@ -237,7 +234,7 @@ def pieces(frame: pd.DataFrame) -> Iterator[tuple[str, Piece | UserError]]:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file whole, or leave the old one as it is; a device or a pipe is written to.
+    """Write a file atomically; a device or a pipe is written to directly.
 
     Raises:
         OSError: it cannot be written.
@@ -247,6 +244,6 @@ def write(path: Path, content: str | bytes) -> None:
         path.write_bytes(data)
         return
     if path.is_dir():
-        raise UserError(f"--output {path}: is a folder; name a file, or write all with --all")
+        raise UserError(f"--output {path} is a folder; name a file, or add --all")
     with replacing(path) as temporary:
         temporary.write_bytes(data)

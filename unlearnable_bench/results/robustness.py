@@ -1,4 +1,4 @@
-"""The robustness of a poison and of its surrogate, measured: `robustness/KEY.json`.
+"""Measured robustness of a poison and of its surrogate: `robustness/KEY.json`.
 
 KEY is the hash of `identity`: the poison, the attack on it, and the reference network.
 """
@@ -18,7 +18,7 @@ Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
 class Robustness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Loss and accuracy of two networks on one poison under PGD: one measurement."""
+    """One measurement: loss and accuracy of two networks on one poison under PGD."""
 
     format: int
     """Version of this schema."""
@@ -27,7 +27,7 @@ class Robustness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """SHA-256 (first 32 digits) of `identity`; also the file's name."""
 
     identity: dict[str, Any]
-    """All that determines the result."""
+    """Everything that determines the result."""
 
     poison: str
     """Key of the poison."""
@@ -48,7 +48,7 @@ class Robustness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Its accuracy in percent, under PGD."""
 
     seconds: dict[str, float]
-    """`work`, and apart from it `warmup`."""
+    """`work`, and separately `warmup`."""
 
     environment: dict[str, Any]
     """Package versions, device, driver, git revision of the code."""
@@ -61,12 +61,12 @@ _DECODER = msgspec.json.Decoder(Robustness)
 
 
 def has_robustness(folder: Path, key: str) -> bool:
-    """Return whether a results folder holds the measurement."""
+    """Return whether a results folder has the measurement."""
     return _path(folder, key).exists()
 
 
 def write_robustness(folder: Path, measurement: Robustness) -> None:
-    """Write a measurement; keeps what is there already.
+    """Write a measurement unless it exists.
 
     Raises:
         ValueError: a number that is not finite.
@@ -92,10 +92,10 @@ def read_robustness(folder: Path) -> list[Robustness]:
             if measurement.format != FORMAT:
                 raise ValueError(f"has format {measurement.format}, this version reads {FORMAT}")
             if not path.stem == measurement.key == key_of(measurement.identity):
-                raise ValueError(f"says it is {measurement.key}")
+                raise ValueError(f"its key is {measurement.key}")
         except ValueError as error:
             raise UserError(
-                f"{path} is damaged ({error}); move it away and run the command again"
+                f"{path} is damaged ({error}); move it away and run `ubench correlate` again"
             ) from error
         found.append(measurement)
     return sorted(found, key=lambda one: (one.created, one.key))

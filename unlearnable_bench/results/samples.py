@@ -1,10 +1,10 @@
-"""What reports show of a poison: its measured size, some images, and a sample of its noise.
+"""Samples of a poison for reports: its image quality, some images, and some of its noise.
 
     strips/KEY.safetensors  clean and poisoned uint8 [16, H, W, 3], labels, numbers of the images
     noise/KEY.safetensors   noise int8 or int16 [256, h, w, 3], levels of 1/255; labels, numbers
 
-KEY is that of the poison. Which images are chosen depends on the labels of the data set alone, so
-that every method and seed shows the same ones.
+KEY is the key of the poison. The choice of images depends only on the labels of the data set, so
+that all methods and seeds show the same images.
 """
 
 import json
@@ -27,9 +27,9 @@ from unlearnable_bench.images import ImageSet, Labels, Pixels
 _STRIP = 16  # images
 _NOISE = 256  # images
 _MEASURED = 1000  # images whose PSNR and SSIM are measured
-_CROP = 32  # pixels: height and width of the noise kept
+_CROP = 32  # pixels: height and width of the stored noise
 _CHUNK = 1 << 20  # values compared at once
-_WINDOW = 7  # pixels: side of SSIM's window, as scikit-image has it
+_WINDOW = 7  # pixels: side of the SSIM window, scikit-image's default
 
 _writing = threading.Lock()
 
@@ -42,8 +42,8 @@ class Strip:
         clean: uint8 [n, H, W, 3].
         poisoned: uint8 [n, H, W, 3].
         labels: int64 [n].
-        names: the name of each image's class.
-        index: int64 [n], numbers of the images in the training set.
+        names: class name of each image.
+        index: int64 [n], indices of the images in the training set.
     """
 
     clean: Pixels
@@ -54,22 +54,22 @@ class Strip:
 
     @property
     def noise(self) -> NDArray[np.int16]:
-        """Poisoned less clean, int16 [n, H, W, 3] in levels of 1/255."""
+        """Poisoned minus clean images, int16 [n, H, W, 3] in levels of 1/255."""
         return self.poisoned.astype(np.int16) - self.clean.astype(np.int16)
 
 
 def measure_quality(clean: Pixels, poisoned: Pixels) -> dict[str, float]:
-    """Measure how far a poison is from the clean images.
+    """Measure the distance of a poison from the clean images.
 
     Args:
         clean: uint8 [N, H, W, 3].
         poisoned: the same images with their noise.
 
     Returns:
-        linf: the largest change of a value, in levels of 1/255; l2: the largest Euclidean norm of
-        an image's change, in units of the pixel range; ssim: mean structural similarity; psnr:
-        mean peak signal-to-noise ratio in dB of the images that changed, left out if none did;
-        images: how many images the two means are of. Images below 3 px have no `ssim`.
+        linf: largest change of a value in levels of 1/255; l2: largest L2 norm of the change of an
+        image, in units of the pixel range; ssim: mean structural similarity, absent for images
+        below 3 px; psnr: mean peak signal-to-noise ratio in dB over the changed images, absent if
+        none changed; images: number of images in the two means.
     """
     linf, l2 = _largest_change(clean, poisoned)
     index = np.sort(_order(len(clean))[:_MEASURED])
@@ -84,7 +84,7 @@ def measure_quality(clean: Pixels, poisoned: Pixels) -> dict[str, float]:
         for pair in pairs
         if (pair[0] != pair[1]).any()
     ]
-    if ratios:  # that of equal images is infinite
+    if ratios:  # the PSNR of equal images is infinite
         quality["psnr"] = float(np.mean(ratios))
     side = clean.shape[1]
     window = min(_WINDOW, side - (side % 2 == 0))
@@ -95,7 +95,7 @@ def measure_quality(clean: Pixels, poisoned: Pixels) -> dict[str, float]:
 
 
 def _largest_change(clean: Pixels, poisoned: Pixels) -> tuple[float, float]:
-    """Return the largest change of a value in levels, and the largest L2 norm of an image's."""
+    """Return the largest change of a value in levels, and the largest L2 norm of an image."""
     highest, farthest, image = 0, -1.0, 0
     for start in range(0, len(clean), size := max(1, _CHUNK // max(1, clean[0].size))):
         part = slice(start, start + size)
@@ -112,19 +112,19 @@ def _largest_change(clean: Pixels, poisoned: Pixels) -> tuple[float, float]:
 def write_samples(
     folder: Path | str, key: str, clean: ImageSet, poisoned: Pixels, class_names: Sequence[str]
 ) -> None:
-    """Write a poison's strip and sample of noise, each unless it is there.
+    """Write the strip and the noise sample of a poison, unless they exist.
 
     Args:
         folder: the results folder.
-        key: of the poison.
+        key: key of the poison.
         clean: the training set.
         poisoned: uint8 [N, H, W, 3], the same images with their noise.
-        class_names: of the data set.
+        class_names: class names of the data set.
 
     Raises:
         OSError: a file cannot be written.
     """
-    with _writing:  # several cells may have the same poison in hand
+    with _writing:  # several threads may have the same poison
         if not _strip_path(folder, key).exists():
             index = _spread(clean.labels)[:_STRIP]
             names = [class_names[label] for label in clean.labels[index]]
@@ -150,10 +150,10 @@ def write_samples(
 
 
 def read_strip(folder: Path | str, poison_key: str) -> Strip | None:
-    """Return some images of a poison, or None if the folder has none of them.
+    """Return some images of a poison, or None if the folder has no strip.
 
     Raises:
-        UserError: the file is damaged; it is left as it is.
+        UserError: the file is damaged; it is not changed.
     """
     path = _strip_path(folder, poison_key)
     found = _read(path, poison_key)
@@ -174,18 +174,18 @@ def read_strip(folder: Path | str, poison_key: str) -> Strip | None:
     lengths = {len(strip.names), *strip.labels.shape, *strip.index.shape}
     same = strip.clean.shape == strip.poisoned.shape and lengths == {count}
     if not same or not _are_images(strip.clean, np.uint8) or strip.poisoned.dtype != np.uint8:
-        raise _damaged(path, "holds something else than images")
+        raise _damaged(path, "its content is not images")
     return strip
 
 
 def read_noise(folder: Path | str, poison_key: str) -> NDArray[np.int16] | None:
-    """Return a sample of a poison's noise, or None if the folder has none of it.
+    """Return a sample of the noise of a poison, or None if the folder has no sample.
 
     Returns:
-        int16 [n, h, w, 3], levels of 1/255: up to 256 images, of larger ones the central 32 px.
+        int16 [n, h, w, 3], levels of 1/255: up to 256 images, cropped to the central 32 px.
 
     Raises:
-        UserError: the file is damaged; it is left as it is.
+        UserError: the file is damaged; it is not changed.
     """
     path = _noise_path(folder, poison_key)
     found = _read(path, poison_key)
@@ -193,7 +193,7 @@ def read_noise(folder: Path | str, poison_key: str) -> NDArray[np.int16] | None:
         return None
     noise = found[0].get("noise")
     if noise is None or not _are_images(noise, np.int8, np.int16):
-        raise _damaged(path, "holds something else than noise")
+        raise _damaged(path, "its content is not noise")
     return noise.astype(np.int16)
 
 
@@ -202,15 +202,15 @@ def _are_images(array: NDArray[Any], *kinds: type[np.generic]) -> bool:
 
 
 def _order(count: int) -> Labels:
-    """Return the numbers 0..count-1 in one fixed random order.
+    """Return the numbers 0..count-1 in a fixed random order.
 
-    From PCG64's raw words, which numpy keeps the same from version to version.
+    It uses raw words of PCG64, which numpy guarantees across versions.
     """
     return np.argsort(np.random.PCG64(0).random_raw(count), kind="stable")
 
 
 def _spread(labels: Labels) -> Labels:
-    """Return the images' numbers in random order: one of each class, then a second one, ..."""
+    """Return image indices in random order: one of each class, then a second of each, ..."""
     order = _order(len(labels))
     rounds = np.empty(len(order), np.int64)
     seen: dict[int, int] = {}
@@ -229,7 +229,7 @@ def _write(
     try:
         with replacing(path) as temporary:
             save_file(arrays, temporary, {"about": json.dumps(metadata)})
-    except SafetensorError as error:  # a full disk, in its words
+    except SafetensorError as error:  # a full disk
         raise OSError(str(error)) from error
 
 
@@ -241,17 +241,17 @@ def _read(path: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata: dict[str, Any] = json.loads(file.metadata()["about"])
         if metadata["key"] != key:
-            raise ValueError(f"says it is {metadata['key']}")
+            raise ValueError(f"its key is {metadata['key']}")
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"{path} cannot be read ({reason}); see its permissions") from error
+        raise UserError(f"{path} cannot be read ({reason}); check its permissions") from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from error
     return arrays, metadata
 
 
 def _damaged(path: Path, reason: object) -> UserError:
-    return UserError(f"{path} is damaged ({reason}); remove it: reports then do without")
+    return UserError(f"{path} is damaged ({reason}); remove it to make reports without it")
 
 
 def _strip_path(folder: Path | str, key: str) -> Path:

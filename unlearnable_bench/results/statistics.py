@@ -1,4 +1,4 @@
-"""Which method protects better: paired comparisons, ranks with intervals, and what may be bold.
+"""Comparison of methods: paired tests, ranks with intervals, and the bold entry of a column.
 
 A statistic is a value or `NotComputable`, which a table prints with its reason. scipy and
 statsmodels are imported at first use.
@@ -78,8 +78,8 @@ class RankInterval:
 
     Attributes:
         rank: 1 is the lowest mean; equal means share the smaller rank (1, 1, 3).
-        low: best rank that the tests leave open, in 1..rank.
-        high: worst rank that the tests leave open, in rank..of.
+        low: best rank that the tests do not reject, in 1..rank.
+        high: worst rank that the tests do not reject, in rank..of.
         of: number of ranked methods.
     """
 
@@ -90,7 +90,7 @@ class RankInterval:
 
 
 class NoWinner(StrEnum):
-    """Why no entry of a column is bold; the text completes a caption."""
+    """Why no entry of a column is bold; the text completes a note."""
 
     ALONE = "there are fewer than two methods to compare"
     FEW_SEEDS = "the best or the second-best method has fewer than three seeds"
@@ -101,7 +101,7 @@ class NoWinner(StrEnum):
 
 @dataclass(frozen=True)
 class Winner:
-    """The method that is printed bold, or the reason why no method is."""
+    """The method whose entry is bold, or the reason why no entry is."""
 
     name: str | None
     reason: NoWinner | None
@@ -117,13 +117,13 @@ def compare_paired(
 ) -> Paired:
     """Compare two methods seed by seed.
 
-    Equal differences, zero among them, have no t: mean and a zero-width interval remain.
+    If all differences are equal, zero included, t is undefined, and the interval has zero width.
 
     Args:
         first: value of each seed.
-        second: likewise, in the same unit.
+        second: value of each seed, in the same unit.
         level: confidence level, in (0, 1).
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
         resample: whether to compute the bootstrap interval, which takes milliseconds.
 
     Raises:
@@ -140,7 +140,7 @@ def compare_paired(
     differences = sides[0] - sides[1]
     mean = float(differences.mean())
     t, p_value, interval = _paired_t(sides, level)
-    bootstrap: Interval | NotComputable = NotComputable("it was not asked for")
+    bootstrap: Interval | NotComputable = NotComputable("it was not requested")
     if resample:
         bootstrap = _bootstrap_of_mean(differences, _constant(sides), level, seed)
     return Paired(mean, n, t, p_value, interval, bootstrap, seeds, left_out)
@@ -149,7 +149,7 @@ def compare_paired(
 def rank_intervals(
     results: Mapping[str, Mapping[int, float]], level: float = LEVEL
 ) -> dict[str, RankInterval | NotComputable]:
-    """Return the rank of each method's mean, with intervals that hold for all at once.
+    """Return the rank of each method's mean, with simultaneous intervals.
 
     Each pair of methods is tested on its common seeds by the paired t-test, once in either
     direction, and Holm's procedure adjusts all these p-values. With K methods, the interval
@@ -157,8 +157,8 @@ def rank_intervals(
     For normal differences, all K intervals together hold the true ranks with probability
     `level` or more. Two-sided tests would not bound the error of a wrong direction.
 
-    Where two methods have different seeds, means and tests see different values; the interval
-    is then widened to hold the rank.
+    If two methods have different seeds, means and tests use different values; the interval is then
+    widened to include the rank.
 
     Construction: D. Al Mohamad, J. J. Goeman, E. W. van Zwet, "Simultaneous confidence
     intervals for ranks with application to ranking institutions", Biometrics 78, 2022; with
@@ -171,8 +171,8 @@ def rank_intervals(
         level: confidence level of all intervals together, in (0, 1).
 
     Returns:
-        In the order of `results`. A method with fewer than three seeds gets a reason and does
-        not count among the K.
+        In the order of `results`. A method with fewer than three seeds gets a reason and is not
+        one of the K.
 
     Raises:
         ValueError: `level` is outside (0, 1).
@@ -205,13 +205,13 @@ def winner(
     *,
     digits: int | None = None,
 ) -> Winner:
-    """Return the method whose accuracy may be printed bold: certainly the lowest.
+    """Return the method whose accuracy is bold: significantly the lowest.
 
     Args:
-        column: the methods of one column, without clean; lower is better. Those without a
-            mean do not take part.
-        clean: clean accuracy of the column, in the same unit; None if it is not known.
-        digits: decimal places that are printed; means that print alike are tied.
+        column: the methods of one column, without clean; lower is better. Methods without a
+            mean are ignored.
+        clean: clean accuracy of the column, in the same unit; None if unknown.
+        digits: number of printed decimal places; means that print alike are tied.
     """
     rows = [
         (summary.mean, name, summary)
@@ -252,7 +252,7 @@ def _sides(first: Mapping[int, float], second: Mapping[int, float], seeds: Itera
 
 
 def _constant(sides: Floats) -> bool:
-    """Return whether all differences are equal; the scale of rounding is the operands'."""
+    """Return whether all differences are equal up to rounding of the operands."""
     return equal_up_to_rounding(sides[0] - sides[1], float(np.abs(sides).max()))
 
 
@@ -280,7 +280,7 @@ def _paired_t(
 def _bootstrap_of_mean(
     differences: Floats, constant: bool, level: float, seed: int
 ) -> Interval | NotComputable:
-    """Return the BCa interval, or the percentile interval where BCa is degenerate."""
+    """Return the BCa interval, or the percentile interval if BCa is degenerate."""
     n = len(differences)
     if n < FEWEST_TO_RESAMPLE:
         return NotComputable(
@@ -325,7 +325,7 @@ def _significantly_below(
     for one, other in combinations(ranked, 2):
         first, second = ranked[one], ranked[other]
         t, p_value, _ = _paired_t(_sides(first, second, _common(first, second)), level)
-        # Equal differences and too few common seeds decide nothing: such a pair stays open.
+        # A pair with equal differences or too few common seeds is not rejected.
         if isinstance(t, NotComputable) or isinstance(p_value, NotComputable):
             continue
         better, worse = (one, other) if t < 0 else (other, one)

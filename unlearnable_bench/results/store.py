@@ -1,18 +1,18 @@
-"""The results folder: a pool of cells and poisons addressed by what determines them.
+"""The results folder: cells and poisons, each under the hash of everything that determines it.
 
-Every file is written under another name and renamed, so that it is whole or not
-there; no result is ever overwritten; two folders merge by copying one over the other.
+Every file is written under a temporary name and renamed, so that it is complete or absent. No
+result is ever overwritten. Two folders merge by copying one over the other.
 
-    ubench.json              says that this is a results folder
+    ubench.json              marks the folder as a results folder
     cells/KEY.json           one record for each finished cell
-    poisons/KEY.safetensors  images uint8 [N, H, W, 3], and what is known of them
+    poisons/KEY.safetensors  images uint8 [N, H, W, 3] and their metadata
     networks/KEY.safetensors weights of surrogates: trained on clean images, or of the poison KEY
     strips/KEY.safetensors   some images of the poison KEY (`samples.py`)
     noise/KEY.safetensors    a sample of its noise
     robustness/KEY.json      robustness of a poison and its surrogate (`robustness.py`)
-    plans/KEY.json           the keys and labels of the cells that one command asked for
-    failures/KEY.json        why a cell could not be finished; goes when it is
-    work/KEY...              locks and checkpoints of what is under way
+    plans/KEY.json           keys and labels of the cells of a command
+    failures/KEY.json        why a cell failed; removed once the cell is finished
+    work/KEY...              locks and checkpoints of work in progress
 """
 
 import hashlib
@@ -34,12 +34,12 @@ from unlearnable_bench.images import Pixels
 from unlearnable_bench.results.records import Record
 
 _MARKER = "ubench.json"
-# The format of the folder; that of its records is apart (`records.FORMAT`).
+# The format of the folder, independent of that of its records (`records.FORMAT`).
 _MARKER_TEXT = json.dumps({"kind": "unlearnable-bench results", "format": 1}) + "\n"
 
 
 def _json_files(folder: Path) -> list[str]:
-    # Not `._KEY.json`: macOS leaves such files where it copies to a foreign disk.
+    # Not `._KEY.json`, which macOS writes when it copies to other file systems.
     names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - a tenth of the time
     return [name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
 
@@ -49,10 +49,10 @@ class ResultsFolder:
 
     Args:
         path: the folder.
-        create: make it where it does not exist or is empty.
+        create: make it if it does not exist or is empty.
 
     Raises:
-        UserError: the path is no results folder (and, with `create`, not empty).
+        UserError: the path is not a results folder (and, with `create`, not empty).
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
@@ -62,32 +62,32 @@ class ResultsFolder:
             if path.exists() and not path.is_dir():
                 raise UserError(f"{path} is a file, not a results folder; choose another --out")
             if not create:
-                raise UserError(f"{path} is no results folder; `ubench run --out {path}` makes one")
+                raise UserError(f"{path} is not a results folder; give one made by `ubench run`")
             foreign = path.exists() and any(
                 p.suffix != ".tmp" and p.name != ".DS_Store" for p in path.iterdir()
             )
-            # Another run may have made the folder meanwhile.
+            # Another run may have made the folder in the meantime.
             if foreign and not marker.is_file():
                 raise UserError(
                     f"{path} is neither empty nor a results folder; choose another --out"
                 )
             write_text(marker, _MARKER_TEXT)
         elif marker.read_bytes() != _MARKER_TEXT.encode():
-            raise UserError(f"{marker} is of another version of ubench; choose another --out")
+            raise UserError(f"{marker} is from another version of ubench; choose another --out")
 
     def record(self, key: str) -> Record | None:
-        """Return the record of a cell, or None where it is not finished.
+        """Return the record of a cell, or None if it is not finished.
 
         Raises:
-            UserError: the record is damaged; it is left as it is.
+            UserError: the record is damaged; it is not changed.
         """
-        path = os.path.join(self.path, "cells", f"{key}.json")  # noqa: PTH118 - of thousands
+        path = os.path.join(self.path, "cells", f"{key}.json")  # noqa: PTH118 - faster for thousands
         try:
             with open(path, "rb") as file:  # noqa: PTH123
                 record = Record.from_json(file.read())
             if not record.key == key == record.address():
-                said = f"is named {key}, says it is {record.key}"
-                raise ValueError(f"{said}, and its identity is {record.address()}")
+                keys = f"its name is {key}, its key {record.key}"
+                raise ValueError(f"{keys}, the hash of its identity {record.address()}")
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -104,10 +104,10 @@ class ResultsFolder:
                 yield record
 
     def write_record(self, record: Record) -> None:
-        """Write a finished cell; keeps what is there already.
+        """Write the record of a finished cell unless it exists.
 
         Raises:
-            ValueError: a record that could not be read again; says why.
+            ValueError: the record could not be read back, and why.
         """
         path, text = self.path / "cells" / f"{record.key}.json", record.to_json()
         Record.from_json(text.encode())
@@ -115,35 +115,35 @@ class ResultsFolder:
             write_text(path, text)
 
     def write_failure(self, key: str, labels: dict[str, Any], reason: str, trace: str) -> None:
-        """Write why a cell could not be finished, in place of why it could not be before.
+        """Write why a cell failed; replaces an earlier failure.
 
         Args:
-            key: of the cell.
-            labels: what it is shown as, as in plans.
-            reason: one line.
-            trace: the traceback, whole.
+            key: key of the cell.
+            labels: labels of the cell, as in plans.
+            reason: the reason in one line.
+            trace: the complete traceback.
         """
         failure = {"key": key, "labels": labels, "reason": reason, "traceback": trace}
         failure["created"] = datetime.now(UTC).isoformat(timespec="microseconds")
         write_text(self._failure_path(key), json.dumps(failure, indent=1) + "\n")
 
     def clear_failure(self, key: str) -> None:
-        """Forget why a cell could not be finished: it is."""
+        """Remove the failure of a cell that is finished now."""
         self._failure_path(key).unlink(missing_ok=True)
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Return every failure by the key of its cell.
 
         Raises:
-            UserError: a failure's file is damaged.
+            UserError: a file is damaged.
         """
         return self._objects("failures", ("reason", "created"))
 
     def poison(self, key: str) -> tuple[Pixels, dict[str, Any]] | None:
-        """Return a poison's images and what is known of it, or None where there is none.
+        """Return the images and the metadata of a poison, or None if it is not stored.
 
         Raises:
-            UserError: the file is damaged; it is left as it is.
+            UserError: the file is damaged; it is not changed.
         """
         if not self.has_poison(key):
             return None
@@ -151,31 +151,31 @@ class ResultsFolder:
         try:
             with safe_open(path, "np") as file:
                 images = file.get_tensor("images")
-                about = json.loads(file.metadata()["about"])
-            if about["key"] != key:
-                raise ValueError(f"says it is {about['key']}")
-            if hashlib.sha256(images.data).hexdigest() != about["sha256"]:
+                metadata = json.loads(file.metadata()["about"])
+            if metadata["key"] != key:
+                raise ValueError(f"its key is {metadata['key']}")
+            if hashlib.sha256(images.data).hexdigest() != metadata["sha256"]:
                 raise ValueError("its pixels do not match their SHA-256")
         except OSError as error:
             raise _unreadable(path, error) from error
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise _damaged(path, error) from error
-        return images, about
+        return images, metadata
 
     def has_poison(self, key: str) -> bool:
-        """Tell whether there is a poison, without reading it."""
+        """Return whether a poison is stored, without reading it."""
         return self._poison_path(key).exists()
 
-    def write_poison(self, key: str, images: Pixels, about: dict[str, Any]) -> None:
-        """Write a poison; keeps what is there already."""
+    def write_poison(self, key: str, images: Pixels, metadata: dict[str, Any]) -> None:
+        """Write a poison with its metadata unless it exists."""
         if self.has_poison(key):
             return
-        tensors, metadata = {"images": np.ascontiguousarray(images)}, {"about": json.dumps(about)}
+        tensors = {"images": np.ascontiguousarray(images)}
         with replacing(self._poison_path(key), single_writer=True) as temporary:
-            save_file(tensors, temporary, metadata)
+            save_file(tensors, temporary, {"about": json.dumps(metadata)})
 
     def write_plan(self, key: str, plan: dict[str, Any]) -> None:
-        """Write which cells a command asked for; keeps what is there already."""
+        """Write the cells of a command unless the plan exists."""
         path = self.path / "plans" / f"{key}.json"
         if not path.exists():
             write_text(path, json.dumps(plan, indent=1) + "\n")
@@ -184,12 +184,12 @@ class ResultsFolder:
         """Return every plan by key.
 
         Raises:
-            UserError: a plan's file is damaged.
+            UserError: a file is damaged.
         """
         return self._objects("plans", ("cells",))
 
     def _objects(self, name: str, needed: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-        """Return what small JSON files hold, by their names."""
+        """Return the content of small JSON files by name."""
         found = {}
         for path in (self.path / name / file for file in _json_files(self.path / name)):
             try:
@@ -203,17 +203,17 @@ class ResultsFolder:
         return found
 
     def checkpoint(self, key: str) -> Path:
-        """Return where the work on a cell or poison keeps its state."""
+        """Return the path of the checkpoint of a cell or poison."""
         return self.path / "work" / f"{key}.safetensors"
 
     def network(self, key: str) -> Path:
-        """Return where a surrogate is kept: one trained on clean images, or a poison's own."""
+        """Return the path of a surrogate: one trained on clean images, or a poison's own."""
         return self.path / "networks" / f"{key}.safetensors"
 
     def claim(
         self, key: str, *, wait: bool, tick: Callable[[], None] = lambda: None
     ) -> AbstractContextManager[bool]:
-        """Hold the only right to work on a cell or a poison, as `locked` does."""
+        """Hold the lock of a cell or a poison, as `locked` does."""
         return locked(self.path / "work" / f"{key}.lock", wait=wait, tick=tick)
 
     def _failure_path(self, key: str) -> Path:
@@ -229,4 +229,4 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 def _unreadable(path: Path, error: OSError) -> UserError:
     reason = error.strerror or error
-    return UserError(f"{path} cannot be read ({reason}); see who owns it, and its permissions")
+    return UserError(f"{path} cannot be read ({reason}); check its owner and permissions")

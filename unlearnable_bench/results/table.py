@@ -1,4 +1,4 @@
-"""A table as data: what every format prints, and every number's way back to its records."""
+"""A table as data: the content that every format prints, with the records of every number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,14 +8,14 @@ from unlearnable_bench.results.names import display
 from unlearnable_bench.results.style import TableStyle
 
 Mark = Literal["failed", "missing", "fewer", "collapsed", "resumed", "mixed"]
-# What a mark means, for the line below a table.
+# Symbol of each mark, and its meaning for the notes below a table.
 MARKS: Mapping[str, tuple[str, str]] = {
     "failed": ("!", "some or all seeds failed (see the report failures)"),
-    "missing": ("?", "not all cells that were asked for are finished"),
+    "missing": ("?", "some requested cells are not finished"),
     "fewer": ("n", "fewer seeds than other entries"),
     "collapsed": ("~", "training collapsed: the learner is at chance on its own training images"),
-    "resumed": ("r", "interrupted and resumed: seconds add up the parts"),
-    "mixed": ("m", "seeds of different cards or versions"),
+    "resumed": ("r", "interrupted and resumed; seconds are the sum of the parts"),
+    "mixed": ("m", "seeds ran on different devices or versions"),
 }
 
 _PLAIN = TableStyle()
@@ -23,19 +23,19 @@ _PLAIN = TableStyle()
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: a mean over seeds, in its column's unit, or a text in its place.
+    """One entry: a mean over seeds in the unit of its column, or a text.
 
     Attributes:
-        mean: of the seeds; None where there is no number.
+        mean: mean over the seeds; None if there is no number.
         std: sample standard deviation; 0 for one seed.
         seeds: number of seeds.
         interval: 95 % confidence interval of the mean; None below three seeds.
-        peak: mean of the highest accuracy over epochs, where that was asked for.
+        peak: mean over seeds of the highest accuracy over epochs; None if unknown.
         best: whether the entry is printed bold.
-        marks: what is to be said of it, in the order of `MARKS`.
-        text: printed in place of the number.
-        keys: of the records that it comes from; without a number, of the cells that lack one.
-        seed_values: of each seed, in the order of `keys`.
+        marks: marks of the entry, in the order of `MARKS`.
+        text: text printed instead of the number.
+        keys: keys of the records behind the number; without a number, of the unfinished cells.
+        seed_values: the value of each seed, in the order of `keys`.
     """
 
     mean: float | None = None
@@ -56,8 +56,8 @@ class Column:
 
     Attributes:
         heading: as it is printed.
-        digits: decimal places; None: those of the style.
-        math: whether a format may set the heading's last word as mathematics (`rho_a 4/255`).
+        digits: number of decimal places; None: the style's.
+        math: whether a format may typeset the heading as mathematics (`rho_a 4/255`).
         value: the value on the axis, such as `4/255` or `jpeg`.
     """
 
@@ -72,10 +72,10 @@ class Row:
     """A row.
 
     Attributes:
-        label: as records have it.
-        entries: one a column.
-        note: what is added to its name in brackets: an unusual budget.
-        budget: radius of its noise, `8/255`, for the column that a style can ask for.
+        label: label in the records.
+        entries: one entry per column.
+        note: text after the name in brackets: a budget other than 8/255.
+        budget: radius of the noise, `8/255`, for the optional column `rho_u`.
         versus: label of the method that it is compared with, in a table of pairs.
     """
 
@@ -98,13 +98,13 @@ class Table:
     """One table.
 
     Attributes:
-        name: of the report that it belongs to, `main`.
-        caption: what the numbers are: `Clean test accuracy (%)`.
-        title: what all its cells share: data set, learner, preset, a defense.
-        columns: its columns.
-        rows: its rows, controls first.
-        corner: heading of the rows.
-        notes: sentences for below: seeds, what is bold, what differs.
+        name: name of its report, such as `main`.
+        caption: the quantity: `Clean test accuracy (%)`.
+        title: the common setting: data set, learner, preset, a defense.
+        columns: the columns.
+        rows: the rows, controls first.
+        corner: heading of the column of row names.
+        notes: sentences below the table: seeds, bold entries, differences.
     """
 
     name: str
@@ -117,12 +117,12 @@ class Table:
 
     @property
     def entries(self) -> list[Entry]:
-        """Every entry that is there, row by row."""
+        """All entries, row by row, without empty ones."""
         return [entry for row in self.rows for entry in row.entries if entry is not None]
 
     @property
     def marks(self) -> list[Mark]:
-        """The marks that its entries carry, each once, in the order of `MARKS`."""
+        """The marks of its entries, each once, in the order of `MARKS`."""
         found = {mark for entry in self.entries for mark in entry.marks}
         return [mark for mark in MARKS if mark in found]
 
@@ -139,15 +139,15 @@ class Table:
 def entry_text(
     entry: Entry, plus_minus: str, style: TableStyle = _PLAIN, digits: int | None = None
 ) -> str:
-    """Return `16.2`, or `16.2 +- 0.3` of several seeds, and ` (n=2)` where others have more.
+    """Return `16.2`; `16.2 +- 0.3` for several seeds; `16.2 (n=2)` if other entries have more.
 
-    With the peak of training, `16.2 / 31.0`. A mark stands behind: `16.2 !`.
+    With the peak of training, `16.2 / 31.0`. A mark follows the number: `16.2 !`.
 
     Args:
         entry: the entry.
-        plus_minus: what stands before a deviation, with its blanks.
+        plus_minus: separator before the standard deviation, with its spaces.
         style: digits, spread and peak.
-        digits: decimal places of its column, in place of the style's.
+        digits: number of decimal places, instead of the style's.
     """
     if entry.text is not None:
         return entry.text

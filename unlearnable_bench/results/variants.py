@@ -1,9 +1,9 @@
-"""The points of the correlation analysis: one a variant of the noise, measured and trained on.
+"""The points of the correlation analysis: one per variant of the noise.
 
-What the SEM paper (Liu et al., AAAI 2024, Figure 3) fixes: robustness of surrogate and noise is
-held against protection under adversarial training, on CIFAR-10 with rho_a = 4/255 and
-rho_u = 8/255. Its formulas of Definitions 1, 2, 4 and 5 could not be read; the operational forms
-below are ours.
+Figure 3 of the SEM paper (Liu et al., AAAI 2024, https://arxiv.org/abs/2311.13091) plots robustness
+of surrogate and noise against protection under adversarial training, on CIFAR-10 with
+rho_a = 4/255 and rho_u = 8/255. We had no access to the formulas of its Definitions 1, 2, 4 and 5;
+the operational forms below are ours.
 """
 
 import json
@@ -19,19 +19,19 @@ from unlearnable_bench.results.correlation import Correlation, correlate
 from unlearnable_bench.results.names import option_text
 from unlearnable_bench.results.pivot import cells, finished_mask
 
-# Below so many percentage points lost, a share of the loss is a ratio of noises.
+# Percentage points; a share of a smaller loss would be dominated by noise.
 _LEAST_LOSS = 5.0
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity that is held against protection.
+    """One quantity that is correlated with protection.
 
     Attributes:
-        column: of `variants`.
-        name: for tables and axes.
-        unit: for axes.
-        given: column of the quantity that the partial correlation removes.
+        column: column of `variants`.
+        name: name in tables and on axes.
+        unit: unit on axes.
+        given: column of the quantity that the partial correlation controls for.
         meaning: how it is measured.
     """
 
@@ -64,27 +64,28 @@ QUANTITIES = (
         "Delusiveness",
         "points lost",
         "surrogate_robustness",
-        "clean test accuracy that standard training loses (Definition 4 as we read it)",
+        "loss of clean test accuracy under standard training (Definition 4 as we read it)",
     ),
     Quantity(
         "stability",
         "Stability",
         "% of the loss left",
         "surrogate_robustness",
-        "share of this loss that is left if the stored noise is hit once by U(-rho_a, rho_a) "
+        "share of this loss that remains after adding U(-rho_a, rho_a) once to the images "
         "(Definition 5 as we read it)",
     ),
 )
 
 
 def variants(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a variant: the four quantities, and protection under adversarial training.
+    """Return one row per variant: the four quantities, and protection under adversarial training.
 
     Columns: `attack` (label), `generator` (radius of the surrogate's adversarial training), `noise`
-    (perturbation of the noise phase, with its radius), `steps` (updates of the surrogate), `seeds`,
-    `protection` (points of clean test accuracy lost under adversarial training), those of
-    `QUANTITIES`, and `keys` of the records. Each is a mean over seeds; what was not measured is
-    NaN. Protection and delusiveness are differences to the clean control of the same seed.
+    (perturbation of the views when the noise is optimised, with its radius), `steps` (updates of
+    the surrogate), `seeds`, `protection` (points of clean test accuracy lost under adversarial
+    training), those of `QUANTITIES`, and `keys` of the records. Each is a mean over seeds, NaN if
+    not measured. Protection and delusiveness are differences to the clean control of the same
+    seed.
 
     Args:
         frame: from `load_records`, of one data set, learner and preset.
@@ -95,13 +96,13 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     found = cells(frame)
     found = found[finished_mask(found)]
     if found["surrogate_loss"].isna().all():
-        raise UserError("no robustness was measured here; run `ubench correlate`")
+        raise UserError("no robustness was measured; run `ubench correlate`")
     measured = found[found["surrogate_loss"].notna()]
     settings = measured[["dataset", "learner", "preset"]].drop_duplicates()
     if len(settings) > 1:
         raise UserError(
-            "variants of several data sets, learners or presets: choose by --datasets, --learners "
-            "or --presets"
+            "variants of several data sets, learners or presets; select one with --datasets, "
+            "--learners or --presets"
         )
     dataset, learner, preset = settings.iloc[0]
     found = found[
@@ -109,7 +110,7 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     ]
     radii = sorted(set(measured["rho_a"]), key=order_of)
     if len(radii) > 1:
-        raise UserError(f"robustness was measured at {', '.join(radii)}: choose one by --rho-a 0,R")
+        raise UserError(f"robustness was measured at {', '.join(radii)}; select one by --rho-a 0,R")
     accuracy = found.set_index(["attack", "defense", "rho_a", "seed"])["test_accuracy"].to_dict()
     hit = next((d for d in found["defense"] if d.partition("[")[0] == "uniform-noise"), "")
 
@@ -137,16 +138,16 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
             )
         keys = tuple(found[found["attack"] == attack]["key"])
         means = {str(name): mean for name, mean in pd.DataFrame(values).mean().items()}
-        about = _about(group["setting"].iloc[0])
-        rows.append({"attack": name, **about, "seeds": len(values), **means, "keys": keys})
+        options = _options(group["setting"].iloc[0])
+        rows.append({"attack": name, **options, "seeds": len(values), **means, "keys": keys})
     points = pd.DataFrame(rows)
     if points["protection"].isna().all():
-        raise UserError("no clean control at rho_a 0 and above: run `ubench correlate` to its end")
+        raise UserError("no clean control at rho_a 0 and above; run `ubench correlate` to its end")
     return points.assign(dataset=dataset, learner=learner, preset=preset, rho_a=radii[0])
 
 
-def _about(setting: str) -> dict[str, Any]:
-    """Return what a variant is, from its options."""
+def _options(setting: str) -> dict[str, Any]:
+    """Return the columns that describe a variant, from its options."""
     options = json.loads(setting)["poison"]["attack"]["options"]
     perturbation = str(options.get("perturbation", ""))
     radius = options.get("noise_rho_a") or options.get("rho_a", "0")
@@ -156,7 +157,7 @@ def _about(setting: str) -> dict[str, Any]:
 
 
 def correlations(points: pd.DataFrame) -> dict[str, Correlation]:
-    """Return how each quantity goes with protection, by its column.
+    """Return the correlation of each quantity with protection, by its column.
 
     Args:
         points: from `variants`.

@@ -1,1 +1,1 @@
-"""How long the work takes on a device, and why."""
+"""Timing: cost of attack and training steps on a device."""

@@ -1,4 +1,4 @@
-"""What a device does with this work: `ubench bench`."""
+"""Timing of attack and training steps on a device: `ubench bench`."""
 
 import gc
 import threading
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 _CLASSES, _SIZE = 10, 32
 _TRANSFORM = Transform(4, flip=True)
 _MIB = 1 << 20
-WARM_STEPS = 4  # calls until a captured step is replayed
+WARM_STEPS = 4  # number of calls before a captured step is replayed
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured.
+    """Sizes of the measurements.
 
     Attributes:
         learner: name of the network.
         gradient_batches: batch sizes of the input gradient.
         batch: batch size of training and noise steps.
-        attacks: options by noise method; each must have `steps` and `batch_size`.
-        packed: numbers of cells that share the device while they train.
-        growth: the values that each parameter takes in `grow`; on a GPU each new shape costs
-            seconds of compilation.
-        repeats: timed steps of the fast path; the eager path takes a sixth.
+        attacks: options by attack; each attack must have `steps` and `batch_size`.
+        packed: numbers of cells that train at the same time on the device.
+        growth: values of each parameter in `grow`; on a GPU each new shape needs seconds of
+            compilation.
+        repeats: number of timed steps of the fast path; a sixth of it for the eager path.
     """
 
     learner: str
@@ -56,7 +56,7 @@ class Scale:
     repeats: int
 
 
-CARD = Scale(
+GPU_SCALE = Scale(
     learner="resnet18",
     gradient_batches=(128, 256, 640, 1024),
     batch=128,
@@ -73,7 +73,7 @@ CARD = Scale(
     repeats=30,
 )
 _SHORT = {"noise_steps": 2, "samples": 2, "attack_steps": 2}
-LAPTOP = Scale(
+CPU_SCALE = Scale(
     learner="small-cnn",
     gradient_batches=(32, 64),
     batch=32,
@@ -93,21 +93,21 @@ LAPTOP = Scale(
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        job: what was measured.
-        batch: images in a batch.
-        cells: how many did it at once on the device, each in a thread of its own.
-        milliseconds: of one step on the fast path, mean of the timed steps; with several
-            cells, wall time by step and cell.
-        images_per_second: forward-and-backward passes of single images, of all cells.
-        tflops: 10^12 operations per second, two forward passes counted for each.
-        share: of the convolution ceiling of the same run.
-        eager_ratio: time of one cell's step on the eager fp32 path, same run, over
+        job: name of the step.
+        batch: batch size.
+        cells: number of cells that ran it at the same time, each in its own thread.
+        milliseconds: mean time of a step on the fast path; with several cells, wall time per step
+            and cell.
+        images_per_second: forward-and-backward passes of single images per second, over all cells.
+        tflops: 10^12 operations per second; a backward pass counts as two forward passes.
+        share: `tflops` as a share of the convolution ceiling of the same run.
+        eager_ratio: time of a step of one cell in eager fp32 in the same run, divided by
             `milliseconds`.
-        warmup_seconds: compilation and capture, before the first timed step; of all cells.
-        peak_memory_mib: of the GPU's allocator, in 2^20 bytes; on a CPU, of this process so far.
+        warmup_seconds: time of compilation and capture before the first timed step, over all cells.
+        peak_memory_mib: peak of the GPU's allocator in MiB; on a CPU, of this process so far.
     """
 
     job: str
@@ -124,16 +124,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Job:
-    """Something to time.
+    """A step to time.
 
     Attributes:
-        name: what one step is.
+        name: name of the step.
         learner: the network.
-        batch: images in a batch.
-        passes: forward-and-backward passes of an image in one step.
-        drive: takes a harness and a number of steps, drives that many through it.
-        packed: also to be timed with so many cells at once.
-        splits: whether batches are split, as where noise is made, or not, as in training.
+        batch: batch size.
+        passes: number of forward-and-backward passes of an image in one step.
+        drive: runs a number of steps in a harness.
+        packed: numbers of cells at the same time that are timed as well.
+        splits: whether the fast path may split batches, as in attacks but not in training.
     """
 
     name: str
@@ -146,15 +146,15 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Name and batch size."""
+        """Name and batch size, for messages."""
         return f"{self.name}, batch {self.batch}"
 
 
 class _Stopwatch:
-    """Progress that times a job's first loop, from its first warm step on.
+    """Progress that times a job's first loop, after its warm-up steps.
 
-    Several cells share one. They begin their timed steps together, and go on to what is not
-    timed together: the time is that of the last one.
+    Several cells share one stopwatch. They start and end their timed steps together, so that the
+    time is that of the last cell.
     """
 
     def __init__(self, device: torch.device, cells: int) -> None:
@@ -165,7 +165,7 @@ class _Stopwatch:
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
         for step in steps:
             yield step
-            # The last step is left out: training evaluates in it.
+            # The last step is not timed, because training evaluates in it.
             if len(self._stamps) < 2 and step + 1 in (WARM_STEPS, total - 1):
                 wait(self._device)
                 self.together.wait()
@@ -183,17 +183,17 @@ def measure(
     on_job: Callable[[str], None] = lambda _: None,
     without: Collection[str] = (),
 ) -> Iterator[Measurement]:
-    """Time every job on the fast path, and on the eager fp32 path in the same run.
+    """Time every job on the fast path and, in the same run, in eager fp32.
 
     Args:
-        device: where.
-        scale: how much.
-        ceiling: from `convolution_ceiling`, in the same run.
-        on_job: called with what is timed next.
+        device: the CPU or one GPU.
+        scale: sizes of the measurements.
+        ceiling: result of `convolution_ceiling` in the same run.
+        on_job: called with the title of the next job.
         without: techniques of the fast path to leave out.
 
     Yields:
-        Each measurement as soon as it is made.
+        Each measurement as soon as it is finished.
     """
     use_fast_path(device, without)
     for job in jobs(scale):
@@ -220,7 +220,7 @@ def measure(
 
 
 def jobs(scale: Scale) -> Iterator[Job]:
-    """Yield what `measure` times."""
+    """Yield the jobs that `measure` times."""
     learner = registry.learners.choose(scale.learner).plugin
     for batch in scale.gradient_batches:
         yield gradient_job(learner, batch)
@@ -232,12 +232,12 @@ def jobs(scale: Scale) -> Iterator[Job]:
     for name, options in scale.attacks.items():
         passed = options | {"batch_size": scale.batch}
         if name == "em":
-            passed |= {"variant": "misaligned"}  # the one that goes by steps
+            passed |= {"variant": "misaligned"}  # the variant with a fixed number of steps
         yield attack_job(learner, name, passed)
 
 
 def gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> Job:
-    """Return input gradients of images of `size` pixels."""
+    """Return the job of input gradients for images of `size` pixels."""
     images = _images(batch, size)
 
     def drive(harness: Harness, steps: int) -> None:
@@ -255,11 +255,11 @@ def gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> Job:
 
 
 def training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) -> Job:
-    """Return training steps; `options` are those of `Training`."""
+    """Return the job of training steps; `options` are those of `Training`."""
     defense = registry.defenses.choose("none").plugin
 
     def drive(harness: Harness, steps: int) -> None:
-        images = _images(batch * steps)  # one epoch: evaluation falls into the last step
+        images = _images(batch * steps)  # one epoch, so that the last step evaluates
         schedule = Training(batch_size=batch, steps=steps, **options)  # type: ignore[arg-type]
         train(images, _images(batch), defense, rho_a, schedule, harness)
 
@@ -269,7 +269,7 @@ def training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) ->
 
 
 def attack_job(learner: Learner, name: str, options: dict[str, Any]) -> Job:
-    """Return the steps of a noise method that goes by steps."""
+    """Return the job of an attack's steps; the attack has the option `steps`."""
     attack: Any = registry.attacks.choose(name, {}, options).plugin
     batch: int = options["batch_size"]
     costs = [replace(attack, steps=k).image_passes(batch) for k in (1, 2)]
@@ -282,7 +282,7 @@ def attack_job(learner: Learner, name: str, options: dict[str, Any]) -> Job:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a job took; the fields are those of `Measurement`."""
+    """Time and memory of a job, with the fields of `Measurement`."""
 
     milliseconds: float
     warmup_seconds: float
@@ -290,7 +290,7 @@ class Timing:
 
 
 def _time_eager(job: Job, device: torch.device, repeats: int) -> float:
-    """Return the mean milliseconds of a job's warm steps in plain fp32 PyTorch."""
+    """Return the mean milliseconds of a job's steps in eager fp32 PyTorch, after warm-up."""
     present = acceleration(device)
     install(device.type, None)
     try:
@@ -301,7 +301,7 @@ def _time_eager(job: Job, device: torch.device, repeats: int) -> float:
 
 
 def time_job(job: Job, device: torch.device, repeats: int, cells: int = 1) -> Timing:
-    """Time a job's warm steps on the fast path, in so many cells at once."""
+    """Time a job's steps on the fast path after warm-up, in several cells at the same time."""
     precision: Precision = "bf16" if device.type == "cuda" else "fp32"
     harnesses = [
         Harness(device, 0, precision, _TRANSFORM, job.learner, split_batches=job.splits)
@@ -313,8 +313,8 @@ def time_job(job: Job, device: torch.device, repeats: int, cells: int = 1) -> Ti
 def _drive(harnesses: list[Harness], job: Job, repeats: int) -> Timing:
     device, cells = harnesses[0].device, len(harnesses)
     if device.type == "cuda":
-        torch.cuda.init()  # before that, torch knows no memory to ask about
-        gc.collect()  # else the last job's memory counts as this one's
+        torch.cuda.init()  # torch reports memory only after this
+        gc.collect()  # otherwise memory of the last job counts
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         fast = harnesses[0].precision != "fp32"
@@ -327,7 +327,7 @@ def _drive(harnesses: list[Harness], job: Job, repeats: int) -> Timing:
         harness.progress = stopwatch
         job.drive(harness, WARM_STEPS + repeats + 1)
 
-    if cells == 1:  # in the main thread, where Ctrl-C arrives
+    if cells == 1:  # in the main thread, which receives Ctrl-C
         work(harnesses[0])
     else:
         _in_threads(work, harnesses, stopwatch.together)
@@ -341,20 +341,20 @@ def _drive(harnesses: list[Harness], job: Job, repeats: int) -> Timing:
 def _in_threads(
     work: Callable[[Harness], None], harnesses: list[Harness], together: threading.Barrier
 ) -> None:
-    """Do the work in a thread for each harness, on a stream of its own, as packed cells do."""
+    """Run each harness in its own thread and on its own stream, like packed cells."""
 
-    def alone(number: int, harness: Harness) -> None:
+    def run_cell(number: int, harness: Harness) -> None:
         own_stream(harness.device, number)
         try:
             work(harness)
         except BaseException:
-            together.abort()  # or the others would wait for ever
+            together.abort()  # otherwise the others would wait forever
             raise
 
     with ThreadPoolExecutor(len(harnesses)) as pool:
-        threads = [pool.submit(alone, k, harness) for k, harness in enumerate(harnesses, 1)]
+        threads = [pool.submit(run_cell, k, harness) for k, harness in enumerate(harnesses, 1)]
     errors = [error for thread in threads if (error := thread.exception())]
-    if errors:  # the one that broke the others' barrier
+    if errors:  # the error that broke the barrier of the others
         raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
 
 
@@ -365,7 +365,7 @@ def _images(count: int, size: int = _SIZE) -> ImageSet:
 
 
 def _forward_operations(learner: Learner) -> float:
-    """Return the operations of one image's forward pass (a multiply-add counts two)."""
+    """Return the operations of the forward pass of one image (a multiply-add counts as two)."""
     from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - loads triton
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():

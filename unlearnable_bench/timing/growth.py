@@ -1,4 +1,4 @@
-"""How cost grows with one parameter at a time: `ubench bench --growth`."""
+"""Growth of the cost with one parameter at a time: `ubench bench --growth`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ FORMATS = ("png", "pdf", "svg")
 
 @dataclass(frozen=True)
 class Growth:
-    """What one value of one parameter costs.
+    """The cost at one value of one parameter.
 
     Attributes:
-        parameter: an option as `--set` names it, or `image size` or `images`.
-        value: what it was set to; a size in pixels.
-        job: what was measured.
-        batch: images in a batch.
-        milliseconds: of one step on the fast path, mean of the timed steps.
-        seconds_per_epoch: of the steps of one pass over the images; None for other parameters.
-        peak_memory_mib: of the GPU's allocator, in 2^20 bytes; on a CPU, of this process so far.
+        parameter: an option as in `--set`, or `image size` or `images`.
+        value: its value; sizes are in pixels.
+        job: name of the step.
+        batch: batch size.
+        milliseconds: mean time of a step on the fast path.
+        seconds_per_epoch: time of one pass over the images; None for other parameters.
+        peak_memory_mib: peak of the GPU's allocator in MiB; on a CPU, of this process so far.
     """
 
     parameter: str
@@ -48,15 +48,15 @@ class Growth:
 def grow(
     device: torch.device, scale: Scale, on_job: Callable[[str], None] = lambda _: None
 ) -> Iterator[Growth]:
-    """Time steps on the fast path while one parameter at a time takes several values.
+    """Time steps on the fast path at several values of one parameter at a time.
 
     Args:
-        device: where.
-        scale: how much.
-        on_job: told what is timed next.
+        device: the CPU or one GPU.
+        scale: sizes of the measurements.
+        on_job: called with the title of the next job.
 
     Yields:
-        Each row as soon as it is measured.
+        Each row as soon as it is finished.
     """
     use_fast_path(device)
     for parameter, value, job in _growing(scale):
@@ -76,7 +76,7 @@ def grow(
 
 
 def _growing(scale: Scale) -> Iterator[tuple[str, int, Job]]:
-    """Yield parameter, value, and the job to time with it."""
+    """Yield parameter, value and job."""
     learner, batch = registry.learners.choose(scale.learner).plugin, scale.batch
     for parameter, values in scale.growth.items():
         owner, _, option = parameter.partition(".")
@@ -97,14 +97,14 @@ def _growing(scale: Scale) -> Iterator[tuple[str, int, Job]]:
 
 
 def draw(rows: list[Growth], title: str, file: Path) -> None:
-    """Save a figure with a panel for each parameter, both axes logarithmic.
+    """Save a log-log figure with one panel per parameter.
 
     Args:
         rows: from `grow`.
-        title: what was measured on.
-        file: its ending decides the format, one of `FORMATS`.
+        title: title of the figure, such as the device.
+        file: path whose ending is one of `FORMATS`.
     """
-    import seaborn as sns  # noqa: PLC0415 - seconds that nobody else should wait
+    import seaborn as sns  # noqa: PLC0415 - takes seconds
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import LogLocator  # noqa: PLC0415
 
@@ -118,7 +118,7 @@ def draw(rows: list[Growth], title: str, file: Path) -> None:
         values = [row.value for row in these]
         times = [row.seconds_per_epoch or row.milliseconds for row in these]
         proportional = [times[-1] * value / values[-1] for value in values]
-        panel.loglog(values, proportional, "--", color="grey", label="in proportion")
+        panel.loglog(values, proportional, "--", color="grey", label="proportional")
         panel.loglog(values, times, "o-", label="measured")
         panel.set_xlabel("image size (px)" if parameter == "image size" else parameter)
         panel.set_ylabel("s per epoch" if these[0].seconds_per_epoch else "ms per step")

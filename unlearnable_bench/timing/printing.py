@@ -1,4 +1,4 @@
-"""Prints what `ubench bench` measures: as a table, as JSON, or as a figure."""
+"""Output of `ubench bench`: a table, JSON or a figure."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.running.environment import describe, device_name, use_fast_path
 from unlearnable_bench.terminal import print_grid, say, terminal
 from unlearnable_bench.timing.bench import (
-    CARD,
-    LAPTOP,
+    CPU_SCALE,
+    GPU_SCALE,
     Measurement,
     Scale,
     convolution_ceiling,
@@ -34,7 +34,7 @@ _GROWTH_COLUMNS = ("value", "job", "batch", "ms", "s/epoch", "MiB")
 
 
 def bench(device: torch.device, *, as_json: bool, without: Collection[str] = ()) -> bool:
-    """Time every job and print the table or a JSON object.
+    """Time every job and print a table or a JSON object.
 
     Args:
         device: the CPU or one GPU.
@@ -42,13 +42,13 @@ def bench(device: torch.device, *, as_json: bool, without: Collection[str] = ())
         without: techniques of the fast path to leave out.
 
     Returns:
-        Whether Ctrl-C ended it.
+        Whether Ctrl-C interrupted it.
 
     Raises:
         UserError: an unknown technique, or a device without a fast path.
     """
     if without and device.type != "cuda":
-        raise UserError("--without: the fast path is for GPUs; add --device cuda")
+        raise UserError("--without changes the GPU fast path; add --device cuda")
     use_fast_path(device, without)
     scale = _bench_scale(device)
     ceiling = convolution_ceiling(device)
@@ -82,22 +82,22 @@ def _print_measurements(
 
 
 def growth(device: torch.device, *, as_json: bool, figure: Path | None) -> bool:
-    """Time steps along several parameters and print the table, or one JSON object.
+    """Time steps at several values of each parameter; print a table or a JSON object.
 
     Returns:
-        Whether Ctrl-C ended it.
+        Whether Ctrl-C interrupted it.
 
     Raises:
-        UserError: a figure that cannot be saved; found before anything is timed.
+        UserError: a figure that cannot be saved; this is checked before anything is timed.
     """
     if figure and figure.suffix[1:] not in FORMATS:
-        raise UserError(f"--figure {figure}: the name must end in .png, .pdf or .svg")
+        raise UserError(f"--figure {figure}: end the name in .png, .pdf or .svg")
     if figure and not figure.absolute().parent.is_dir():
-        raise UserError(f"--figure {figure}: there is no folder {figure.absolute().parent}")
+        raise UserError(f"--figure {figure}: no folder {figure.absolute().parent}; make it first")
     if figure and not os.access(figure if figure.exists() else figure.absolute().parent, os.W_OK):
-        raise UserError(f"--figure {figure}: no permission to write there")
+        raise UserError(f"--figure {figure}: no permission to write; choose another place")
     if figure and figure.is_dir():
-        raise UserError(f"--figure {figure}: is a folder")
+        raise UserError(f"--figure {figure} is a folder; name a file in it")
     scale = _bench_scale(device)
     rows, interrupted = _collect(lambda show: grow(device, scale, show))
     if as_json:
@@ -126,26 +126,26 @@ def _print_growth(device: torch.device, scale: Scale, rows: list[Growth]) -> Non
 
 
 def _collect(timed: Callable[[Callable[[str], None]], Iterator[Row]]) -> tuple[list[Row], bool]:
-    """Return what was measured, and whether Ctrl-C ended it; show what is being timed."""
+    """Return the measurements and whether Ctrl-C interrupted; display the current job."""
     rows: list[Row] = []
     with terminal(stderr=True).status("") as status:
         try:
             for row in timed(status.update):
-                rows.append(row)  # noqa: PERF402 - what is there when Ctrl-C arrives stays
+                rows.append(row)  # noqa: PERF402 - Ctrl-C must not lose earlier rows
         except KeyboardInterrupt:
             if not rows:
                 raise
-            status.console.print("interrupted: the rest was not measured")
+            status.console.print("interrupted; the remaining jobs were not measured")
             return rows, True
     return rows, False
 
 
 def _bench_scale(device: torch.device) -> Scale:
-    return CARD if device.type == "cuda" else LAPTOP
+    return GPU_SCALE if device.type == "cuda" else CPU_SCALE
 
 
 def _bench_heading(device: torch.device, scale: Scale, more: str) -> Console:
-    """Print what was measured on and with; return where."""
+    """Print device and versions; return the console."""
     environment = describe(device)
     versions = ", ".join(f"{name} {v}" for name, v in environment["packages"].items())
     driver = f"driver {environment['driver']}, " if environment["driver"] else ""
@@ -156,6 +156,6 @@ def _bench_heading(device: torch.device, scale: Scale, more: str) -> Console:
 
 
 def _print_sheet(device: torch.device, scale: Scale, **found: Any) -> None:
-    """Print one JSON object: what was found, on what, and with what."""
+    """Print one JSON object: measurements, environment and scale."""
     sheet = {"environment": describe(device), "scale": scale} | found
     print(json.dumps(sheet, default=asdict, indent=1))  # noqa: T201

@@ -1,0 +1,131 @@
+"""Options that several commands share, and how their texts are read."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unlearnable_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from unlearnable_bench.planning.plan import Plan
+
+INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
+
+
+def text_option(metavar: str, meaning: str) -> Any:
+    """Return an option that takes a text."""
+    return typer.Option(metavar=metavar, help=meaning)
+
+
+PluginFiles = Annotated[
+    list[Path],
+    typer.Option(
+        "--plugin", metavar="FILE", help="Python file that defines plugins; may be repeated."
+    ),
+]
+Device = Annotated[
+    str,
+    text_option("NAME", "Device: cpu, cuda or cuda:1; default: cuda if available, otherwise cpu."),
+]
+Dataset = Annotated[
+    str | None,
+    text_option(
+        "NAME", "Data set, e.g. cifar10, or npz:FILE for your own images; default: the preset's."
+    ),
+]
+PresetName = Annotated[
+    str | None,
+    text_option(
+        "NAME",
+        "Training schedules and attack settings: smoke, fast or paper; default: fast on CUDA, "
+        "otherwise smoke.",
+    ),
+]
+Seeds = Annotated[
+    str | None,
+    text_option("NUMBERS", "Seeds of the noise and of training, e.g. 0,1,2 or 0-4; default: 0."),
+]
+ResultsOut = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Results folder, made if missing; default: results/DATASET-PRESET."
+    ),
+]
+Pack = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COUNT",
+        min=1,
+        help="Number of cells trained at the same time; default: 2 on CUDA, otherwise 1.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def load_plugins(files: list[Path]) -> None:
+    """Register the plugins of each file."""
+    from unlearnable_bench.planning.registry import load_plugin_file
+
+    for path in files:
+        load_plugin_file(path)
+
+
+def command_line() -> str:
+    """Return the command line as typed, to be stored with the plan that it makes."""
+    return shlex.join(["ubench", *sys.argv[1:]])
+
+
+def split_names(text: str) -> list[str]:
+    """Split a list at commas, but not within the brackets of a label."""
+    from unlearnable_bench.results.names import outside_brackets
+
+    return [part.strip() for part in outside_brackets(text, ",")] if text else []
+
+
+def whole_numbers(flag: str, text: str) -> list[int]:
+    """Return comma-separated whole numbers.
+
+    Raises:
+        UserError: a part that is not a whole number below 10^9.
+    """
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise UserError(
+            f"{flag} {text!r}: give comma-separated whole numbers, such as {flag} 500,1000"
+        )
+    return [int(part) for part in parts]
+
+
+def default_folder(plan: "Plan") -> Path:
+    """Return `results/DATASET-PRESET`, without what is in the brackets of a label."""
+    labels = plan.data.name.replace(":", "-"), plan.preset_label
+    return Path("results") / "-".join(label.partition("[")[0] for label in labels)
+
+
+def parse_settings(items: list[str], *, several: bool = False) -> dict[str, str]:
+    """Return the settings of repeated `--set NAME=VALUE` as a dict.
+
+    Args:
+        items: what follows each `--set`.
+        several: whether an option may have several values, separated by commas.
+
+    Raises:
+        UserError: an item without name or value, or a name that is given twice.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not (key and equals and value):
+            raise UserError(f"--set {item}: write OPTION=VALUE, such as sem.steps=2000")
+        if key in found:
+            hint = f"--set {key}={found[key]},{value}" if several else "it once"
+            raise UserError(f"--set {key} is given twice: write {hint}")
+        found[key] = value
+    return found

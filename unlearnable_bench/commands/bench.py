@@ -1,0 +1,63 @@
+"""`ubench bench`: how fast the harness is on this device."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnable_bench.commands.arguments import (
+    INTERRUPTED,
+    AsJson,
+    Device,
+    split_names,
+    text_option,
+)
+from unlearnable_bench.errors import UserError
+
+
+def bench(
+    device: Device = "",
+    as_json: AsJson = False,
+    growth: Annotated[
+        bool,
+        typer.Option(
+            "--growth",
+            help="Time how the cost grows with EOT samples, steps, image size, network width and "
+            "the number of images instead.",
+        ),
+    ] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Figure of --growth to write, with the ending .png, .pdf or .svg."
+        ),
+    ] = None,
+    without: Annotated[
+        str,
+        text_option(
+            "NAMES",
+            "Comma-separated techniques of the GPU fast path to leave out (docs/performance.md).",
+        ),
+    ] = "",
+) -> None:
+    """Time attack and training steps on this device.
+
+    Example: ubench bench
+
+    Each step is timed as a run computes it and in eager fp32 PyTorch.
+    """
+    from unlearnable_bench.running.environment import pick_device
+    from unlearnable_bench.timing import printing
+
+    if growth and without:
+        raise UserError("--growth and --without cannot be combined; omit one of them")
+    if figure and not growth:
+        raise UserError("--figure draws what --growth measures; add --growth")
+    where = pick_device(device or None)
+    if growth:
+        interrupted = printing.growth(where, as_json=as_json, figure=figure)
+    else:
+        interrupted = printing.bench(where, as_json=as_json, without=split_names(without))
+    if interrupted:
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,32 @@
+"""`ubench list`: plugins and presets, with their options."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from unlearnable_bench.commands.arguments import AsJson, PluginFiles, load_plugins
+
+
+def list_kind(
+    kind: Annotated[
+        str,
+        typer.Argument(help="Kind: attacks, defenses, learners, datasets, reports or presets."),
+    ],
+    as_json: AsJson = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print the options of each.")] = False,
+    plugins: PluginFiles = [],  # noqa: B006 - typer copies it
+) -> None:
+    """List attacks, defenses, learners, data sets, reports, presets.
+
+    Example: ubench list attacks --verbose
+    """
+    from unlearnable_bench.listing import listing, print_listing
+
+    load_plugins(plugins)
+    entries = listing(kind, options=verbose or as_json)
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=1))
+    else:
+        print_listing(entries)

@@ -1,0 +1,114 @@
+"""`ubench report` and `ubench compare`: what is made of results folders."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unlearnable_bench.commands.arguments import (
+    PluginFiles,
+    load_plugins,
+    parse_settings,
+    split_names,
+    text_option,
+)
+from unlearnable_bench.errors import UserError
+
+
+def _selection(kind: str) -> Any:
+    return text_option("NAMES", f"Comma-separated {kind} to include; default: all.")
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Results folders.")],
+    report: Annotated[
+        str, text_option("NAME", "Report to make (`ubench list reports`); default: main tables.")
+    ] = "",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of tables: markdown (default), latex, csv or html; of figures: pdf "
+            "(default), png or svg. Without --report, csv and json hold one row per group of "
+            "seeds, and html is a page with every table and figure.",
+        ),
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="File to write, or with --all the folder; default folder: report."
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Write every report in every format to a folder.")
+    ] = False,
+    plan: Annotated[
+        str,
+        text_option("KEY", "Plan whose cells are reported, by the key that `ubench run` prints."),
+    ] = "",
+    datasets: Annotated[str, _selection("data sets")] = "",
+    methods: Annotated[
+        str,
+        text_option(
+            "NAMES", "Comma-separated methods to include, in the order of the rows; default: all."
+        ),
+    ] = "",
+    learners: Annotated[str, _selection("learners")] = "",
+    defenses: Annotated[str, _selection("defenses")] = "",
+    rho_a: Annotated[str, _selection("radii of adversarial training")] = "",
+    rho_u: Annotated[str, _selection("radii of the noise")] = "",
+    presets: Annotated[str, _selection("presets")] = "",
+    seeds: Annotated[str, _selection("seeds")] = "",
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="OPTION=VALUE",
+            help="Option of the report or the format, e.g. digits=2; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    plugins: PluginFiles = [],  # noqa: B006
+) -> None:
+    """Make tables, figures or an HTML page from results folders.
+
+    Example: ubench report results/shapes-smoke --format latex
+
+    Example: ubench report results/shapes-smoke --all --output report
+    """
+    from unlearnable_bench import reporting
+
+    load_plugins(plugins)
+    wanted = {
+        "dataset": datasets, "attack": methods, "learner": learners, "defense": defenses,
+        "rho_a": rho_a, "rho_u": rho_u, "preset": presets, "seed": seeds,
+    }  # fmt: skip
+    selection = {name: split_names(text) for name, text in wanted.items() if text}
+    options = parse_settings(settings)
+    if everything and (report or form or options):
+        raise UserError(
+            "--all writes every report in every format; omit --report, --format and --set"
+        )
+    frame = reporting.load(folders, plan, selection)
+    if everything:
+        reporting.write_all(frame, output or Path("report"))
+    else:
+        reporting.write_one(frame, report or None, form or None, output, options)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="First results folder.")],
+    second: Annotated[
+        Path,
+        typer.Argument(help="Second results folder, e.g. of another preset, machine or author."),
+    ],
+) -> None:
+    """Compare the cells that two results folders share.
+
+    Example: ubench compare results/cifar10-fast results/cifar10-paper
+
+    Prints the accuracy of each cell in both folders, and the rank correlation.
+    """
+    from unlearnable_bench import console
+
+    console.comparison(first, second)
