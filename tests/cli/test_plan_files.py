@@ -171,7 +171,10 @@ def test_settings_in_tables_and_by_dotted_names_mean_the_same(tmp_path: Path) ->
         ('[set]\n"sem.steps" = 1\nsem.steps = 2', "set sem.steps is given twice"),
         ('methods = "sc"\n[set]\nsteps = 1', "--set steps=1: write SECTION.OPTION=VALUE"),
         ('methods = "sc"\n[set]\nsc.patch = [3, "x"]', "sc.patch takes int: got 'x'"),
-        ('methods = "sc"\n[set]\nsc.patch = []', "sc.patch takes int, or several separated by commas"),
+        (
+            'methods = "sc"\n[set]\nsc.patch = []',
+            "sc.patch takes int, or several separated by commas",
+        ),
         ("", "add --methods, such as --methods sem,rem"),
     ],
 )
