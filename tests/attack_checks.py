@@ -1,7 +1,8 @@
-"""What every noise method that trains a surrogate must keep."""
+"""What the tests of all attacks have in common."""
 
 import copy
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,11 @@ from torch import Tensor, nn
 
 from unlearnable_bench import Attack, Harness, ImageSet, Poison
 from unlearnable_bench.harness.checkpoint import Checkpoint
+from unlearnable_bench.images import Pixels
+from unlearnable_bench.schedule import Training
+
+# Of the network trained on clean images, for attacks that ask for it.
+CLEAN_TRAINING = Training(steps=4, batch_size=10, lr=0.05)
 
 
 def starting_network(harness: Harness, images: ImageSet) -> nn.Module:
@@ -21,11 +27,13 @@ def starting_network(harness: Harness, images: ImageSet) -> nn.Module:
     return copy.deepcopy(harness.network(images))
 
 
-def check_same_seed_same_poison(attack: Attack) -> None:
-    images = random_images()
-    first, again, other = (
-        attack.generate(images, make_harness("fp32", seed=seed)).images for seed in (1, 1, 2)
-    )
+def check_same_seed_same_poison(attack: Attack, images: ImageSet) -> None:
+    def poisoned(seed: int) -> Pixels:
+        harness = make_harness("fp32", seed=seed)
+        harness.training = CLEAN_TRAINING
+        return attack.generate(images, harness).images
+
+    first, again, other = map(poisoned, (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -37,13 +45,20 @@ def check_fp32_agrees(attack: Attack) -> None:
     assert (single == double).mean() > 0.995
 
 
-def check_resumes(attack: Attack, folder: Path, stops: list[tuple[str, int]]) -> None:
+def check_resumes(
+    attack: Attack, images: ImageSet, folder: Path, stops: Iterable[tuple[str, int]]
+) -> None:
     """Interrupt before each of the stops in turn; the poison is that of one piece."""
-    images = random_images()
-    whole = attack.generate(images, make_harness())
+
+    def harness_for_it() -> Harness:
+        made = make_harness()
+        made.training = CLEAN_TRAINING
+        return made
+
+    whole = attack.generate(images, harness_for_it())
 
     def run(stop: tuple[str, int] | None) -> Poison:
-        harness = make_harness()
+        harness = harness_for_it()
         harness.checkpoint = Checkpoint(folder / "checkpoint.safetensors", interval=0)
         if stop is not None:
             harness.progress = Interrupting(*stop)

@@ -271,13 +271,16 @@ def test_what_is_measured_before_ctrl_c_is_printed(
     assert row["milliseconds"] > 0
 
 
-@pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("ending", growth.FORMATS)
-def test_the_figure_is_saved(tmp_path: Path, ending: str) -> None:
-    file = tmp_path / f"growth.{ending}"
+@pytest.fixture(scope="module")
+def grown() -> list[growth.Growth]:
     values = {"image size": (8, 16), "images": (80,)}
-    rows = list(growth.grow(CPU, bench.replace(TINY, growth=values)))
-    growth.draw(rows, "a machine", file)
+    return list(growth.grow(CPU, bench.replace(TINY, growth=values)))
+
+
+@pytest.mark.parametrize("ending", growth.FORMATS)
+def test_the_figure_is_saved(tmp_path: Path, grown: list[growth.Growth], ending: str) -> None:
+    file = tmp_path / f"growth.{ending}"
+    growth.draw(grown, "a machine", file)
     start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
     assert file.read_bytes().startswith(start[ending])
 

@@ -15,9 +15,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import processes
 import pytest
+from typer.testing import CliRunner
 
 from unlearnable_bench import api
+from unlearnable_bench.cli import app
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.store import ResultsFolder
@@ -31,20 +34,20 @@ COLUMNS = [
 SETTINGS = {"training.epochs": "2"}
 
 
-def command(*arguments: str) -> list[str]:
-    installed = shutil.which("ubench", path=str(Path(sys.executable).parent))
-    return [installed, *arguments] if installed else [sys.executable, "-c", MAIN, *arguments]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+def installed(*arguments: str) -> str:
+    """Run the installed command in a process of its own and return what it prints."""
+    found = shutil.which("ubench", path=str(Path(sys.executable).parent))
+    command = [found, *arguments] if found else [sys.executable, "-c", MAIN, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def ubench(*arguments: str) -> str:
-    done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, check=False, env=environment()
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    """Run the command in this process and return what it prints."""
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert (done.exit_code, done.stderr) == (0, ""), done.exception
     return done.stdout
 
 
@@ -88,7 +91,7 @@ def first(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
     out = tmp_path_factory.mktemp("first") / "out"
     asked = ("--methods", "sem,random", "--rho-a", "0,2/255", "--seeds", "0,1")
     arguments = run_arguments(data, out, *asked, sem_steps="3")
-    return out, arguments, ubench(*arguments)
+    return out, arguments, installed(*arguments)
 
 
 def records(out: Path) -> list[Record]:
@@ -273,32 +276,26 @@ def test_the_same_run_elsewhere_gives_the_same_bytes(
 def test_two_runs_at_once_share_the_work(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     asked = ("--methods", "sem", "--rho-a", "0,2/255", "--seeds", "0,1")
-    arguments = command(*run_arguments(data, out, *asked, sem_steps="3"))
+    arguments = run_arguments(data, out, *asked, sem_steps="3")
     out.mkdir()
-    pipe = subprocess.PIPE
-    runs = [
-        subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, env=environment())
-        for _ in range(2)
-    ]
-    texts = [run.communicate(timeout=120) for run in runs]
-    assert [(run.returncode, error) for run, (_, error) in zip(runs, texts, strict=True)] == [
-        (0, ""),
-        (0, ""),
-    ]
-    counts = [computed(text) for text, _ in texts]
+    logs = [tmp_path / f"log {k}" for k in range(2)]
+    assert processes.finish(*(processes.start(*arguments, output=log) for log in logs)) == [0, 0]
+    texts, errors = zip(*map(processes.printed, logs), strict=True)
+    assert errors == ("", "")
+    counts = list(map(computed, texts))
     assert sum(count for count, _ in counts) == 8
     assert [sum(pair) for pair in counts] == [8, 8]
     assert len(records(out)) == 8
-    assert table(texts[0][0]) == table(texts[1][0])
+    assert table(texts[0]) == table(texts[1])
 
 
 def test_the_first_command_of_the_readme_runs_on_embedded_data(tmp_path: Path) -> None:
     settings = {
-        "shapes.train": "200",
-        "shapes.test": "50",
+        "shapes.train": "100",
+        "shapes.test": "20",
         "training.epochs": "2",
-        "sem.steps": "5",
-        "rem.steps": "5",
+        "sem.steps": "2",
+        "rem.steps": "2",
     }
     shown = ubench(
         *("run", "--methods", "sem,rem", "--rho-a", "4/255", "--preset", "smoke"),
@@ -308,7 +305,7 @@ def test_the_first_command_of_the_readme_runs_on_embedded_data(tmp_path: Path) -
     assert computed(shown) == (3, 0)
     assert {r.attack for r in records(tmp_path / "out")} == {
         "clean",
-        "rem[steps=5]",
-        "sem[steps=5]",
+        "rem[steps=2]",
+        "sem[steps=2]",
     }
     assert "rho_a 4/255" in table(shown)[1]

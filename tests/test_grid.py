@@ -45,6 +45,10 @@ TINY = {
 METHODS = [name for name in registry.attacks.names() if name not in {"clean", "file"}]
 # Each takes seconds to build and to train two steps: each once, not with every other.
 LARGE = [name for name in registry.learners.names() if name != "small-cnn"]
+# On smaller images; their forms for 32 px have tests of their own.
+each_large_one = pytest.mark.parametrize(
+    ("learner", "data"), [(n, 16) for n in LARGE], indirect=["data"]
+)
 # The others train adversarially as `none` does.
 RADII = dict.fromkeys(("none", "fgsm", "trades", "mart"), "4/255") | {"pgd-l2": "128/255"}
 
@@ -89,10 +93,11 @@ def _only_captured_steps_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Network, "forward", watched)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(scope="module", params=[32])
+def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    size: int = request.param
     path = tmp_path_factory.mktemp("data") / "tiny.npz"
-    images, test = random_images(12, 32, 3), random_images(3, 32, 3, seed=1)
+    images, test = random_images(12, size, 3), random_images(3, size, 3, seed=1)
     names = np.array(["ant", "bee", "cat"])
     arrays = {"x_train": images.images, "y_train": images.labels, "class_names": names}
     np.savez(path, x_test=test.images, y_test=test.labels, **arrays)  # type: ignore[arg-type]
@@ -126,13 +131,13 @@ def test_every_defense_takes_every_method(data: str, out: Path, defense: str) ->
     run(data, out, methods=[*METHODS, "file"], defenses=[defense], rho_a=rho_a, clean=False)
 
 
-@pytest.mark.parametrize("learner", LARGE)
+@each_large_one
 def test_every_learner_learns_from_a_poison_and_resists(data: str, out: Path, learner: str) -> None:
     radii = [Radius("0"), Radius("4/255")]
     run(data, out, methods=["random"], learners=[learner], rho_a=radii, clean=False)
 
 
-@pytest.mark.parametrize("learner", LARGE)
+@each_large_one
 def test_every_learner_makes_noise(data: str, out: Path, learner: str) -> None:
     run(data, out, methods=["em"], surrogate=learner, clean=False)
 

@@ -9,26 +9,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import processes
 import pytest
 
 from unlearnable_bench import files, make_plan, run
 from unlearnable_bench.results.store import ResultsFolder
-
-# The state is written after every step instead of every minute, so that a kill
-# falls into the writing too, and the next run has something to go on from.
-UBENCH = """
-from unlearnable_bench.harness.checkpoint import Checkpoint
-assert Checkpoint.__init__.__defaults__ == (60.0,)
-Checkpoint.__init__.__defaults__ = (0.0,)
-from unlearnable_bench.cli import main
-main()
-"""
 
 
 @pytest.fixture
@@ -47,23 +40,20 @@ def data(tmp_path: Path) -> str:
     return f"npz:{tmp_path / 'tiny.npz'}"
 
 
-def start(data: str, out: Path) -> subprocess.Popen[str]:
+def arguments(data: str, out: Path) -> list[str]:
     # Seconds of work, so that a signal finds it under way on a loaded machine too.
-    settings = ("training.epochs=4", "sem.steps=300", "small-cnn.width=4")
-    command = [
-        *(sys.executable, "-c", UBENCH, "run", "--methods", "sem", "--rho-a", "0,2/255"),
+    settings = ("training.epochs=4", "sem.steps=80", "small-cnn.width=4")
+    return [
+        *("run", "--methods", "sem", "--rho-a", "0,2/255"),
         *("--preset", "smoke", "--device", "cpu", "--dataset", data, "--out", str(out)),
         *(part for setting in settings for part in ("--set", setting)),
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
-def wait_for_work(process: subprocess.Popen[str], out: Path) -> None:
-    """Wait until this process has claimed something: a lock file newer than its start."""
+def wait_for_work(out: Path, *, ended: Callable[[], bool]) -> None:
+    """Wait until a process that has just started has claimed something: a newer lock file."""
     started = time.time()
-    while process.poll() is None:
+    while not ended():
         locks = out.glob("work/*.lock")
         if any(lock.stat().st_mtime > started for lock in locks):
             return
@@ -90,32 +80,42 @@ def results(out: Path) -> dict[str, tuple[object, ...]]:
 
 
 def test_kills_at_any_moment_change_no_result(data: str, tmp_path: Path) -> None:
+    """The state is saved after every step, so that a kill falls into the writing too."""
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    with start(data, undisturbed) as process:
-        assert process.wait(240) == 0
+
+    def start(out: Path) -> ForkServerProcess:
+        return processes.start(*arguments(data, out), output=tmp_path / "log", save_each_step=True)
+
+    assert processes.finish(start(undisturbed)) == [0]
     expected = results(undisturbed)
     assert len(expected) == 4
 
     delays = random.Random(0)
     killed = 0
     for _ in range(4):
-        with start(data, disturbed) as process:
-            wait_for_work(process, disturbed)
-            time.sleep(delays.uniform(0.05, 0.8))
-            process.kill()
-            killed += process.wait() == -signal.SIGKILL
+        process = start(disturbed)
+        wait_for_work(disturbed, ended=lambda: process.exitcode is not None)  # noqa: B023
+        time.sleep(delays.uniform(0.05, 0.8))
+        process.kill()
+        killed += processes.finish(process) == [-signal.SIGKILL]
         assert results(disturbed).items() <= expected.items()
     assert killed >= 2
-    with start(data, disturbed) as process:
-        assert process.wait(240) == 0
+    assert processes.finish(start(disturbed)) == [0]
     assert results(disturbed) == expected
     assert not list(disturbed.glob("work/*.safetensors"))
 
 
 def test_an_interrupt_ends_with_one_line_and_damages_nothing(data: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with start(data, out) as process:
-        wait_for_work(process, out)
+    command = [sys.executable, "-c", "from unlearnable_bench.cli import main; main()"]
+    with subprocess.Popen(
+        [*command, *arguments(data, out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        wait_for_work(out, ended=lambda: process.poll() is not None)
         process.send_signal(signal.SIGINT)
         _, message = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -1,8 +1,7 @@
 """Cells that share a device in threads: the same results, failures apart, a clean end."""
 
+import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import pytest
 import torch
 from helpers import random_images
@@ -174,19 +174,16 @@ def test_cells_are_reported_one_at_a_time(data: str, tmp_path: Path) -> None:
 def test_an_interruption_ends_every_thread_and_loses_nothing(data: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     settings = ("training.epochs=20000", "small-cnn.width=4")
-    command = [
-        *(sys.executable, "-c", "from unlearnable_bench.cli import main; main()", "run"),
-        *("--methods", "random", "--dataset", data, "--preset", "smoke", "--device", "cpu"),
+    process = processes.start(
+        *("run", "--methods", "random", "--dataset", data, "--preset", "smoke", "--device", "cpu"),
         *("--seeds", "0,1", "--pack", "2", "--out", str(out)),
         *(part for setting in settings for part in ("--set", setting)),
-    ]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+        output=tmp_path / "log",
+    )
     deadline = time.time() + 60
     while len(list((out / "work").glob("*.lock"))) < 2 and time.time() < deadline:
         time.sleep(0.1)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "interrupted; what is finished is kept" in errors
+    os.kill(process.pid, signal.SIGINT)
+    assert processes.finish(process, seconds=30) == [130]
+    assert "interrupted; what is finished is kept" in processes.printed(tmp_path / "log")[1]

@@ -9,46 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attack_checks import CLEAN_TRAINING
+from attack_table import TABLE
 from helpers import make_harness, random_images
 
-from unlearnable_bench import Attack, Radius, UserError, clean_network
-from unlearnable_bench.attacks.clean import Clean
-from unlearnable_bench.attacks.em import EM
-from unlearnable_bench.attacks.file import File
-from unlearnable_bench.attacks.ntga import NTGA
-from unlearnable_bench.attacks.random import Random
-from unlearnable_bench.attacks.rem import REM
-from unlearnable_bench.attacks.sc import SC
-from unlearnable_bench.attacks.sem import SEM
-from unlearnable_bench.attacks.tap import TAP
-from unlearnable_bench.planning.registry import attacks
-from unlearnable_bench.schedule import Training
+from unlearnable_bench import Attack, UserError, clean_network
 
-STEPS: dict[str, Any] = {"steps": 3, "batch_size": 5, "noise_steps": 2, "samples": 2}
-STEPS |= {"attack_steps": 2}
-ROUNDS: dict[str, Any] = {"rounds": 1, "batches": 1, "batch_size": 25, "noise_steps": 1}
-CASES: list[Attack] = [
-    Clean(),
-    Random(),
-    File(path="noise.npy"),
-    SC(patch=4),
-    SC(patch=4, rho_u=Radius("8/255")),
-    EM(**ROUNDS),
-    EM(variant="classwise", **ROUNDS),
-    EM(variant="misaligned", steps=3, batch_size=5, noise_steps=2),
-    REM(**STEPS),
-    REM(rho_a=Radius("0"), **STEPS),
-    REM(rho_a=Radius("0"), noise_rho_a=Radius("2/255"), **STEPS),
-    REM(perturbation="none", **STEPS),
-    REM(perturbation="none", rho_a=Radius("0"), **STEPS),
-    SEM(**STEPS),
-    SEM(stop=2, **STEPS),
-    SEM(rho_a=Radius("0"), perturbation="gaussian", **STEPS),
-    TAP(steps=2),
-    NTGA(block=5, validation=5),
-    NTGA(block=5, validation=5, kernel="fnn"),
-]
-SHORT = Training(steps=2, batch_size=5)
+CASES = [attack for entry in TABLE.values() for attack in (entry.attack, *entry.others)]
 
 
 @contextmanager
@@ -71,11 +38,6 @@ def spied(attack: Attack) -> Iterator[set[str]]:
         object.__setattr__(attack, "__class__", cls)
 
 
-def test_every_attack_is_among_the_cases() -> None:
-    names = {type(case).__name__.lower() for case in CASES}
-    assert names == set(attacks.names())
-
-
 @pytest.mark.parametrize("attack", CASES, ids=str)
 def test_it_reads_the_options_that_it_says_and_trains_the_network_that_it_says(
     attack: Attack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -84,7 +46,7 @@ def test_it_reads_the_options_that_it_says_and_trains_the_network_that_it_says(
     images = random_images(60, 8)
     np.save("noise.npy", np.full(images.images.shape, 3, np.int8))
     harness = make_harness("fp32")
-    harness.training, harness.declared = SHORT, attack.surrogate
+    harness.training, harness.declared = CLEAN_TRAINING, attack.surrogate
     unread = attack.unread()
     with spied(attack) as read:
         attack.check(images)
@@ -103,7 +65,7 @@ def test_it_reads_the_options_that_it_says_and_trains_the_network_that_it_says(
 )
 def test_a_network_that_is_not_declared_is_refused(declared: str, words: str) -> None:
     images, harness = random_images(25, 8), make_harness("fp32")
-    harness.training, harness.declared = SHORT, declared
+    harness.training, harness.declared = CLEAN_TRAINING, declared
     ask = harness.network if declared == "none" else partial(clean_network, harness=harness)
     with pytest.raises(UserError, match=words):
         ask(images)

@@ -8,26 +8,12 @@ import attack_checks
 import numpy as np
 import oracles
 import pytest
-from helpers import Interrupting, Interruption, Tiny, make_harness, random_images
+from attack_table import CLASSWISE, MISALIGNED, OFFICIAL
+from helpers import Tiny, make_harness, random_images
 
 from unlearnable_bench import Radius, UserError
-from unlearnable_bench.attacks import em
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.harness.checkpoint import Checkpoint
-
-OFFICIAL: dict[str, Any] = {
-    "noise_steps": 5,
-    "batch_size": 10,
-    "rounds": 2,
-    "batches": 3,
-    "stop_error": 0.0,
-}
-MISALIGNED: dict[str, Any] = {
-    "variant": "misaligned",
-    "noise_steps": 3,
-    "batch_size": 10,
-    "steps": 5,
-}
 
 
 @pytest.mark.parametrize(
@@ -71,15 +57,6 @@ def test_official_clips_the_norm_of_the_gradient() -> None:
     np.testing.assert_array_equal(attack.generate(images, harness).images, expected)
 
 
-CLASSWISE: dict[str, Any] = {
-    "variant": "classwise",
-    "batch_size": 7,
-    "rounds": 6,
-    "batches": 3,
-    "stop_error": 0.0,
-}
-
-
 @pytest.mark.parametrize(
     "changed",
     [
@@ -117,22 +94,6 @@ def test_classwise_noise_is_one_for_each_class() -> None:
         own = noise[images.labels == label]
         assert (own == own[0]).all()
         assert own.any()
-
-
-def test_classwise_resumes(tmp_path: Path) -> None:
-    images, attack = random_images(80), EM(**CLASSWISE)
-    whole = attack.generate(images, make_harness())
-    for stop in (("rounds", 1), ("rounds", 4), None):
-        harness = make_harness()
-        harness.checkpoint = Checkpoint(tmp_path / "state.safetensors", interval=0)
-        if stop:
-            harness.progress = Interrupting(*stop)
-            with pytest.raises(Interruption):
-                attack.generate(images, harness)
-        else:
-            resumed = attack.generate(images, harness)
-    np.testing.assert_array_equal(resumed.images, whole.images)
-    assert resumed.notes == whole.notes
 
 
 def test_classwise_refuses_a_class_without_images() -> None:
@@ -199,37 +160,6 @@ def test_misaligned_equals_the_transcription(
     attack_checks.check_budget(poison, images)
 
 
-@pytest.mark.parametrize("options", [OFFICIAL | {"rounds": 1}, MISALIGNED | {"steps": 2}])
-def test_single_precision_agrees_on_nearly_all_pixels(options: dict[str, Any]) -> None:
-    attack_checks.check_fp32_agrees(EM(**options))
-
-
-@pytest.mark.parametrize("options", [OFFICIAL, MISALIGNED])
-def test_the_seed_decides_the_poison(options: dict[str, Any]) -> None:
-    attack_checks.check_same_seed_same_poison(EM(**options))
-
-
-@pytest.mark.parametrize(
-    ("options", "stops"),
-    [
-        (OFFICIAL | {"rounds": 4}, [("rounds", 1)]),
-        (OFFICIAL | {"rounds": 5, "batches": 1}, [("rounds", 2), ("rounds", 3)]),
-        (MISALIGNED, [("surrogate", 1), ("surrogate", 4), ("extraction", 0), ("extraction", 2)]),
-    ],
-)
-def test_an_interrupted_run_ends_in_the_same_poison(
-    options: dict[str, Any], stops: list[tuple[str, int]], tmp_path: Path
-) -> None:
-    attack_checks.check_resumes(EM(**options), tmp_path, stops)
-
-
-@pytest.mark.parametrize("options", [OFFICIAL | {"rounds": 3}, MISALIGNED | {"steps": 12}])
-def test_a_run_killed_within_a_step_ends_in_the_same_poison(
-    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attack_checks.check_resumes_within_a_step(EM(**options), tmp_path, em, monkeypatch)
-
-
 def test_a_run_killed_after_its_last_round_keeps_its_notes(tmp_path: Path) -> None:
     attack, images = EM(**OFFICIAL), random_images()
     notes = []
@@ -238,22 +168,3 @@ def test_a_run_killed_after_its_last_round_keeps_its_notes(tmp_path: Path) -> No
         harness.checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors", interval=0)
         notes.append(attack.generate(images, harness).notes)
     assert notes[0] == notes[1]
-
-
-@pytest.mark.parametrize("options", [OFFICIAL, MISALIGNED])
-def test_noise_belongs_to_its_image(options: dict[str, Any]) -> None:
-    attack_checks.check_noise_belongs_to_its_image(EM(**options))
-
-
-@pytest.mark.parametrize("options", [OFFICIAL, MISALIGNED])
-def test_noise_lowers_the_loss_of_each_image(options: dict[str, Any]) -> None:
-    attack_checks.check_noise_lowers_each_loss(EM(**options))
-
-
-@pytest.mark.parametrize("options", [OFFICIAL | {"rounds": 3}, MISALIGNED])
-def test_image_passes_are_those_counted(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attack, images = EM(**options), random_images(count=30)
-    counted = attack_checks.counted_passes(attack, images, em, monkeypatch)
-    assert attack.image_passes(30) == counted

@@ -1,12 +1,12 @@
 """NTGA equals its literal transcription and poisons every image within its budget."""
 
-from pathlib import Path
 from typing import Any
 
 import attack_checks
 import numpy as np
 import pytest
 import torch
+from attack_table import BLOCKS
 from helpers import make_harness, random_images
 from torch import Tensor
 from torch.nn import functional
@@ -22,8 +22,6 @@ from unlearnable_bench.attacks.ntk import (
     fnn_ntk,
     gradient_flow,
 )
-
-BASE: dict[str, Any] = {"block": 9, "validation": 5}  # 25 images: two blocks and 7 of a third
 
 
 def patterned_images(count: int, classes: int = 3, seed: int = 0) -> ImageSet:
@@ -106,7 +104,7 @@ def literal(images: ImageSet, options: NTGA, seed: int) -> np.ndarray:
     ids=str,
 )
 def test_equals_the_transcription(changed: dict[str, Any], seed: int) -> None:
-    attack, images = NTGA(**BASE | changed), random_images()
+    attack, images = NTGA(**BLOCKS | changed), random_images()
     poison = attack.generate(images, make_harness(seed=seed))
     expected = literal(images, attack, seed)
     # A gradient of rounding size has either sign.
@@ -115,7 +113,7 @@ def test_equals_the_transcription(changed: dict[str, Any], seed: int) -> None:
 
 
 def test_an_image_that_fills_the_last_part_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    attack, images = NTGA(**BASE), random_images()  # five held-out images
+    attack, images = NTGA(**BLOCKS), random_images()  # five held-out images
     whole = attack.generate(images, make_harness())
     monkeypatch.setattr(ntga, "ROWS", 2)
     assert (attack.generate(images, make_harness()).images == whole.images).mean() > 0.999
@@ -165,7 +163,7 @@ def test_an_image_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(NTGA, "_ascend", numbered)
     grey = ImageSet(np.full_like(images.images, 128), images.labels, 3)
-    poison = NTGA(**BASE).generate(grey, make_harness())
+    poison = NTGA(**BLOCKS).generate(grey, make_harness())
     order = make_harness().random("generation").permutation(25).numpy()
     found = poison.images[order, 0, 0, 0].astype(int) - 128
     assert calls == [9, 9, 9]
@@ -197,18 +195,10 @@ def test_no_block_is_held_against_its_own_images(monkeypatch: pytest.MonkeyPatch
         NTGA(block=block, validation=validation).generate(images, make_harness())
 
 
-def test_the_same_seed_gives_the_same_poison() -> None:
-    attack_checks.check_same_seed_same_poison(NTGA(**BASE))
-
-
 def test_the_precision_of_networks_has_no_influence() -> None:
-    attack, images = NTGA(**BASE), random_images()
+    attack, images = NTGA(**BLOCKS), random_images()
     single = attack.generate(images, make_harness("fp32")).images
     np.testing.assert_array_equal(single, attack.generate(images, make_harness("fp64")).images)
-
-
-def test_resumes(tmp_path: Path) -> None:
-    attack_checks.check_resumes(NTGA(**BASE), tmp_path, [("blocks", 1), ("blocks", 2)])
 
 
 def test_a_block_larger_than_the_set_is_refused() -> None:
@@ -223,5 +213,5 @@ def test_a_block_larger_than_the_set_is_refused() -> None:
 
 def test_no_noise_where_the_radius_is_0() -> None:
     images = random_images()
-    poison = NTGA(**BASE, rho_u=Radius("0")).generate(images, make_harness())
+    poison = NTGA(**BLOCKS, rho_u=Radius("0")).generate(images, make_harness())
     np.testing.assert_array_equal(poison.images, images.images)

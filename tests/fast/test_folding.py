@@ -46,12 +46,12 @@ def folded(network: nn.Module, size: int) -> Folded:
 
 @pytest.mark.parametrize("name", learners.names())
 def test_every_learner_computes_the_same(name: str) -> None:
-    network = stir(learners.choose(name).plugin.build(10, 32))
-    other = folded(network, 32)
+    network = stir(learners.choose(name).plugin.build(10, 16))
+    other = folded(network, 16)
     assert len(other.layers) == FOLDED[name]
     assert all(module.training for module in network.modules())
     network.eval()
-    x = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(other(x), network(x), rtol=1e-12, atol=1e-12)
 
 
@@ -228,8 +228,8 @@ def test_it_follows_an_update_within_a_step(*, elsewhere: bool) -> None:
 @pytest.mark.filterwarnings("default")  # some of torch's own
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2", "vgg16-bn"])
 def test_both_forms_compile_whole(name: str) -> None:
-    model = make_harness("fp32", learner=learners.choose(name).plugin).network(random_images(4, 32))
-    x = torch.rand(4, 3, 32, 32, requires_grad=True)
+    model = make_harness("fp32", learner=learners.choose(name).plugin).network(random_images(2, 16))
+    x = torch.rand(2, 3, 16, 16, requires_grad=True)
     with frozen(model):
         expected = model(x)
     for part in (*model._as_built, *model._in_eval):

@@ -1,0 +1,142 @@
+"""Each built-in attack at a size for tests, with what its shared checks need to know."""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from unlearnable_bench import Attack, Radius
+from unlearnable_bench.attacks import em, rem
+from unlearnable_bench.attacks.clean import Clean
+from unlearnable_bench.attacks.em import EM
+from unlearnable_bench.attacks.file import File
+from unlearnable_bench.attacks.ntga import NTGA
+from unlearnable_bench.attacks.random import Random
+from unlearnable_bench.attacks.rem import REM
+from unlearnable_bench.attacks.sc import SC
+from unlearnable_bench.attacks.sem import SEM
+from unlearnable_bench.attacks.tap import TAP
+
+OFFICIAL: dict[str, Any] = {
+    "noise_steps": 5,
+    "batch_size": 10,
+    "rounds": 2,
+    "batches": 3,
+    "stop_error": 0.0,
+}
+CLASSWISE: dict[str, Any] = {
+    "variant": "classwise",
+    "batch_size": 7,
+    "rounds": 6,
+    "batches": 3,
+    "stop_error": 0.0,
+}
+MISALIGNED: dict[str, Any] = {
+    "variant": "misaligned",
+    "noise_steps": 3,
+    "batch_size": 10,
+    "steps": 5,
+}
+ALTERNATION: dict[str, Any] = {
+    "steps": 3,
+    "batch_size": 10,
+    "noise_steps": 3,
+    "samples": 2,
+    "attack_steps": 2,
+}
+NO_ADVERSARY: dict[str, Any] = {"rho_a": Radius("0")}
+BLOCKS: dict[str, Any] = {"block": 9, "validation": 5}  # 25 images: two blocks and 7 of a third
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An attack and what is true of it.
+
+    Attributes:
+        attack: with options that differ from no step to a few.
+        images: how many it needs.
+        seeded: another seed gives another poison.
+        stops: label and step of each loop's steps before which it is interrupted in turn.
+        module: where it takes the gradients at its images, in order to count them or to die there.
+        killed: the attack with the 30th gradient in the middle of a step.
+        single: the attack with so few steps that rounding turns few pixels.
+        own_noise: each image has noise of its own, which lowers its loss.
+        counted: the attacks whose image passes are counted.
+        others: options under which other options are read or networks trained.
+    """
+
+    attack: Attack
+    images: int = 25
+    seeded: bool = True
+    stops: tuple[tuple[str, int], ...] = ()
+    module: ModuleType | None = None
+    killed: Attack | None = None
+    single: Attack | None = None
+    own_noise: bool = False
+    counted: tuple[Attack, ...] = ()
+    others: tuple[Attack, ...] = ()
+
+
+TWO_LOOPS = (("surrogate", 1), ("surrogate", 2), ("extraction", 0), ("extraction", 2))
+
+TABLE = {
+    "clean": Entry(attack=Clean(), seeded=False),
+    "random": Entry(attack=Random()),
+    "file": Entry(attack=File(path="noise.npy"), seeded=False),
+    "sc": Entry(attack=SC(patch=4), images=60, others=(SC(patch=4, rho_u=Radius("8/255")),)),
+    "em": Entry(
+        # One batch a round: a round begins in the middle of an epoch.
+        attack=EM(**OFFICIAL | {"rounds": 5, "batches": 1}),
+        stops=(("rounds", 1), ("rounds", 2), ("rounds", 3)),
+        module=em,
+        killed=EM(**OFFICIAL | {"rounds": 3}),
+        single=EM(**OFFICIAL | {"rounds": 1}),
+        own_noise=True,
+        counted=(EM(**OFFICIAL | {"rounds": 3}),),
+    ),
+    "em classwise": Entry(
+        attack=EM(**CLASSWISE), images=80, stops=(("rounds", 1), ("rounds", 4)), module=em
+    ),
+    "em misaligned": Entry(
+        attack=EM(**MISALIGNED),
+        stops=(("surrogate", 1), ("surrogate", 4), ("extraction", 0), ("extraction", 2)),
+        module=em,
+        killed=EM(**MISALIGNED | {"steps": 12}),
+        single=EM(**MISALIGNED | {"steps": 2}),
+        own_noise=True,
+        counted=(EM(**MISALIGNED),),
+    ),
+    "rem": Entry(
+        attack=REM(**ALTERNATION),
+        stops=TWO_LOOPS,
+        module=rem,
+        killed=REM(**ALTERNATION | {"steps": 4}),
+        single=REM(**ALTERNATION | {"steps": 1}),
+        own_noise=True,
+        counted=(REM(**ALTERNATION), REM(**ALTERNATION | NO_ADVERSARY)),
+        others=(
+            REM(**ALTERNATION | NO_ADVERSARY),
+            REM(noise_rho_a=Radius("2/255"), **ALTERNATION | NO_ADVERSARY),
+            REM(perturbation="none", **ALTERNATION),
+            REM(perturbation="none", **ALTERNATION | NO_ADVERSARY),
+        ),
+    ),
+    "sem": Entry(
+        attack=SEM(**ALTERNATION),
+        stops=TWO_LOOPS,
+        module=rem,
+        killed=SEM(**ALTERNATION | {"steps": 12}),
+        single=SEM(**ALTERNATION | {"steps": 1}),
+        own_noise=True,
+        counted=(SEM(**ALTERNATION),),
+        others=(
+            SEM(stop=2, **ALTERNATION),
+            SEM(perturbation="gaussian", **ALTERNATION | NO_ADVERSARY),
+        ),
+    ),
+    "tap": Entry(attack=TAP(steps=3, batch_size=10), stops=(("attack", 1), ("attack", 2))),
+    "ntga": Entry(
+        attack=NTGA(**BLOCKS),
+        stops=(("blocks", 1), ("blocks", 2)),
+        others=(NTGA(kernel="fnn", **BLOCKS),),
+    ),
+}
