@@ -9,16 +9,9 @@ if TYPE_CHECKING:
     from unlearnable_bench.contract import Attack, Dataset, Defense, Learner, Report
     from unlearnable_bench.errors import UserError
     from unlearnable_bench.harness import Harness, Random
-    from unlearnable_bench.images import (
-        Budget,
-        Data,
-        ImageSet,
-        Poison,
-        ResizedCrop,
-        Transform,
-        add_noise,
-    )
+    from unlearnable_bench.images import Data, ImageSet, ResizedCrop, Transform
     from unlearnable_bench.options import option
+    from unlearnable_bench.poison import Budget, Poison, add_noise
     from unlearnable_bench.radius import Radius
     from unlearnable_bench.results.frame import load_records
     from unlearnable_bench.results.rendering import render
@@ -39,8 +32,9 @@ _HOME = {
     "contract": ("Attack", "Dataset", "Defense", "Learner", "Report"),
     "errors": ("UserError",),
     "harness": ("Harness", "Random"),
-    "images": ("Budget", "Data", "ImageSet", "Poison", "ResizedCrop", "Transform", "add_noise"),
+    "images": ("Data", "ImageSet", "ResizedCrop", "Transform"),
     "options": ("option",),
+    "poison": ("Budget", "Poison", "add_noise"),
     "radius": ("Radius",),
     "results.frame": ("load_records",),
     "results.rendering": ("render",),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from unlearnable_bench.harness import Harness, Random
-    from unlearnable_bench.images import Data, ImageSet, Poison
+    from unlearnable_bench.images import Data, ImageSet
+    from unlearnable_bench.poison import Poison
     from unlearnable_bench.radius import Radius
     from unlearnable_bench.results.table import Table
 

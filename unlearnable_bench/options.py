@@ -108,7 +108,7 @@ class Configurable:
                 f.name,
                 _spell(hints[f.name]),
                 _range(f),
-                as_text(f.default),
+                as_text(typing.cast("Scalar", f.default)),
                 _described(f),
             )
             for f in dataclasses.fields(cls)

@@ -22,8 +22,9 @@ from unlearnable_bench.harness.device import EXCLUSIVE
 from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
 from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.identity import as_json
-from unlearnable_bench.images import ImageSet, Pixels, Poison
+from unlearnable_bench.images import ImageSet, Pixels
 from unlearnable_bench.planning.plan import Cell, PoisonPlan, Probe
+from unlearnable_bench.poison import Poison
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.records import FORMAT, Bound, Record
 from unlearnable_bench.results.robustness import Robustness
