@@ -327,7 +327,7 @@ def test_a_figure_that_cannot_be_saved_costs_no_measurement(
     [
         (["--figure=a.png"], "add --growth"),
         (["--growth", "--figure=a.txt"], ".png, .pdf or .svg"),
-        (["--growth", "--figure=none/a.png"], "there is no folder"),
+        (["--growth", "--figure=none/a.png"], "no folder"),
         (["--growth", "--figure=taken.png"], "taken.png is a folder"),
     ],
 )
