@@ -19,7 +19,7 @@ import typer
 from documents import DOCS, ROOT, Block, blocks, commands, stand_in_for_data, write_stand_ins
 from typer.testing import CliRunner
 
-from unlearnable_bench import Data, api
+from unlearnable_bench import Data, __version__, api
 from unlearnable_bench.cli import app
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.planning import grid, registry
@@ -234,6 +234,18 @@ def do(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_page_runs_from_top_to_bottom(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks(page):
         do(block, monkeypatch)
+
+
+def test_the_newest_release_has_one_version_everywhere() -> None:
+    released = re.findall(
+        r"^## ([0-9.]+) \(\d{4}-\d{2}-\d{2}\)$", text("CHANGELOG.md"), re.MULTILINE
+    )
+    assert re.findall(r"^version: (.+)$", text("CITATION.cff"), re.MULTILINE) == released[:1]
+    assert re.findall(r"version = \{(.+)\}", text("README.md")) == released[:1]
+    # Between releases it is that of the next one, X.Y.Z.dev0.
+    assert __version__ == released[0] or f"## {__version__.removesuffix('.dev0')}, unreleased" in (
+        text("CHANGELOG.md")
+    )
 
 
 if __name__ == "__main__":
