@@ -1,21 +1,15 @@
 """Settings of all tests."""
 
 import gc
-from functools import cache
-from importlib import metadata
 
 import pytest
 import torch
 from hypothesis import settings
 
-from unlearnable_bench.planning import registry
-
 # The same examples everywhere, so that a failure seen once can be seen again.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("repeatable")
 torch.set_num_threads(1)
-# Each look-up reads the metadata of every installed package. None is installed meanwhile.
-registry.entry_points = cache(metadata.entry_points)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,9 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib import metadata
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -23,6 +25,9 @@ from unlearnable_bench.contract import (
     first_line,
 )
 from unlearnable_bench.errors import UserError, one_line, unknown
+
+# Each look-up would read the metadata of every installed package again.
+entry_points = cache(metadata.entry_points)
 
 _OWN = "unlearnable_bench."
 # Rows of tables and sections of --set that are not plugins.
