@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from unlearnable_bench import ImageSet, Radius, ResizedCrop, Transform, UserError, api
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.ntga import NTGA
-from unlearnable_bench.attacks.ntk import Kernel, cnn_ntk, fnn_ntk, part_slopes
+from unlearnable_bench.attacks.ntk import Kernel, cnn_ntk, fnn_ntk, part_gradients
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.cli import app
@@ -202,12 +202,12 @@ def test_every_technique_can_be_left_out(technique: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", [cnn_ntk, fnn_ntk])
-def test_the_slopes_of_a_tangent_kernel_are_those_of_the_cpu(kernel: Kernel) -> None:
+def test_the_gradients_of_a_tangent_kernel_are_those_of_the_cpu(kernel: Kernel) -> None:
     images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)).double()
     block, images, labels = images[:4], images[4:], torch.tensor([1, 0])
     coefficients = torch.tensor([[0.1, -0.2], [0.3, 0.0], [-0.1, 0.2], [0.0, 0.1]]).double()
     found = [
-        part_slopes(kernel, *(t.to(device) for t in (block, coefficients, images, labels)))
+        part_gradients(kernel, *(t.to(device) for t in (block, coefficients, images, labels)))
         for device in (CUDA, "cpu")
     ]
     for here, there in zip(*found, strict=True):
