@@ -142,7 +142,8 @@ def test_records_are_json_with_the_documented_fields(first: tuple[Path, list[str
         assert raw["test_accuracy"] == raw["epoch_accuracy"][-1]
         assert len(raw["epoch_accuracy"]) == 2
         assert raw["poison"].keys() >= {"key", "sha256", "budget", "notes", "seconds", "resumed"}
-        assert raw["rho_u"] == ("0" if raw["attack"] == "clean" else "8/255")
+        value = "0" if raw["attack"] == "clean" else "8/255"
+        assert raw["rho_u"] == {"norm": "linf", "value": value}
         assert raw["environment"]["packages"]["torch"]
         assert raw["seconds"].keys() == {"preparation", "training", "warmup", "evaluation"}
         assert all(seconds >= 0 for seconds in raw["seconds"].values())

@@ -75,4 +75,5 @@ def test_bf16_is_estimated_in_bf16(data: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_on_a_gpu_only_a_dry_run_takes_the_time_to_estimate(data: str) -> None:
     text = console._estimate(plan(data, 1), torch.device("cuda:0"), dry_run=False)
-    assert text == "32 image passes for the whole plan; --dry-run times them"
+    assert text.startswith("32 image passes for the whole plan; ")
+    assert "--dry-run" in text

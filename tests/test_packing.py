@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -186,4 +187,22 @@ def test_an_interruption_ends_every_thread_and_loses_nothing(data: str, tmp_path
     time.sleep(1)
     os.kill(process.pid, signal.SIGINT)
     assert processes.finish(process, seconds=30) == [130]
-    assert "interrupted; what is finished is kept" in processes.printed(tmp_path / "log")[1]
+    assert "run the same command again" in processes.printed(tmp_path / "log")[1]
+
+
+def test_an_interruption_while_threads_start_ends_those_that_run(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *work: Any) -> Any:  # type: ignore[override]
+            super().submit(*work)
+            time.sleep(1)  # the cell trains meanwhile
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(executor, "ThreadPoolExecutor", Interrupted)
+    settings = {"training.epochs": "20000", "small-cnn.width": "4"}
+    asked = make_plan(dataset=data, settings=settings, methods=["clean"], seeds=[0, 1])
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        api.run(asked, tmp_path / "out", device="cpu", pack=2)
+    assert time.monotonic() - started < 40

@@ -137,8 +137,8 @@ class _Workers:
             self._mine.worker.prepare(poison)
         self._numbers = itertools.count(1)
         with ThreadPoolExecutor(self._pack, initializer=self._start) as pool:
-            attempts = [pool.submit(self._attempt, cell) for cell in cells]
-            try:
+            try:  # around `submit` too: an interruption while threads start must stop them
+                attempts = [pool.submit(self._attempt, cell) for cell in cells]
                 return [
                     cell
                     for cell, attempt in zip(cells, attempts, strict=True)
