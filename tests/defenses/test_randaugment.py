@@ -70,6 +70,16 @@ def test_each_operation_equals_torchvision(name: str, sign: int) -> None:
     assert name == "identity" or not torch.allclose(got, X)
 
 
+@pytest.mark.parametrize("brightest", [1, 4, 5])
+def test_equalize_divides_the_other_pixels_by_255(brightest: int) -> None:
+    """With 1,020 to 1,023 of 1,024 pixels, a step of n // 256 would be 3 instead of 4."""
+    generator = torch.Generator().manual_seed(brightest)
+    x = torch.randint(0, 255, (2, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    x.flatten(2)[..., :brightest] = 255
+    expected = functional.equalize(x).double() / 255
+    torch.testing.assert_close(operations.equalize(x.double() / 255), expected)
+
+
 def test_equalize_keeps_few_values() -> None:
     x = levels()
     x[:, :, 1:] = 9  # nearly all pixels are one level
