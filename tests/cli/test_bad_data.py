@@ -122,6 +122,7 @@ def test_a_folder_that_is_no_data_set_is_refused(
 
     write_images(workplace / "more")
     (workplace / "more" / "test" / "emu").mkdir()
+    Image.new("RGB", (8, 8)).save(workplace / "more" / "test" / "emu" / "1.png")
     assert "emu" in message("more")
 
     for name in ("cat", "dog"):

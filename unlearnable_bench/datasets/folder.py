@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from unlearnable_bench.contract import Dataset
-from unlearnable_bench.datasets.pictures import pictures_in, read_picture
+from unlearnable_bench.datasets.decoding import read_picture
+from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data, ImageSet, Pixels, Transform
 from unlearnable_bench.options import option
@@ -40,27 +41,46 @@ class Folder(Dataset):
                     f"folder:{root}: no folder {root / split}; images go to train/CLASS/ and "
                     "test/CLASS/"
                 )
-        names = tuple(sorted(p.name for p in (root / "train").iterdir() if p.is_dir()))
+        inventory = Inventory(f"folder:{root.name}", root)
+        beside = [path for path in inventory.folders(root) if path.name not in ("train", "test")]
+        inventory.leave_out(
+            "folder other than train, test", "folders other than train, test", beside
+        )
+        train_files = self._files(inventory, root / "train")
+        test_files = self._files(inventory, root / "test")
+        names = tuple(name for name, files in train_files.items() if files)
+        if not names:
+            raise UserError(f"{root / 'train'} has no images; they go to train/CLASS/*.png")
         if len(names) < 2:
             raise UserError(
-                f"{root / 'train'} has {len(names)} class folders, allowed: two or more; images "
-                "go to train/CLASS/"
+                f"{root / 'train'} has {len(names)} class folders with images, allowed: two or "
+                "more; images go to train/CLASS/"
             )
-        unknown = {p.name for p in (root / "test").iterdir() if p.is_dir()} - {*names}
+        unknown = [name for name, files in test_files.items() if files and name not in names]
         if unknown:
             raise UserError(
-                f"{root / 'test'} has classes that train lacks: {sorted(unknown)}; remove or "
+                f"{root / 'test'} has classes of which train has no images: {unknown}; remove or "
                 "rename their folders"
             )
-        train, test = (self._split(root / split, names) for split in ("train", "test"))
+        for split, found in (("train", train_files), ("test", test_files)):
+            empty = [root / split / name for name, files in found.items() if not files]
+            inventory.leave_out(
+                "class folder without images", "class folders without images", empty
+            )
+        train = self._split(root / "train", [train_files[name] for name in names])
+        test = self._split(root / "test", [test_files.get(name, []) for name in names])
+        inventory.report(missing=[name for name in names if not test_files.get(name)])
         pad = train.size // 8 if self.pad is None else self.pad
         return Data(f"folder:{root.name}", train, test, names, Transform(pad, self.flip))
 
-    def _split(self, root: Path, names: tuple[str, ...]) -> ImageSet:
+    def _files(self, inventory: Inventory, folder: Path) -> dict[str, list[Path]]:
+        return {name: inventory.pictures(folder / name) for name in inventory.classes(folder)}
+
+    def _split(self, root: Path, classes: list[list[Path]]) -> ImageSet:
         images: list[Pixels] = []
         labels: list[int] = []
-        for label, name in enumerate(names):
-            for file in pictures_in(root / name):
+        for label, files in enumerate(classes):
+            for file in files:
                 images.append(read_picture(file, self.size))
                 labels.append(label)
                 if images[-1].shape != images[0].shape:
@@ -70,5 +90,11 @@ class Folder(Dataset):
                         "--set folder.size=64"
                     )
         if not images:
-            raise UserError(f"{root} has no images; they go to {root / names[0]}/*.png")
-        return ImageSet(np.stack(images), np.array(labels, np.int64), len(names))
+            raise UserError(f"{root} has no images; they go to {root}/CLASS/*.png")
+        height, width = images[0].shape[:2]
+        if height != width:
+            raise UserError(
+                f"{root} has images of {width}x{height}, not square ones; resize all of them: "
+                "--set folder.size=64"
+            )
+        return ImageSet(np.stack(images), np.array(labels, np.int64), len(classes))

@@ -5,13 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from unlearnable_bench.contract import Dataset
-from unlearnable_bench.datasets.pictures import (
-    Split,
-    class_folders,
-    decoded,
-    pictures_in,
-    read_picture,
-)
+from unlearnable_bench.datasets.decoding import read_picture
+from unlearnable_bench.datasets.inventory import Inventory
+from unlearnable_bench.datasets.pictures import Split, class_folders, decoded
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data, Pixels, ResizedCrop, centre
 from unlearnable_bench.options import option
@@ -50,19 +46,21 @@ class ImageNetSubset(Dataset):
             UserError: too few classes, a class without images, or an unreadable image.
         """
         root = Path(self.path)
-        names = class_folders(root / "train")[: self.classes]
+        inventory = Inventory("imagenet-subset", root)
+        names = class_folders(inventory, root / "train")[: self.classes]
         if len(names) < self.classes:
             raise UserError(
                 f"{root / 'train'} has {len(names)} class folders, not {self.classes}; use "
                 f"--set imagenet-subset.classes={len(names)}"
             )
-        train = self._split(root / "train", names, self.size)
-        test = self._split(root / "val", names, self.crop)
+        train = self._split(inventory, root / "train", names, self.size)
+        test = self._split(inventory, root / "val", names, self.crop)
+        inventory.report()
         transform = ResizedCrop(self.crop, flip=True)
         return decoded("imagenet-subset", root, (train, test), tuple(names), transform)
 
-    def _split(self, folder: Path, names: list[str], size: int) -> Split:
-        files = {name: pictures_in(folder / name) for name in names}
+    def _split(self, inventory: Inventory, folder: Path, names: list[str], size: int) -> Split:
+        files = {name: inventory.pictures(folder / name) for name in names}
         empty = [name for name, own in files.items() if not own]
         if empty:
             raise UserError(f"no images of class {empty[0]}; they go to {folder / empty[0]}/*.JPEG")

@@ -10,50 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from unlearnable_bench.datasets.cache import cache_folder
+from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
+# Formats that may have more than 8 bits per value, which ubench 0.1 clipped.
+_WIDE = {".png", ".tif", ".tiff", ".ppm"}
 _CHUNK = 256  # images decoded before they are written
 
 
-def read_picture(file: Path, size: int | None = None) -> Pixels:
-    """Return an image as uint8 [H, W, 3].
-
-    Args:
-        file: the image file.
-        size: height and width in pixels to which the image is resized; None: not resized.
+def class_folders(inventory: Inventory, root: Path) -> list[str]:
+    """Return the names of the class folders in a folder, sorted.
 
     Raises:
-        UserError: not a readable image.
+        UserError: the folder is missing or holds fewer than two class folders.
     """
-    try:
-        with Image.open(file) as image:
-            rgb = image.convert("RGB")
-            if size:
-                rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(rgb)
-    except Exception as error:  # Pillow raises exceptions of many kinds on damaged files
-        raise UserError(f"{file} is not a readable image; repair or remove it") from error
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted by name."""
-    return sorted(file for file in folder.glob("*") if file.suffix.lower() in ENDINGS)
-
-
-def class_folders(root: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted.
-
-    Raises:
-        UserError: the folder is missing or holds fewer than two folders.
-    """
-    names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    names = inventory.classes(root)
     if len(names) < 2:
         state = f"has {len(names)} class folders" if root.is_dir() else "does not exist"
         raise UserError(f"{root} {state}; images go to {root}/WNID, two classes or more")
@@ -112,7 +88,9 @@ def _fingerprint(root: Path, splits: tuple[Split, Split], class_names: tuple[str
         for file, label in zip(split.files, split.labels, strict=True):
             state = file.stat()
             line = f"\n{file.relative_to(root)} {label} {state.st_size} {state.st_mtime_ns}"
-            sha.update(os.fsencode(line))
+            # Decoded again, if the cache may hold the clipped pixels of ubench 0.1.
+            again = " 2" if file.suffix.lower() in _WIDE else ""
+            sha.update(os.fsencode(line + again))
     return sha.hexdigest()[:16]
 
 

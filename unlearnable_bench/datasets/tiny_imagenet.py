@@ -4,13 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearnable_bench.contract import Dataset
-from unlearnable_bench.datasets.pictures import (
-    Split,
-    class_folders,
-    decoded,
-    pictures_in,
-    read_picture,
-)
+from unlearnable_bench.datasets.decoding import read_picture
+from unlearnable_bench.datasets.inventory import Inventory
+from unlearnable_bench.datasets.pictures import Split, class_folders, decoded
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data, Transform
 from unlearnable_bench.options import option
@@ -33,8 +29,9 @@ class TinyImageNet(Dataset):
             UserError: the folder is not an unpacked Tiny-ImageNet.
         """
         root = Path(self.path)
-        names = class_folders(root / "train")
-        files = [pictures_in(root / "train" / name / "images") for name in names]
+        inventory = Inventory("tiny-imagenet", root)
+        names = class_folders(inventory, root / "train")
+        files = [inventory.pictures(root / "train" / name / "images") for name in names]
         train = Split(
             [file for own in files for file in own],
             [label for label, own in enumerate(files) for _ in own],
@@ -49,6 +46,7 @@ class TinyImageNet(Dataset):
                 f"{root} is not Tiny-ImageNet: it has {words.format(*counts)}, not "
                 f"{words.format(*_COUNTS)}; unpack it again, or use folder:DIR for other data"
             )
+        inventory.report()
         transform = Transform(_SIZE // 8, flip=True)
         return decoded("tiny-imagenet", root, (train, test), tuple(names), transform)
 
