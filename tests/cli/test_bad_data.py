@@ -84,7 +84,8 @@ def test_a_pickled_array_is_refused_and_not_unpickled(
     trap = np.array([Trap()], dtype=object)
     np.savez(workplace / "odd.npz", **spoiled(class_names=trap))
     message = refused(*run_tiny("--methods", "sem", "--dataset", "npz:odd.npz"))
-    assert "odd.npz is not a readable .npz file" in message
+    assert "odd.npz: class_names is an array of Python objects" in message
+    assert "save it as np.array(class_names.tolist(), dtype=str)" in message
     assert not (workplace / "sprung").exists()
     # The trap works where something does unpickle it.
     with np.load(workplace / "odd.npz", allow_pickle=True) as file:

@@ -88,7 +88,11 @@ def run(
     ] = None,
     protect_classes: Annotated[
         str | None,
-        text_option("NAMES", "Comma-separated classes to poison, e.g. cat,dog; default: all."),
+        text_option(
+            "NAMES",
+            "Comma-separated classes to poison, by name or label, e.g. cat,dog or '#0'; default: "
+            "all.",
+        ),
     ] = None,
     seeds: Seeds = None,
     settings: Annotated[

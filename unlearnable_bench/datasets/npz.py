@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
 
 from unlearnable_bench.contract import Dataset
 from unlearnable_bench.errors import UserError
@@ -51,13 +54,13 @@ def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True
                 raise UserError(
                     f"{path} lacks {', '.join(missing)}; an npz data set holds {', '.join(KEYS)}"
                 )
-            arrays = {key: file[key] for key in KEYS}
+            arrays = {key: _typed(file, key, path) for key in KEYS}
     except UserError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise exceptions of their own
         reason = str(error).split("\n")[0]
         raise UserError(f"{path} is not a readable .npz file ({reason})") from error
-    names = tuple(str(class_name) for class_name in arrays["class_names"].reshape(-1))
+    names = _texts(arrays["class_names"], path)
     parts = {}
     for split in ("train", "test"):
         shape, labels = arrays[f"x_{split}"].shape, arrays[f"y_{split}"]
@@ -68,6 +71,33 @@ def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True
         parts[split] = ImageSet(arrays[f"x_{split}"], labels.astype(np.int64), len(names))
     pad = parts["train"].size // 8 if pad is None else pad
     return Data(name, parts["train"], parts["test"], names, Transform(pad, flip))
+
+
+def _typed(file: NpzFile, key: str, path: Path) -> NDArray[Any]:
+    """Return an array of the file; refuse one of Python objects, which would be unpickled."""
+    try:
+        array: NDArray[Any] = file[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        kinds = {"class_names": "str", "y_train": "np.int64", "y_test": "np.int64"}
+        raise UserError(
+            f"{path}: {key} is an array of Python objects, which is never unpickled; save it as "
+            f"np.array({key}.tolist(), dtype={kinds.get(key, 'np.uint8')})"
+        ) from error
+    return array
+
+
+def _texts(names: NDArray[Any], path: Path) -> tuple[str, ...]:
+    """Return class names as text; names of CIFAR's Python edition are bytes."""
+    if names.dtype.kind != "S":
+        return tuple(map(str, names.reshape(-1)))
+    try:
+        return tuple(name.decode() for name in names.reshape(-1).tolist())
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: class_names are bytes that are not UTF-8; save them with dtype=str"
+        ) from error
 
 
 def write_npz(data: Data, path: Path) -> None:

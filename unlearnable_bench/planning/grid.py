@@ -10,6 +10,7 @@ from unlearnable_bench.errors import UserError, plugin_errors, unknown
 from unlearnable_bench.images import Data
 from unlearnable_bench.options import Configurable, Setting, as_text, checked_setting
 from unlearnable_bench.planning import registry
+from unlearnable_bench.planning.class_names import class_text, labels_of
 from unlearnable_bench.planning.composition import compose
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
 from unlearnable_bench.planning.protection import Protection
@@ -60,7 +61,7 @@ def make_plan(
         clean: add the clean control; for a share of protected images below 1, the clean-subset
             baseline (the row `remainder`): training on the unprotected images only.
         protect: shares of the images that are poisoned, above 0, at most 1.
-        protect_classes: names of the classes that are poisoned; empty: all.
+        protect_classes: names of the classes that are poisoned, or `#LABEL`; empty: all.
 
     Raises:
         UserError: an unknown name or option, an invalid value, or data that cannot be read.
@@ -98,7 +99,7 @@ def make_plan(
             attack.plugin.check(data.train)
     protections = _protections(data, protect, protect_classes)
     if protect_classes:
-        named = [name for name in data.class_names if name in protect_classes]
+        named = (class_text(data, label) for label in protections[False][0].classes)
         preset_label += f"[protect_classes={','.join(named)}]"
 
     def cell(
@@ -152,10 +153,7 @@ def _protections(
     data: Data, shares: Sequence[float], names: Sequence[str]
 ) -> dict[bool, list[Protection]]:
     """Return the protections of a method (False) and of the clean control (True)."""
-    for name in names:
-        if name not in data.class_names:
-            raise unknown(f"class of {data.name}", name, data.class_names)
-    classes = tuple(sorted({data.class_names.index(name) for name in names}))
+    classes = labels_of(data, names)
     for share in shares:
         if not 0 < share <= 1:
             raise UserError(
