@@ -10,7 +10,7 @@ from helpers import small_data
 from scipy.io import savemat
 
 from unlearnable_bench.contract import Dataset
-from unlearnable_bench.datasets import cache, cifar, svhn
+from unlearnable_bench.datasets import cache, cifar, official, svhn
 from unlearnable_bench.datasets.cifar10 import CIFAR10
 from unlearnable_bench.datasets.cifar100 import CIFAR100
 from unlearnable_bench.datasets.npz import write_npz
@@ -119,6 +119,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UBENCH_HOME", str(tmp_path / "home"))
     for source in SOURCES:
         monkeypatch.setitem(cache.SHAPES, source.name, (10, 2, 32, source.classes))
+        monkeypatch.delitem(official.OFFICIAL, source.name, raising=False)
     return tmp_path / "home"
 
 
@@ -215,37 +216,6 @@ def test_it_is_downloaded_once(home: Path, web: Web, source: Source) -> None:
     assert first.name == source.name
     assert first.transform == (4, source.flip)
     assert [path.name for path in home.iterdir()] == [f"{source.name}.npz"]
-
-
-@every_source
-def test_import_fills_the_cache(home: Path, web: Web, source: Source, tmp_path: Path) -> None:
-    web.serve(source.write)
-    data = source.plugin.load()
-    write_npz(data, tmp_path / "mine.npz")
-    cache.cache_path(source.name).unlink()
-    assert cache.import_npz(source.name, tmp_path / "mine.npz") == home / f"{source.name}.npz"
-    web.fail()
-    found = source.plugin.load()
-    assert found.sha256 == data.sha256
-    assert (found.name, found.transform) == (source.name, data.transform)
-
-
-@pytest.mark.parametrize(
-    ("write", "words"),
-    [
-        (lambda path: write_npz(small_data(), path), "12 training images"),
-        (lambda _: None, "no file"),
-    ],
-)
-def test_import_refuses_what_is_not_the_data_set(
-    home: Path, tmp_path: Path, write: Callable[[Path], None], words: str
-) -> None:
-    write(tmp_path / "mine.npz")
-    with pytest.raises(UserError, match=words):
-        cache.import_npz("cifar10", tmp_path / "mine.npz")
-    with pytest.raises(UserError, match="unknown data set to import 'shapes'"):
-        cache.import_npz("shapes", tmp_path / "mine.npz")
-    assert not home.exists()
 
 
 def test_a_cache_that_is_not_the_data_set_is_refused(home: Path) -> None:

@@ -18,13 +18,19 @@ def import_file(
     name: Annotated[str, typer.Argument(help="Data set: cifar10, cifar100 or svhn.")],
     file: Annotated[
         Path,
-        typer.Argument(help="An .npz file with x_train, y_train, x_test, y_test, class_names."),
+        typer.Argument(
+            help="An .npz file with x_train, y_train, x_test, y_test, class_names; or the binary "
+            "edition of CIFAR, or SVHN's .mat files: the archive, the folder, or a file in it."
+        ),
     ],
 ) -> None:
-    """Import a data set from an .npz file instead of downloading it.
+    """Import a data set from local files instead of downloading it.
+
+    CIFAR-10 and CIFAR-100 are compared with the hashes of the official pixels and labels.
 
     Example: ubench data import cifar10 cifar10.npz
     """
-    from unlearnable_bench.datasets.cache import import_npz
+    from unlearnable_bench.datasets.importing import import_data
 
-    typer.echo(f"imported {name} into {import_npz(name, file)}")
+    path, verdict = import_data(name, file)
+    typer.echo(f"imported {name} into {path}: {verdict}")

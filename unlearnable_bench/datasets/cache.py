@@ -3,12 +3,15 @@
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from platformdirs import user_cache_path
+from rich.console import Console
 
 from unlearnable_bench.datasets.npz import read_npz, write_npz
-from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.datasets.official import SHA256, TITLES, differences, is_known
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data
 
 # Training images, test images, size and classes of each downloaded data set.
@@ -39,7 +42,8 @@ def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -
         flip: whether training mirrors images.
 
     Raises:
-        UserError: the download fails, or the cache holds other data.
+        UserError: the download fails, or the cache holds data of another shape. Other pixels and
+            labels of this shape are reported on stderr.
     """
     cached = cache_path(name)
     if not cached.exists():
@@ -55,7 +59,16 @@ def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -
             write_npz(data, cached)
     data = read_npz(cached, name, pad=4, flip=flip)
     check_shape(data, name, cached)
-    return data
+    if is_known(name) and data.sha256 != SHA256[name]:
+        wrong = differences(name, data)
+        if wrong:
+            out = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+            out.print(
+                f"{name}: {cached} is not the official {TITLES[name]}: {', '.join(wrong)} differ; "
+                "remove it, and the next run downloads it"
+            )
+    # Hashed once.
+    return replace(data, digest=data.sha256)
 
 
 def check_shape(data: Data, name: str, origin: object) -> None:
@@ -76,24 +89,3 @@ def check_shape(data: Data, name: str, origin: object) -> None:
             f"{origin} is not {name}: it has {words.format(*shape)}, "
             f"not {words.format(*SHAPES[name])}; use --dataset npz:FILE for other data"
         )
-
-
-def import_npz(name: str, source: Path) -> Path:
-    """Fill the cache of a data set from a local .npz file.
-
-    Args:
-        name: name of the data set, a key of `SHAPES`.
-        source: the file.
-
-    Returns:
-        Path of the cache file.
-
-    Raises:
-        UserError: an unknown data set, or a file of other data.
-    """
-    if name not in SHAPES:
-        raise unknown("data set to import", name, SHAPES)
-    data = read_npz(source, name)
-    check_shape(data, name, source)
-    write_npz(data, cache_path(name))
-    return cache_path(name)

@@ -8,6 +8,8 @@ from unlearnable_bench.datasets.cache import downloaded
 from unlearnable_bench.datasets.cifar import fetch_archive, read_binary
 from unlearnable_bench.images import Data
 
+FILES = ("train.bin", "test.bin", "fine_label_names.txt")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CIFAR100(Dataset):
@@ -20,11 +22,10 @@ class CIFAR100(Dataset):
 
 def _fetch(folder: Path) -> Data:
     fetch_archive("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", folder)
-    return read_binary(
-        folder / "cifar-100-binary",
-        "cifar100",
-        train=["train.bin"],
-        test="test.bin",
-        classes="fine_label_names.txt",
-        label_bytes=2,
-    )
+    return read_folder(folder / "cifar-100-binary")
+
+
+def read_folder(folder: Path) -> Data:
+    """Read the binary edition from the folder that has its files."""
+    train, test, classes = FILES
+    return read_binary(folder, "cifar100", train=[train], test=test, classes=classes, label_bytes=2)

@@ -17,6 +17,8 @@ _MD5 = {
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
 
+FILES = tuple(_MD5)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SVHN(Dataset):
@@ -30,7 +32,12 @@ class SVHN(Dataset):
 def _fetch(folder: Path) -> Data:
     for name, md5 in _MD5.items():
         download_url(f"{_SITE}/{name}", str(folder), md5=md5)
-    train, test = (read_mat(folder / name) for name in _MD5)
+    return read_folder(folder)
+
+
+def read_folder(folder: Path) -> Data:
+    """Read both MATLAB files from their folder."""
+    train, test = (read_mat(folder / name) for name in FILES)
     # A mirrored digit is another digit or not a digit.
     transform = Transform(4, flip=False)
     return Data("svhn", train, test, tuple("0123456789"), transform)
