@@ -1,13 +1,12 @@
 """Noise or poison from a file."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from unlearnable_bench import (
     Attack,
@@ -17,105 +16,108 @@ from unlearnable_bench import (
     Poison,
     Radius,
     UserError,
+    add_noise,
     option,
 )
+from unlearnable_bench.attacks._foreign import read_saved
+from unlearnable_bench.attacks._meaning import Extent, Reading, blocks, decide, extent, order
+from unlearnable_bench.file_kinds import kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class File(Attack):
     """Noise or poison from a file: file:PATH, an .npy, .npz or .safetensors of one array.
 
-    The array is [N, H, W, 3] or [N, 3, H, W], in the order of the training images. uint8 is
-    read as poisoned images, signed integers as noise in 8-bit levels, floats as noise in units
-    of the pixel range. Nothing is unpickled. A poison of a results folder
-    (`poisons/KEY.safetensors`) is such a file.
+    The array is [N, H, W, 3] or [N, 3, H, W], in the order of the training images. uint8 is read
+    as poisoned images. Other types are read as what changes the images less: noise (signed
+    integers in 8-bit levels, floats in units of the pixel range) or poisoned images (0 to 255, 0
+    to 1, or -1 to 1). The printed plan says which. Labels or file names next to the array are
+    checked. Nothing is unpickled. A poison of a results folder (`poisons/KEY.safetensors`) is
+    such a file.
     """
 
     surrogate: ClassVar[Literal["none"]] = "none"
 
     path: str = option("", "path of the file: .npy, .npz or .safetensors")
     rho_u: Radius = option(Radius("8/255"), "radius that the noise must not exceed, L-infinity")
+    content: Literal["noise", "images"] | None = option(
+        None, "meaning of the array: noise or poisoned images; none: decided by the values"
+    )
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the file."""
         if not Path(self.path).is_file():
-            raise UserError(f"file:{self.path}: no such file; write --methods file:PATH")
-        return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+            kind = kind_of(Path(self.path))
+            text = f" {kind}" if kind else ": no such file; write --methods file:PATH"
+            raise UserError(f"file:{self.path}{text}")
+        with Path(self.path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def check(self, images: ImageSet) -> None:
-        """Refuse a file that is unreadable, of another shape, or beyond the radius.
+    def resolved(self, images: ImageSet) -> Self:
+        """Return the method with `content` filled in if values other than uint8 are images.
+
+        uint8 images and noise have the keys that they have always had; what was once taken for
+        noise and is images has another.
+        """
+        if self.content is not None:
+            return self
+        array = read_saved(Path(self.path), images).array
+        if array.dtype == np.uint8:
+            return self
+        reading = self._reading(array, self._extent(array), images)
+        return replace(self, content="images") if reading.images else self
+
+    def check(self, images: ImageSet) -> str:
+        """Refuse a file that is unreadable, of another shape or order, or beyond the radius.
 
         Raises:
             UserError: names the file and the violated condition.
         """
-        poison = self._poison(images)
+        path = Path(self.path)
+        saved = read_saved(path, images)
+        reading = self._reading(saved.array, self._extent(saved.array), images)
+        order_text = order(path, saved, reading, images)
+        poison = self._poison(saved.array, reading, images)
         excess = poison.budget.excess(images.images, poison.images)
         if excess:
             raise UserError(
                 f"{self.path} goes beyond file.rho_u={self.rho_u}: {excess}; allow it with "
                 "--set file.rho_u=K/255"
             )
+        form = f"{saved.array.dtype} {saved.layout}"
+        return f"{self.path} is read as {reading} ({form}); {order_text}"
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Add the noise, or return the poisoned images of the file."""
-        return self._poison(images)
+        array = read_saved(Path(self.path), images).array
+        return self._poison(array, self._reading(array, self._extent(array), images), images)
 
     def image_passes(self, images: int) -> float:
         """Return 0, since the method uses no network."""
         return 0
 
-    def _poison(self, images: ImageSet) -> Poison:
-        array = self._array(images)
-        budget = Budget("linf", self.rho_u)
-        if array.dtype == np.uint8:
-            return Poison(array, budget)
-        levels = 255 * array if array.dtype.kind == "f" else array
-        # Without np.abs, which maps int8's -128 to -128.
-        worst = max(float(levels.max()), -float(levels.min()))
-        if worst > self.rho_u.levels + 0.5:
+    def _extent(self, array: NDArray[Any]) -> Extent:
+        return extent(Path(self.path), array)
+
+    def _reading(self, array: NDArray[Any], span: Extent, images: ImageSet) -> Reading:
+        """Return the meaning of the array; refuse noise beyond the radius."""
+        reading = decide(Path(self.path), array, span, images, self.content)
+        worst = span.worst * reading.scale
+        if not reading.images and worst > self.rho_u.levels + 0.5:
             raise UserError(
                 f"{self.path} reaches {worst:g}/255, beyond file.rho_u={self.rho_u}; allow it with "
                 "--set file.rho_u=K/255"
             )
-        return Poison.from_noise(images, levels, self.rho_u)
+        return reading
 
-    def _array(self, images: ImageSet) -> NDArray[Any]:
-        array = _read(Path(self.path))
-        if array.ndim == 4 and array.shape[1] == 3 and array.shape[3] != 3:
-            array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))
-        if array.shape != images.images.shape:
-            wanted = list(images.images.shape)
-            raise UserError(
-                f"{self.path} holds {list(array.shape)}, the images are {wanted}; give one noise "
-                "or poisoned image for each training image, in their order"
+    def _poison(self, array: NDArray[Any], reading: Reading, images: ImageSet) -> Poison:
+        poisoned = np.empty_like(images.images)
+        for start, block in blocks(array):
+            part = slice(start, start + len(block))
+            clean = images.images[part]
+            poisoned[part] = (
+                reading.poisoned(block, clean)
+                if reading.images
+                else add_noise(clean, reading.levels(block), self.rho_u)
             )
-        if array.dtype.kind not in "fi" and array.dtype != np.uint8:
-            raise UserError(
-                f"{self.path} holds {array.dtype}; allowed: uint8 (poisoned images), signed "
-                "integers (noise in 8-bit levels), floats (noise in units of the pixel range)"
-            )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            image = int(np.argmin(np.isfinite(array.reshape(len(array), -1)).all(1)))
-            raise UserError(f"{self.path} is not finite at image {image}; remove NaN and infinity")
-        return array
-
-
-def _read(path: Path) -> NDArray[Any]:
-    """Return the one array of a file."""
-    arrays: dict[str, NDArray[Any]]
-    try:
-        if path.suffix == ".safetensors":
-            arrays = load_file(path)
-        else:
-            with path.open("rb") as stream:
-                loaded = np.load(stream, allow_pickle=False)
-                arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except Exception as error:  # numpy, zipfile and safetensors raise exceptions of their own
-        reason = str(error).split("\n")[0]
-        raise UserError(
-            f"{path} is not a readable array file ({reason}); allowed: .npy, .npz, .safetensors"
-        ) from error
-    if len(arrays) != 1:
-        names = ", ".join(sorted(arrays)) or "nothing"
-        raise UserError(f"{path} holds {names}; save one array to the file")
-    return next(iter(arrays.values()))
+        return Poison(poisoned, Budget("linf", self.rho_u))

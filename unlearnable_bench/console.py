@@ -148,6 +148,9 @@ def _show_plan(
     }
     for name, text in lines.items():
         say(out, text, prefix=f"{name:9} ")
+        if name == "noise":
+            for remark in plan.remarks:
+                say(out, remark, prefix=f"{'':9} ")
 
 
 def _noises(plan: Plan) -> str:

@@ -8,7 +8,7 @@ other results.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import Configurable
@@ -99,12 +99,30 @@ class Attack(Plugin, ABC):
                 "own, clean"
             )
 
-    def check(self, images: "ImageSet") -> None:
+    def resolved(self, images: "ImageSet") -> Self:
+        """Return the method with options filled in that it decides by the data.
+
+        Called before `check`; the filled-in options are part of the keys. The default is the
+        method itself.
+
+        Args:
+            images: the clean training set, uint8 [N, H, W, 3].
+        """
+        return self
+
+    def check(self, images: "ImageSet") -> str | None:
         """Refuse data that the method does not support; called before any work.
+
+        Args:
+            images: the clean training set, uint8 [N, H, W, 3].
+
+        Returns:
+            A line for the printed plan, or None.
 
         Raises:
             UserError: the data is unsupported. The default accepts all data.
         """
+        return None
 
     @abstractmethod
     def generate(self, images: "ImageSet", harness: "Harness") -> "Poison":

@@ -22,6 +22,7 @@ class ImageSet:
         images: square RGB images, uint8 [N, H, W, 3].
         labels: labels, int64 [N], from 0 to classes - 1.
         classes: number of classes of the task, some of which a split may lack.
+        files: the path of each image below the folder of its split ("cat/1.png"); None: unknown.
 
     Examples:
         >>> import numpy as np
@@ -36,6 +37,7 @@ class ImageSet:
     images: Pixels
     labels: Labels
     classes: int
+    files: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
@@ -56,11 +58,12 @@ class ImageSet:
 
     def subset(self, index: Labels) -> "ImageSet":
         """Return the images with these indices, int64 [M], in this order."""
-        return ImageSet(self.images[index], self.labels[index], self.classes)
+        files = None if self.files is None else tuple(self.files[k] for k in index)
+        return ImageSet(self.images[index], self.labels[index], self.classes, files)
 
     def replaced(self, images: Pixels) -> "ImageSet":
         """Return other images, uint8 [N, H, W, 3], with the same labels."""
-        return ImageSet(images, self.labels, self.classes)
+        return ImageSet(images, self.labels, self.classes, self.files)
 
     def digest(self) -> str:
         """Return the SHA-256 of shape, pixels and labels."""

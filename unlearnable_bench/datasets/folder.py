@@ -97,4 +97,5 @@ class Folder(Dataset):
                 f"{root} has images of {width}x{height}, not square ones; resize all of them: "
                 "--set folder.size=64"
             )
-        return ImageSet(np.stack(images), np.array(labels, np.int64), len(classes))
+        names = tuple(file.relative_to(root).as_posix() for files in classes for file in files)
+        return ImageSet(np.stack(images), np.array(labels, np.int64), len(classes), names)

@@ -163,7 +163,8 @@ def _load(
         if images.shape != shape:
             raise _damaged(folder)
         labels = np.array(split.labels, np.int64)
-        parts.append(ImageSet(images, labels, len(class_names)))
+        names = tuple("/".join(file.parts[-2:]) for file in split.files)
+        parts.append(ImageSet(images, labels, len(class_names), names))
     train, test = parts
     return Data(name, train, test, class_names, transform, digest)
 

@@ -94,9 +94,7 @@ def make_plan(
     schedules, preset_label = _schedules(base, sections, precision, adversarial_cells=any(rho_a))
     data = _data(dataset or base.dataset, sections)
     sections.refuse_rest()
-    for attack in attacks:
-        with plugin_errors(f"attack {attack.name!r}"):
-            attack.plugin.check(data.train)
+    attacks, remarks = _checked(attacks, data)
     protections = _protections(data, protect, protect_classes)
     if protect_classes:
         named = (class_text(data, label) for label in protections[False][0].classes)
@@ -134,7 +132,7 @@ def make_plan(
     distinct: dict[str, Cell] = {}
     for one in cells:
         distinct.setdefault(one.key, one)
-    return Plan(data, preset_label, tuple(distinct.values()))
+    return Plan(data, preset_label, tuple(distinct.values()), remarks=remarks)
 
 
 def _refuse_types(**given: tuple[Any, Any]) -> None:
@@ -260,6 +258,20 @@ def _attacks(
         radii = [{"rho_u": radius} for radius in _unique(rho_u)]
         variants = [passed | radius for radius in radii for passed in variants]
     return _built(registry.attacks, kind, variants, base.attacks.get(kind, {}))
+
+
+def _checked(
+    attacks: list[Chosen[Attack]], data: Data
+) -> tuple[list[Chosen[Attack]], tuple[str, ...]]:
+    """Return the attacks with what the data decides, and their lines for the printed plan."""
+    found, remarks = [], []
+    for attack in attacks:
+        with plugin_errors(f"attack {attack.name!r}"):
+            plugin = attack.plugin.resolved(data.train)
+            remark = plugin.check(data.train)
+        found.append(replace(attack, plugin=plugin))
+        remarks += [remark] if isinstance(remark, str) else []
+    return found, tuple(dict.fromkeys(remarks))
 
 
 def _built(

@@ -249,12 +249,14 @@ class Plan:
         preset_label: name of the preset, with the options that the user changed.
         cells: the learners to train.
         probes: the measurements of robustness after that.
+        remarks: lines of the methods for the printed plan, such as how a file is read.
     """
 
     data: Data
     preset_label: str
     cells: tuple[Cell, ...]
     probes: tuple[Probe, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Plan {self.key}: {len(self.cells)} cells on {self.data.name}>"
