@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from unlearnable_bench import Data, console
-from unlearnable_bench.datasets import cache, tiny_imagenet
+from unlearnable_bench.datasets import cache, official, tiny_imagenet
 from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.datasets.shapes import Shapes
 
@@ -66,6 +66,7 @@ def stand_in_for_data(monkeypatch: pytest.MonkeyPatch, folder: Path, data: Data)
     for name in ("cifar10", "cifar100", "svhn"):
         shape = (len(data.train), len(data.test), 32, 100 if name == "cifar100" else 10)
         monkeypatch.setitem(cache.SHAPES, name, shape)
+        monkeypatch.delitem(official.OFFICIAL, name, raising=False)
     monkeypatch.setattr(Shapes, "load", lambda _: data)
     monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
 

@@ -23,6 +23,7 @@ from unlearnable_bench import Data, __version__, api
 from unlearnable_bench.cli import app
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.planning import grid, registry
+from unlearnable_bench.planning.row_names import split_row
 from unlearnable_bench.presets import Preset, load_preset, preset_names
 from unlearnable_bench.results.rendering import TABLE_FORMATS
 from unlearnable_bench.schedule import Training
@@ -87,7 +88,7 @@ def test_every_name_in_a_command_exists(document: str) -> None:
         for option, value in itertools.pairwise(words):
             if option in NAMES and words[1] in ("run", "report") and not re.match(r"[A-Z$]", value):
                 for name in re.split(r"[,+]", value):
-                    assert name.partition(":")[0] in known[NAMES[option]], words
+                    assert split_row(name)[1].partition(":")[0] in known[NAMES[option]], words
             if option == "--preset":
                 assert value in preset_names(), words
         if words[1:2] == ["list"] and len(words) > 2 and words[2] != "KIND":

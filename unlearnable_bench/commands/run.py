@@ -37,7 +37,8 @@ def run(
         ),
     ] = None,
     methods: Annotated[
-        str | None, text_option("NAMES", "Comma-separated attacks, e.g. sem,rem.")
+        str | None,
+        text_option("NAMES", "Comma-separated attacks, e.g. sem,rem or ours=file:noise.npy."),
     ] = None,
     rho_a: Annotated[
         str | None,

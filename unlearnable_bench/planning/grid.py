@@ -15,6 +15,7 @@ from unlearnable_bench.planning.composition import compose
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
 from unlearnable_bench.planning.protection import Protection
 from unlearnable_bench.planning.registry import Chosen, Registry
+from unlearnable_bench.planning.row_names import named, refuse_rows, split_row
 from unlearnable_bench.presets import Preset, load_preset
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.schedule import Precision, Training
@@ -42,7 +43,7 @@ def make_plan(
     """Resolve names, presets and settings into cells; loads the data.
 
     Args:
-        methods: names of attacks, or `file:PATH`.
+        methods: names of attacks, `file:PATH`, or `ROW=file:PATH` with a name for its row.
         rho_a: radii of adversarial training.
         rho_u: radii of the noise, for every attack that has this option; empty: its own.
         defenses: names of defenses, or several joined as `jpeg+cutmix`.
@@ -77,6 +78,7 @@ def make_plan(
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
     names = list(dict.fromkeys([*(["clean"] if clean else []), *methods]))
+    refuse_rows(names)
     if not names or not rho_a or not seeds or not defenses or not protect:
         raise UserError(
             "nothing to run; give at least one method, rho_a, defense, seed and share to protect"
@@ -250,6 +252,7 @@ def _attacks(
     name: str, base: Preset, sections: _Sections, rho_u: Sequence[Radius]
 ) -> list[Chosen[Attack]]:
     """Return every variant of an attack: each rho_u, if it has this option, and each option."""
+    row, name = split_row(name)
     kind, variants = _with_path(registry.attacks, name, sections)
     has_radius = "rho_u" in {option.name for option in registry.attacks.get(kind).options()}
     if has_radius and rho_u:
@@ -257,7 +260,8 @@ def _attacks(
             raise UserError(f"--rho-u and --set {kind}.rho_u set the same option; give one of them")
         radii = [{"rho_u": radius} for radius in _unique(rho_u)]
         variants = [passed | radius for radius in radii for passed in variants]
-    return _built(registry.attacks, kind, variants, base.attacks.get(kind, {}))
+    built = _built(registry.attacks, kind, variants, base.attacks.get(kind, {}))
+    return [named(chosen, row) for chosen in built] if row else built
 
 
 def _checked(

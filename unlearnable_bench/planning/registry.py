@@ -31,7 +31,7 @@ entry_points = cache(metadata.entry_points)
 
 _OWN = "unlearnable_bench."
 # Rows of tables and sections of --set that are not plugins.
-_RESERVED = ("remainder", "training", "adversarial")
+RESERVED = ("remainder", "training", "adversarial")
 
 T = TypeVar("T", bound=Plugin)
 
@@ -45,18 +45,21 @@ class Chosen(Generic[T]):
         passed: the user's settings that differ from the preset; they are part of the label.
         plugin: the configured object.
         source: SHA-256 of the file, for a plugin that is not packaged.
+        row: name that the user chose (`ours=file:noise.npy`); empty: the registered name.
     """
 
     name: str
     passed: Mapping[str, Any]
     plugin: T
     source: str | None = None
+    row: str = ""
 
     @property
     def label(self) -> str:
         """`sem`, or `sem[steps=2000]` if the user changed an option."""
         settings = ",".join(f"{key}={value}" for key, value in sorted(self.passed.items()))
-        return f"{self.name}[{settings}]" if settings else self.name
+        name = self.row or self.name
+        return f"{name}[{settings}]" if settings else name
 
     def identity(self) -> dict[str, Any]:
         """Return everything that determines the plugin's behaviour; part of the keys of results."""
@@ -64,6 +67,8 @@ class Chosen(Generic[T]):
         options = {
             name: value for name, value in self.plugin.option_values().items() if value is not None
         }
+        if self.row:  # its file is known by the fingerprint, wherever it lies
+            options.pop("path", None)
         identity = {"name": self.name, "version": self.plugin.version, "options": options}
         extra = {"source": self.source, "fingerprint": self.plugin.fingerprint()}
         return identity | {name: value for name, value in extra.items() if value}
@@ -157,7 +162,7 @@ class Registry(Generic[T]):
                 how = "@dataclass(frozen=True, kw_only=True)"
                 raise UserError(f"--plugin {path}: write {how} above {cls.__name__}")
             name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
-            if name in _RESERVED:
+            if name in RESERVED:
                 raise UserError(f"--plugin {path}: the name {name!r} is reserved; rename the class")
             if name in self.names():
                 raise UserError(

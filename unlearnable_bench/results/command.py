@@ -164,12 +164,17 @@ class _Command:
             label = "clean"
         attack = poison.get("attack") or {"name": label.partition("[")[0]}
         name, used = attack["name"], attack.get("options", {})
-        passed = _settings(label[len(name) + 1 : -1], used)
+        own = label == name or label.startswith(f"{name}[")
+        row, inside = (name, label[len(name) + 1 : -1]) if own else _split(label)
+        passed = _settings(inside, used)
         surrogate = poison.get("surrogate", {}).get("name") if poison else None
         if "surrogate" in passed:
             surrogate, inside = _split(passed.pop("surrogate"))
             self._add(surrogate, inside)
-        yield from ("--methods", name)
+        named = "fingerprint" in attack and "path" not in used
+        yield from ("--methods", f"{row}={name}:PATH" if named else name)
+        if named:
+            self.notes.append(f"PATH: a file with the SHA-256 {attack['fingerprint']}.")
         if surrogate and (base is None or surrogate != base.surrogate):
             yield from ("--surrogate", surrogate)
         radius = self._radius(name, used)
