@@ -42,16 +42,29 @@ class SC(Attack):
     )
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a patch size that does not divide the image size.
+        """Refuse a patch size that does not divide the image size, or with too few patches.
 
         Raises:
-            UserError: names a patch size that does.
+            UserError: names a patch size that is possible.
         """
         if images.size % self.patch:
             divisor = math.gcd(images.size, self.patch)
             raise UserError(
                 f"sc.patch={self.patch} does not divide the images' {images.size} pixels; use a "
                 f"divisor, e.g. --set sc.patch={divisor}"
+            )
+        features = 3 * (images.size // self.patch) ** 2
+        if images.classes > _clusters(features):
+            possible = max(
+                patch
+                for patch in range(1, images.size + 1)
+                if images.size % patch == 0
+                and _clusters(3 * (images.size // patch) ** 2) >= images.classes
+            )
+            raise UserError(
+                f"sc.patch={self.patch} at {images.size} pixels has {features} features, enough "
+                f"for {_clusters(features)} classes; the data has {images.classes}; use "
+                f"--set sc.patch={possible} or less"
             )
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
@@ -96,3 +109,8 @@ class SC(Attack):
             self.strength / 255 * np.sqrt(images.images[0].size) / norms
         )
         return scaled
+
+
+def _clusters(features: int) -> int:
+    """Return the number of classes that a number of features allows: corners of a cube."""
+    return int(2 ** min(features, 62))

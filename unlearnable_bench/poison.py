@@ -18,10 +18,10 @@ class Budget:
     """The bound on `poison - clean` that a method promises for each image.
 
     Attributes:
-        norm: `linf` bounds the change of each value after rounding to 8 bits. `l2` bounds the
-            Euclidean norm of the change of an image before rounding, which may add half a level
-            to each value, but at most doubles the norm. `l0` bounds the number of changed
-            pixels. `none` has no bound.
+        norm: `linf` bounds the change of each value in 8 bits. `l2` bounds the Euclidean norm of
+            the change of an image before its conversion to 8 bits, which may add a level to each
+            value (truncation; rounding adds half a level), but at most doubles the norm. `l0`
+            bounds the number of changed pixels. `none` has no bound.
         radius: a `Radius` for `linf`, a number in units of the pixel range for `l2`, a number of
             pixels for `l0`, None for `none`.
 
@@ -90,7 +90,7 @@ class Budget:
             limit, slack = _number(self.radius), 0.0
         else:
             limit = 255 * _number(self.radius)
-            slack = min(limit, 0.5 * float(np.sqrt(clean[0].size)))
+            slack = min(limit, float(np.sqrt(clean[0].size))) + 1e-9 * limit  # of floats
         if worst <= limit + slack:
             return None
         unit = " pixels" if self.norm == "l0" else "/255"

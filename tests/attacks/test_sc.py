@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from helpers import make_harness, random_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
@@ -74,3 +76,43 @@ def test_unbalanced_classes_each_get_patterns_of_their_own() -> None:
 def test_a_patch_that_does_not_divide_the_image_is_refused() -> None:
     with pytest.raises(UserError, match=r"sc\.patch=5"):
         SC(patch=5).check(random_images())
+
+
+@given(
+    st.integers(0, 2**31 - 2),
+    st.sampled_from([(16, 8), (8, 8), (28, 14), (32, 16), (12, 4), (9, 3)]),
+    st.integers(2, 20),
+    st.sampled_from([0.5, 1.0, 6.0, 20.0]),
+    st.sampled_from([0, 1, 128, 255]),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_l2_budget_is_kept_for_every_seed(
+    seed: int, form: tuple[int, int], classes: int, strength: float, level: int
+) -> None:
+    size, patch = form
+    classes = min(classes, 2 ** (3 * (size // patch) ** 2))
+    pixels = np.full((3 * classes, size, size, 3), level, np.uint8)
+    images = ImageSet(pixels, np.arange(3 * classes) % classes, classes)
+    attack = SC(patch=patch, strength=strength)
+    attack.check(images)
+    poison = attack.generate(images, make_harness(seed=seed))
+    assert poison.budget.radius == pytest.approx(strength / 255 * np.sqrt(3 * size**2))
+    assert poison.budget.excess(images.images, poison.images) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "classes", "enough", "possible"),
+    [(32, 32, 10, 8, 16), (28, 28, 9, 8, 14), (15, 15, 1000, 8, 5), (7, 7, 100, 8, 1)],
+)
+def test_more_classes_than_corners_are_refused_before_any_work(
+    size: int, patch: int, classes: int, enough: int, possible: int
+) -> None:
+    images = ImageSet(np.zeros((classes, size, size, 3), np.uint8), np.arange(classes), classes)
+    words = rf"enough for {enough} classes; the data has {classes}; use --set sc\.patch={possible} "
+    with pytest.raises(UserError, match=words):
+        SC(patch=patch).check(images)
+    SC(patch=possible).check(images)
+    most = ImageSet(images.images[:enough], np.arange(enough), enough)
+    attack = SC(patch=patch)
+    attack.check(most)
+    attack.generate(most, make_harness())
