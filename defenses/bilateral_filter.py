@@ -14,7 +14,10 @@ class BilateralFilter(Defense):
 
     diameter: int = option(9, "diameter of the neighbourhood in pixels", minimum=1)
     sigma_color: float = option(
-        75.0, "standard deviation of the colour weights in 8-bit levels", minimum=0
+        75.0,
+        "standard deviation of the colour weights, for the sum of the absolute differences of the "
+        "three channels in 8-bit levels",
+        minimum=0,
     )
     sigma_space: float = option(
         75.0, "standard deviation of the distance weights in pixels", minimum=0

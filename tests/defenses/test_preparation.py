@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torchvision.transforms import functional as torchvision
 
-from unlearnable_bench import Defense, UserError
+from unlearnable_bench import Defense, ImageSet, UserError
 from unlearnable_bench.defenses.bilateral_filter import BilateralFilter
 from unlearnable_bench.defenses.bit_depth import BitDepth
 from unlearnable_bench.defenses.gaussian_blur import GaussianBlur
@@ -114,3 +114,20 @@ def test_the_blur_of_apbench_would_change_nothing() -> None:
 def test_an_even_window_is_refused(defense: type[Defense]) -> None:
     with pytest.raises(UserError, match="size must be odd, got 4"):
         defense.configured({"size": "4"}, owner="filter")
+
+
+@pytest.mark.parametrize(
+    ("difference", "total"), [((60, 0, 0), 60), ((60, 60, 60), 180), ((40, 0, 80), 120)]
+)
+def test_the_bilateral_filter_adds_the_differences_of_the_channels(
+    difference: tuple[int, int, int], total: int
+) -> None:
+    pixels = np.full((1, 5, 5, 3), 100, np.uint8)
+    pixels[0, :, 3:] += np.array(difference, np.uint8)
+    images = ImageSet(pixels, np.zeros(1, np.int64), 2)
+    attack = BilateralFilter(diameter=3, sigma_color=75.0, sigma_space=1e6)
+    found = attack.prepare(images, make_harness()).images[0, 2, 2]
+    # Of the pixel and its four neighbours one differs: the neighbourhood is a disc.
+    weight = np.exp(-(total**2) / (2 * 75.0**2))
+    expected = 100 + np.array(difference) * weight / (4 + weight)
+    assert np.abs(found - expected).max() <= 0.6
