@@ -58,12 +58,14 @@ def test_an_npz_file_that_cannot_be_read_is_refused(
     odd = workplace / "odd.npz"
     assert "no file odd.npz" in message()
     whole = (workplace / "tiny.npz").read_bytes()
-    for text in (b"", b"not an archive", whole[: len(whole) // 2]):
+    for text in (b"not an archive", whole[: len(whole) // 2]):
         odd.write_bytes(text)
         assert "odd.npz is not a readable .npz file" in message()
+    odd.write_bytes(b"")
+    assert "odd.npz is empty" in message()
     with odd.open("wb") as file:
         np.save(file, arrays()["x_train"])
-    assert "odd.npz is not a readable .npz file" in message()
+    assert "this file holds one array [120, 16, 16, 3]" in message()
 
 
 def test_a_damaged_compressed_npz_file_is_refused(

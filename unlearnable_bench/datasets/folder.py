@@ -1,5 +1,6 @@
 """Data from a folder of image files."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data, ImageSet, Pixels, Transform
 from unlearnable_bench.options import option
+
+# What others call the two parts.
+_OTHER_NAMES = {
+    "train": ("training", "Train", "Training", "images_train"),
+    "test": ("val", "valid", "validation", "Test", "testing", "Val", "dev"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +42,16 @@ class Folder(Dataset):
             UserError: a missing folder, an unreadable image, or images of different sizes.
         """
         root = Path(self.path)
-        for split in ("train", "test"):
+        for split, others in _OTHER_NAMES.items():
             if not (root / split).is_dir():
-                raise UserError(
-                    f"folder:{root}: no folder {root / split}; images go to train/CLASS/ and "
-                    "test/CLASS/"
+                found = next((root / name for name in others if (root / name).is_dir()), None)
+                how = (
+                    f"rename it: mv {shlex.quote(str(found))} {shlex.quote(str(root / split))}"
+                    if found
+                    else "images go to train/CLASS/ and test/CLASS/"
                 )
+                has = f" but {found.name}/" if found else ""
+                raise UserError(f"folder:{root}: no folder {root / split}{has}; {how}")
         inventory = Inventory(f"folder:{root.name}", root)
         beside = [path for path in inventory.folders(root) if path.name not in ("train", "test")]
         inventory.leave_out(

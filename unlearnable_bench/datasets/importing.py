@@ -12,6 +12,7 @@ from unlearnable_bench.datasets.cache import SHAPES, cache_path, check_shape
 from unlearnable_bench.datasets.npz import read_npz, write_npz
 from unlearnable_bench.datasets.official import SHA256, TITLES, differences, is_known
 from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.file_kinds import is_pickle
 from unlearnable_bench.images import Data
 
 
@@ -104,7 +105,7 @@ def _read(name: str, source: Path) -> Data:
                     with (Path(folder) / inner).open("wb") as file:
                         shutil.copyfileobj(content, file)
             return _from_folder(name, Path(folder), edition, source)
-    if source.is_file() and _is_pickle(source):
+    if source.is_file() and is_pickle(source):
         raise _pickled(name, source, edition)
     return read_npz(source, name)
 
@@ -136,10 +137,3 @@ def _pickled(name: str, source: Path, edition: _Edition) -> UserError:
     return UserError(
         f"{source} is a Python pickle, which can run any code and is never read; {instead}"
     )
-
-
-def _is_pickle(path: Path) -> bool:
-    """Return whether a file begins as a pickle of protocol 2 or later, or of protocol 0."""
-    with path.open("rb") as file:
-        start = file.read(3)
-    return start[:1] == b"\x80" or start in (b"(dp", b"(lp")

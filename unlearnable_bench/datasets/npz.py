@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unlearnable_bench.contract import Dataset
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.file_kinds import kind_of
 from unlearnable_bench.files import replacing
 from unlearnable_bench.images import Data, ImageSet, Transform
 from unlearnable_bench.options import option
@@ -45,32 +46,91 @@ def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True
     Raises:
         UserError: the file is missing or damaged, or an array is missing or has another form.
     """
-    if not path.is_file():
-        raise UserError(f"{name}: no file {path}; write --dataset npz:FILE")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = [key for key in KEYS if key not in file.files]
-            if missing:
-                raise UserError(
-                    f"{path} lacks {', '.join(missing)}; an npz data set holds {', '.join(KEYS)}"
-                )
-            arrays = {key: _typed(file, key, path) for key in KEYS}
-    except UserError:
-        raise
-    except Exception as error:  # numpy, zipfile and zlib raise exceptions of their own
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{path} is not a readable .npz file ({reason})") from error
+    arrays = _arrays(path, name)
     names = _texts(arrays["class_names"], path)
     parts = {}
     for split in ("train", "test"):
-        shape, labels = arrays[f"x_{split}"].shape, arrays[f"y_{split}"]
-        if len(shape) != 4:
-            raise UserError(f"{name}: x_{split} must be [N, H, W, 3], is {list(shape)}")
-        if labels.dtype.kind not in "iu":
-            raise UserError(f"{name}: y_{split} must be integers, is {labels.dtype}")
-        parts[split] = ImageSet(arrays[f"x_{split}"], labels.astype(np.int64), len(names))
+        images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        _check_images(f"{name}: x_{split}", images)
+        _check_labels(f"{name}: y_{split}", labels, len(images))
+        parts[split] = ImageSet(images, labels.astype(np.int64), len(names))
     pad = parts["train"].size // 8 if pad is None else pad
     return Data(name, parts["train"], parts["test"], names, Transform(pad, flip))
+
+
+def _arrays(path: Path, name: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of `KEYS`."""
+    if not path.is_file():
+        kind = kind_of(path)
+        text = f"{path} {kind}" if kind else f"no file {path}; write --dataset npz:FILE"
+        raise UserError(f"{name}: {text}")
+    try:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                held = f"one array {list(file.shape)}"
+            else:
+                found = [key for key in file.files if isinstance(key, str)]
+                if {*KEYS} <= {*found}:
+                    return {key: _typed(file, key, path) for key in KEYS}
+                held = ", ".join([*found[:5], *(["..."] if len(found) > 5 else [])]) or "nothing"
+    except UserError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise exceptions of their own
+        kind = kind_of(path)
+        if kind:
+            raise UserError(f"{path} {kind}") from error
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{path} is not a readable .npz file ({reason})") from error
+    kind = kind_of(path)
+    if kind:
+        raise UserError(f"{path} {kind}")
+    missing = [key for key in KEYS if key not in held.split(", ")]
+    raise UserError(
+        f"{path} lacks {', '.join(missing)}; an npz data set holds {', '.join(KEYS)}, this file "
+        f"holds {held}"
+    )
+
+
+def _check_images(what: str, images: NDArray[Any]) -> None:
+    """Refuse other than uint8 [N, H, W, 3], with the expression that makes it of `x`."""
+    shape = images.shape
+    step = ""
+    if images.ndim == 3 or (images.ndim == 4 and shape[3] == 1):
+        grey = "x[..., None]" if images.ndim == 3 else "x"
+        step = f"if they are grey, save np.repeat({grey}, 3, axis=3)"
+    elif images.ndim == 4 and shape[3] != 3 and shape[1] == 3:
+        step = "if channels come first, save x.transpose(0, 2, 3, 1)"
+    elif images.ndim == 4 and shape[3] == 4:
+        step = "if they have transparency, save x[..., :3]"
+    if step or images.ndim != 4:
+        raise UserError(
+            f"{what} must be [N, H, W, 3], is {list(shape)}{f'; {step}' if step else ''}"
+        )
+    if images.dtype != np.uint8 and images.size and images.dtype.kind in "fiu":
+        low, high = float(images.min()), float(images.max())
+        if images.dtype.kind == "f" and low >= 0 and high <= 1:
+            step = "; save np.rint(255 * x).astype(np.uint8)"
+        elif low >= 0 and high <= 255:
+            step = "; save np.rint(x).astype(np.uint8)"
+        raise UserError(
+            f"{what} must be uint8, is {images.dtype} from {low:g} to {high:g}"
+            f"{step or '; scale it to 0..255, and round'}"
+        )
+
+
+def _check_labels(what: str, labels: NDArray[Any], count: int) -> None:
+    """Refuse other than integers [N], with the expression that makes them of `y`."""
+    step = ""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        step = "save y.reshape(-1)"
+    elif labels.ndim == 2:
+        step = "if they are one-hot, save y.argmax(1)"
+    if step:
+        raise UserError(f"{what} must be integers [{count}], is {list(labels.shape)}; {step}")
+    if labels.dtype.kind not in "iu":
+        step = "; save y.astype(int)" if labels.dtype.kind in "fb" else ""
+        raise UserError(f"{what} must be integers, is {labels.dtype}{step}")
 
 
 def _typed(file: NpzFile, key: str, path: Path) -> NDArray[Any]:

@@ -110,7 +110,7 @@ def _convert(
             f"{name}: {home} has no room for {needed / 1e9:.1f} GB of decoded images; "
             "set UBENCH_HOME to a folder on a larger disk"
         )
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
     console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home) as temporary:
         made = Path(temporary) / "made"

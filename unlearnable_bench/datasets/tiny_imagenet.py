@@ -38,7 +38,7 @@ class TinyImageNet(Dataset):
             _SIZE,
             read_picture,
         )
-        test = self._validation(root / "val", names)
+        test = self._validation(inventory, root / "val", names)
         counts = (len(train.files), len(test.files), len(names))
         if counts != _COUNTS:
             words = "{} training images, {} test images, {} classes"
@@ -50,9 +50,21 @@ class TinyImageNet(Dataset):
         transform = Transform(_SIZE // 8, flip=True)
         return decoded("tiny-imagenet", root, (train, test), tuple(names), transform)
 
-    def _validation(self, folder: Path, names: list[str]) -> Split:
-        """Read the annotations, whose lines are file name, class and an unused bounding box."""
+    def _validation(self, inventory: Inventory, folder: Path, names: list[str]) -> Split:
+        """Read the annotations, whose lines are file name, class and an unused bounding box.
+
+        Many users have moved the images to val/WNID/ or val/WNID/images/. They are read in the
+        order of the numbers in their names, which is that of the annotations.
+        """
         annotations = folder / _ANNOTATIONS
+        if any((folder / name).is_dir() for name in names):
+            moved = [
+                (file, label)
+                for label, name in enumerate(names)
+                for file in inventory.pictures(_images(folder / name))
+            ]
+            moved.sort(key=lambda one: (_number(one[0]), one[0].name))
+            return Split([f for f, _ in moved], [k for _, k in moved], _SIZE, read_picture)
         if not annotations.is_file():
             raise UserError(
                 f"no file {annotations}; write --dataset tiny-imagenet:DIR with the unpacked "
@@ -71,3 +83,14 @@ class TinyImageNet(Dataset):
             files.append(path)
             labels.append(label_of[name])
         return Split(files, labels, _SIZE, read_picture)
+
+
+def _images(folder: Path) -> Path:
+    """Return the folder `images` of a class, if it has one."""
+    return folder / "images" if (folder / "images").is_dir() else folder
+
+
+def _number(file: Path) -> int:
+    """Return the number in `val_123.JPEG`, and 0 if there is none."""
+    digits = file.stem.rpartition("_")[2]
+    return int(digits) if digits.isascii() and digits.isdecimal() else 0

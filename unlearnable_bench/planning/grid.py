@@ -1,5 +1,6 @@
 """From names, presets and settings to the cells of a plan."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -10,10 +11,10 @@ from unlearnable_bench.errors import UserError, plugin_errors, unknown
 from unlearnable_bench.images import Data
 from unlearnable_bench.options import Configurable, Setting, as_text, checked_setting
 from unlearnable_bench.planning import registry
-from unlearnable_bench.planning.class_names import class_text, labels_of
+from unlearnable_bench.planning.class_names import class_text
 from unlearnable_bench.planning.composition import compose
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
-from unlearnable_bench.planning.protection import Protection
+from unlearnable_bench.planning.protection import Protection, protections_of
 from unlearnable_bench.planning.registry import Chosen, Registry
 from unlearnable_bench.planning.row_names import named, refuse_rows, split_row
 from unlearnable_bench.presets import Preset, load_preset
@@ -97,7 +98,7 @@ def make_plan(
     data = _data(dataset or base.dataset, sections)
     sections.refuse_rest()
     attacks, remarks = _checked(attacks, data)
-    protections = _protections(data, protect, protect_classes)
+    protections = protections_of(data, protect, protect_classes)
     if protect_classes:
         named = (class_text(data, label) for label in protections[False][0].classes)
         preset_label += f"[protect_classes={','.join(named)}]"
@@ -147,28 +148,6 @@ def _refuse_types(**given: tuple[Any, Any]) -> None:
             if not isinstance(value, kind) or isinstance(value, bool):
                 got = f"{value!r} of type {type(value).__name__}"
                 raise UserError(f"make_plan({name}=...) takes {kinds}, got {got}")
-
-
-def _protections(
-    data: Data, shares: Sequence[float], names: Sequence[str]
-) -> dict[bool, list[Protection]]:
-    """Return the protections of a method (False) and of the clean control (True)."""
-    classes = labels_of(data, names)
-    for share in shares:
-        if not 0 < share <= 1:
-            raise UserError(
-                f"--protect takes shares above 0 and at most 1, such as 0.2; got {share:g}"
-            )
-    parts = [Protection(share, classes) for share in _unique(shares)]
-    for part in parts:
-        count = len(part.chosen(data.train.labels, 0))
-        if not count or (part.share < 1 and count == len(data.train)):
-            raise UserError(
-                f"--protect {part.share:g} of {data.name} protects {count} of "
-                f"{len(data.train)} images; choose a share that poisons some and leaves some clean"
-            )
-    # Partly protecting the clean set changes nothing; its fair reference is the complement.
-    return {False: parts, True: [replace(part, complement_only=part.share < 1) for part in parts]}
 
 
 def _data(name: str, sections: "_Sections") -> Data:
@@ -307,6 +286,9 @@ def _with_path(
 ) -> tuple[str, list[dict[str, Any]]]:
     """Split `npz:FILE` into the plugin's name and its variants, with `path` among the settings."""
     kind, colon, path = name.partition(":")
+    # Shells expand ~ only at the start of a word.
+    if not os.path.exists(path):  # noqa: PTH110 - Path refuses long names
+        path = os.path.expanduser(path)  # noqa: PTH111 - Path changes the text
     plugin = kinds.get(kind)
     variants = sections.take(kind, plugin, {"path": path} if colon else {})
     has_path = "path" in {option.name for option in plugin.options()}

@@ -12,6 +12,7 @@ import tomli_w
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.files import write_text
 from unlearnable_bench.options import Setting, as_texts, checked_setting
+from unlearnable_bench.planning.row_names import split_row
 from unlearnable_bench.radius import Radius
 
 # Options of `run` that are not part of a plan file: where and how fast a plan runs.
@@ -140,6 +141,24 @@ def _names(flag: str, value: str | list[str]) -> list[str]:
     return texts
 
 
+def _methods(flag: str, value: str | list[str]) -> list[str]:
+    """Return the names of methods; a path may have commas if there is such a file."""
+    if not isinstance(value, str):
+        return _names(flag, value)
+    parts, methods = value.split(","), []
+    while parts:
+        wholes = ((count, ",".join(parts[:count])) for count in range(len(parts), 1, -1))
+        count = next((count for count, whole in wholes if _is_file(whole)), 1)
+        methods.append(",".join(parts[:count]))
+        del parts[:count]
+    return _names(flag, methods)
+
+
+def _is_file(method: str) -> bool:
+    kind, _, path = split_row(method.strip())[1].partition(":")
+    return bool(path) and "," not in kind and os.path.exists(path)  # noqa: PTH110 - Path refuses long names
+
+
 def _radii(flag: str, value: str | list[str]) -> list[Radius]:
     try:
         return [Radius(text) for text in _parts(value)]
@@ -205,7 +224,7 @@ def _or_none(parser: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
 
 
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
-    "methods": _names,
+    "methods": _methods,
     "rho-a": _radii,
     "rho-u": _or_none(_radii),
     "dataset": _name,

@@ -1,12 +1,15 @@
 """Which training images are poisoned: all, a random share, or those of some classes."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Random
-from unlearnable_bench.images import ImageSet, Labels, Pixels
+from unlearnable_bench.images import Data, ImageSet, Labels, Pixels
+from unlearnable_bench.planning.class_names import labels_of
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,34 @@ class Protection:
 
 
 EVERYTHING = Protection()
+
+
+def protections_of(
+    data: Data, shares: Sequence[float], names: Sequence[str]
+) -> dict[bool, list[Protection]]:
+    """Return the protections of a method (False) and of the clean control (True).
+
+    Args:
+        data: the data set.
+        shares: shares of the images to protect.
+        names: classes to protect, as `labels_of` takes them; empty: all.
+
+    Raises:
+        UserError: an unknown class, or a share that protects no image or leaves none clean.
+    """
+    classes = labels_of(data, names)
+    for share in shares:
+        if not 0 < share <= 1:
+            raise UserError(
+                f"--protect takes shares above 0 and at most 1, such as 0.2; got {share:g}"
+            )
+    parts = [Protection(share, classes) for share in dict.fromkeys(shares)]
+    for part in parts:
+        count = len(part.chosen(data.train.labels, 0))
+        if not count or (part.share < 1 and count == len(data.train)):
+            raise UserError(
+                f"--protect {part.share:g} of {data.name} protects {count} of "
+                f"{len(data.train)} images; choose a share that poisons some and leaves some clean"
+            )
+    # Partly protecting the clean set changes nothing; its fair reference is the complement.
+    return {False: parts, True: [replace(part, complement_only=part.share < 1) for part in parts]}
