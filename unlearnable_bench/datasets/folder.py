@@ -44,13 +44,13 @@ class Folder(Dataset):
         root = Path(self.path)
         for split, others in _OTHER_NAMES.items():
             if not (root / split).is_dir():
-                found = next((root / name for name in others if (root / name).is_dir()), None)
+                other = next((root / name for name in others if (root / name).is_dir()), None)
                 how = (
-                    f"rename it: mv {shlex.quote(str(found))} {shlex.quote(str(root / split))}"
-                    if found
+                    f"rename it: mv {shlex.quote(str(other))} {shlex.quote(str(root / split))}"
+                    if other
                     else "images go to train/CLASS/ and test/CLASS/"
                 )
-                has = f" but {found.name}/" if found else ""
+                has = f" but {other.name}/" if other else ""
                 raise UserError(f"folder:{root}: no folder {root / split}{has}; {how}")
         inventory = Inventory(f"folder:{root.name}", root)
         beside = [path for path in inventory.folders(root) if path.name not in ("train", "test")]
