@@ -67,6 +67,8 @@ def read_saved(path: Path, images: ImageSet) -> Saved:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.exists():
+        raise UserError(f"file:{path}: no such file; write --methods file:PATH")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -54,6 +54,8 @@ def test_the_file_is_part_of_the_key(tmp_path: Path) -> None:
     assert File(path=str(path)).fingerprint() != before
     with pytest.raises(UserError, match="no such file"):
         File(path=str(tmp_path / "none.npy")).fingerprint()
+    with pytest.raises(UserError, match=r"none\.npy: no such file; write --methods file:PATH"):
+        File(path=str(tmp_path / "none.npy")).check(IMAGES)
 
 
 @pytest.mark.parametrize(

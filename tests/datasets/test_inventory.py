@@ -1,8 +1,13 @@
 """What a folder of images holds besides images is counted in one line, and never becomes data."""
 
+import contextlib
+import io
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from unlearnable_bench import UserError
@@ -148,6 +153,63 @@ def test_a_class_whose_images_lie_deeper_is_refused(root: Path) -> None:
     words = r"train/yak has no images but 4 files in folders of its own.*move them up"
     with pytest.raises(UserError, match=words):
         load(root)
+
+
+names = st.sampled_from(["0.png", "1.PNG", "._0.png", ".DS_Store", "a.txt", "b", "x.heic", "2.pgm"])
+places = st.sampled_from(
+    ["ant", "bee", "cow", ".git", "ant/deep", "bee/.deep", "", "yak", "@eaDir"]
+)
+
+
+@given(st.lists(st.tuples(places, names), unique=True, max_size=12))
+def test_each_file_is_an_image_of_the_data_or_in_the_line(
+    tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, str]]
+) -> None:
+    base = tmp_path_factory.mktemp("any")
+    for name in ("ant", "bee"):
+        save(base / "train" / name / "9.png")
+        save(base / "test" / name / "9.png")
+    for place, name in files:
+        path = base / "train" / place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(path, "PPM" if name.endswith("pgm") else "PNG")
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed):
+        try:
+            data = load(base)
+        except UserError as error:
+            # A class of which nothing is read is refused with its name and the number of files.
+            assert re.search(r"train/(cow|yak) has no image but [0-9]+ file", str(error))  # noqa: PT017
+            return
+    images = [
+        name
+        for place, name in files
+        if place in {"ant", "bee", "cow", "yak"} and name in {"0.png", "1.PNG", "2.pgm"}
+    ]
+    assert len(data.train) == 2 + len(images)
+    folders = [place for place, _ in files if place in {".git", "@eaDir"}]
+    hidden_files = [
+        name
+        for place, name in files
+        if name.startswith(".") and place in {"", "ant", "bee", "cow", "yak"}
+    ]
+    counts = {
+        kind: sum(int(n) for n in re.findall(rf"([0-9]+) {kind}", printed.getvalue()))
+        for kind in ("hidden folders?", "hidden files?")
+    }
+    # Within a class, `.deep` is a hidden folder too.
+    within = {place for place, _ in files if place == "bee/.deep"}
+    assert counts == {
+        "hidden folders?": len({*folders}) + len(within),
+        "hidden files?": len(hidden_files),
+    }
+    others = [
+        name
+        for place, name in files
+        if place in {"ant", "bee", "cow", "yak"} and name in {"a.txt", "b", "x.heic"}
+    ]
+    found = re.search(r"([0-9]+) files? that (is|are) not", printed.getvalue())
+    assert (int(found[1]) if found else 0) == len(others)
 
 
 def test_later_frames_are_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
