@@ -43,8 +43,8 @@ def per_poison(
         rows = []
         for key, mine in part.groupby(["attack", "rho_u"], sort=False):
             attack, rho_u = map(str, key)
-            note = radius_note(rho_u, always=several[attack] > 1)
-            row = Row(attack, (), note, radius_note(rho_u, always=True))
+            note = radius_note(attack, rho_u, always=several[attack] > 1)
+            row = Row(attack, (), note, radius_note(attack, rho_u, always=True))
             rows.append((row, _one_a_seed(mine)))
         yield part, sorted(rows, key=lambda row: row[0].label not in CONTROLS)
 

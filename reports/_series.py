@@ -39,7 +39,7 @@ def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
     names: dict[tuple[str, str], str] = {}
     pairs = list(zip(found["attack"], found["rho_u"], strict=True))
     for attack, rho_u in dict.fromkeys(pairs):
-        note = radius_note(rho_u, always=several[attack] > 1)
+        note = radius_note(attack, rho_u, always=several[attack] > 1)
         shown = display(attack, aliases)
         names[attack, rho_u] = f"{shown} ({note})" if note else shown
     return found.assign(method=[names[pair] for pair in pairs])

@@ -112,8 +112,8 @@ def _labels(group: pd.DataFrame) -> dict[Method, Row]:
         (attack, rho_u): Row(
             attack,
             (),
-            radius_note(rho_u, always=count[attack] > 1),
-            radius_note(rho_u, always=True),
+            radius_note(attack, rho_u, always=count[attack] > 1),
+            radius_note(attack, rho_u, always=True),
         )
         for attack, rho_u in methods
     }

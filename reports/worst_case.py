@@ -52,10 +52,10 @@ def _table(whole: pd.DataFrame, groups: Sequence[tuple[str, pd.DataFrame]]) -> T
     rows = []
     for key, mine in found.groupby(["attack", "rho_u"], sort=False):
         attack, rho_u = map(str, key)
-        note = radius_note(rho_u, always=several[attack] > 1)
+        note = radius_note(attack, rho_u, always=several[attack] > 1)
         worst = [_worst(group[group.index.isin(mine.index)]) for _, group in groups]
         entries = tuple(one for pair in worst for one in pair)
-        rows.append(Row(attack, entries, note, radius_note(rho_u, always=True)))
+        rows.append(Row(attack, entries, note, radius_note(attack, rho_u, always=True)))
     columns = [(Column(name), Column("reached by")) for name, _ in groups]
     table = Table(
         "worst-case",

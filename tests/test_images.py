@@ -289,8 +289,17 @@ def test_a_poison_is_made_from_noise_of_either_layout() -> None:
         poison = Poison.from_noise(clean, either, radius, notes)
         assert np.array_equal(poison.images, expected)
         assert (poison.budget, poison.notes) == (Budget("linf", radius), notes)
-    with pytest.raises(UserError, match=r"\[1, 6, 6, 3\], the images are \[5, 6, 6, 3\]; give one"):
+    with pytest.raises(UserError, match=r"is \[1, 6, 6, 3\]; an array must be \[5, 6, 6, 3\]"):
         Poison.from_noise(clean, noise[:1], radius)
+    tensor = torch.zeros(*clean.images.shape).permute(0, 3, 1, 2)
+    for kind in (tensor.bfloat16(), tensor.clone().requires_grad_()):
+        assert (Poison.from_noise(clean, kind, radius).images == clean.images).all()
+    with pytest.raises(UserError, match=r"a torch tensor must be \[\d+, 3, "):
+        Poison.from_noise(clean, torch.zeros(*clean.images.shape), radius)
+    with pytest.raises(UserError, match="the noise is list; an array must be"):
+        Poison.from_noise(clean, [0, 1], radius)
+    with pytest.raises(UserError, match=r"rho_u is '8/255'; write Radius"):
+        Poison.from_noise(clean, noise, "8/255")  # type: ignore[arg-type]
 
 
 def test_truncation_excuses_no_more_than_a_small_l2_radius() -> None:

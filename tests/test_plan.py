@@ -401,9 +401,10 @@ def test_a_plan_has_one_address_in_whatever_order_it_is_asked_for(data: str) -> 
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("rem.steps", "unknown part of this plan 'rem'"),
-        ("resnet18.width", "unknown part of this plan 'resnet18'"),
-        ("shapes.train", "unknown part of this plan 'shapes'"),
+        ("rem.steps", "rem is not in this plan; name it in --methods"),
+        ("jpeg.quality", "jpeg is not in this plan; name it in --defenses"),
+        ("resnet18.width", "resnet18 is not in this plan; name it in --learners"),
+        ("shapes.train", "shapes is not in this plan; name it in --dataset"),
         ("report.x", "unknown part of this plan 'report'"),
     ],
 )

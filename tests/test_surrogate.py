@@ -249,12 +249,14 @@ def test_a_network_of_some_images_is_not_taken_for_that_of_all(tmp_path: Path) -
     assert len([*tmp_path.glob("key*.safetensors")]) == 2
 
 
-@pytest.mark.parametrize("epoch", [0, 4, -1])
-def test_an_epoch_that_the_schedule_has_not_is_refused(epoch: int) -> None:
+@pytest.mark.parametrize("epoch", [0, 4, -1, 1.5])
+def test_an_epoch_that_the_schedule_has_not_is_refused(epoch: Any) -> None:
     harness = make_harness()
     harness.training = replace(SCHEDULE, steps=None, epochs=3)
     with pytest.raises(UserError, match=f"no epoch {epoch}: its schedule has 1 to 3"):
         clean_checkpoints(random_images(), harness, [1, epoch])
+    with pytest.raises(UserError, match="the subset is empty"):
+        clean_network(random_images().subset(np.arange(0)), harness)
 
 
 def test_the_address_of_a_reference_depends_on_its_radius_and_schedule() -> None:

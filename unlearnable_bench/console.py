@@ -102,11 +102,11 @@ def comparison(first: Path, second: Path) -> None:
     print_grid(out, grid)
     correlation = rank_correlation(both)
     ranks = (
-        "no rank correlation, since all accuracies of a folder are equal,"
+        "no rank correlation: all accuracies of a folder are equal"
         if math.isnan(correlation)
         else f"Spearman's rank correlation {correlation:.3f}"
     )
-    say(out, f"Clean test accuracy (%); {ranks} over {count(len(both), 'cell')}.")
+    say(out, f"Clean test accuracy (%); {ranks} ({count(len(both), 'cell')}).")
     differing = sorted({name for names in both["differing"] for name in names})
     if differing:
         say(out, f"Settings that differ: {', '.join(differing)}.")

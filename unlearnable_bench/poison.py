@@ -171,11 +171,20 @@ class Poison:
             >>> poison.images[:, 0, 0, 0].tolist(), str(poison.budget.radius)
             ([253, 242], '8/255')
         """
-        if hasattr(noise, "permute"):
+        count, height, width, channels = clean.images.shape
+        tensor = hasattr(noise, "permute")
+        wanted = [count, channels, height, width] if tensor else [count, height, width, channels]
+        shape = list(getattr(noise, "shape", ()))
+        if shape != wanted:
+            got = shape or type(noise).__name__
+            kind = "a torch tensor" if tensor else "an array"
+            raise UserError(f"the noise is {got}; {kind} must be {wanted}, one noise per image")
+        if not isinstance(rho_u, Radius):
+            raise UserError(f"rho_u is {rho_u!r}; write Radius('8/255')")
+        if tensor:
+            short = noise.is_floating_point() and noise.element_size() < 4  # no type of numpy
+            noise = noise.detach().float() if short else noise.detach()
             noise = noise.permute(0, 2, 3, 1).cpu().numpy()
-        if noise.shape != clean.images.shape:
-            shapes = f"{list(noise.shape)}, the images are {list(clean.images.shape)}"
-            raise UserError(f"the noise is {shapes}; give one noise for each image")
         return cls(add_noise(clean.images, noise, rho_u), Budget("linf", rho_u), dict(notes))
 
 

@@ -42,7 +42,7 @@ def load(
     if frame.attrs["differing"]:
         number = frame.attrs["differing"]
         cells = "1 cell has" if number == 1 else f"{number} cells have"
-        _say(f"{cells} another accuracy in a later folder; the first folder's is used")
+        _say(f"{cells} another accuracy in another folder; that of the first folder is used")
     frame = select(frame, **selection)
     _warn_unfinished(frame, keys)
     return frame
@@ -85,7 +85,9 @@ def write_one(
             form = output.suffix[1:]  # the reports of these names
     piece = make_piece(frame, report, form, settings, usual)
     if output is not None:
-        if isinstance(piece.content, bytes) and output.suffix[1:].lower() != piece.suffix:
+        known = {*FIGURE_FORMATS, *TABLE_FORMATS.values(), "csv", "json", "html", "txt", ""}
+        ending = output.suffix[1:].lower()
+        if ending != piece.suffix and (isinstance(piece.content, bytes) or ending not in known):
             ending = f"end the name in .{piece.suffix} or choose another --format"
             raise UserError(f"--output {output}: the report is a {piece.suffix} file; {ending}")
         _write(output, piece.content)

@@ -80,7 +80,7 @@ def test_what_is_no_radius_is_refused(refused: Callable[..., str], flag: str, te
         ("adversarial.pgd_steps=0", ("adversarial.pgd_steps", "at least 1", "0")),
         ("steps=3", ("SECTION.OPTION=VALUE", "steps=3")),
         (".steps=3", ("SECTION.OPTION=VALUE", ".steps=3")),
-        ("rem.steps=3", ("rem.steps", "'rem'", "em, ")),
+        ("rem.steps=3", ("rem.steps", "rem is not in this plan", "--methods")),
         ("sem.steps=5,x", ("sem.steps", "int", "'x'")),
         ("sem.steps=5,,6", ("sem.steps", "several separated by commas", "'5,,6'")),
         ("sem.steps=5,", ("sem.steps", "several separated by commas", "'5,'")),
@@ -102,6 +102,10 @@ def test_an_option_given_twice_is_refused_with_the_form_that_works(
 ) -> None:
     twice = ("--set", "sem.steps=5", "--set", "sem.steps=6")
     assert "--set sem.steps=5,6" in refused(*run_tiny("--methods", "sem", *twice))
+    twice = ("--set", "training.epochs=1", "--set", "training.epochs=2")  # takes one value
+    message = refused(*run_tiny("--methods", "sem", *twice))
+    assert "training.epochs is given twice: give it once" in message
+    assert "1,2" not in message
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_out_that_cannot_be_a_results_folder_is_refused(
     for name in ("file", "mine", "later"):
         message = refused(*run_tiny("--methods", "clean", "--out", name))
         assert name in message
-        assert "choose another --out" in message
+        assert "another" in message
         if name != "later":
             assert name in refused("report", name)
 

@@ -110,7 +110,7 @@ def test_two_folders_are_compared_cell_by_cell(ubench: Command, workplace: Path)
     for method, rho_a, *shown in rows:
         one, two = (accuracy[method, rho_a] for accuracy in found)
         assert shown == [f"{one:.1f}", f"{two:.1f}", f"{two - one:+.1f}"]
-    assert "over 4 cells" in result.out
+    assert "(4 cells)" in result.out
 
 
 def test_only_results_folders_are_compared(refused: Callable[..., str]) -> None:

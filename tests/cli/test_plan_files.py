@@ -85,7 +85,8 @@ def test_a_written_plan_has_the_key_of_the_command_that_wrote_it(
     asked += ["--defenses", "none,jpeg", "--no-clean", "--set", "jpeg.quality=90,10"]
     elsewhere = [*CPU, "--out", "out"]
     done = ubench("run", *asked, *elsewhere, "--dry-run", "--write", "new/grid.toml")
-    assert "run it: ubench run new/grid.toml\n" in done.out
+    machine = "--out out --device cpu"
+    assert f"run it: ubench run new/grid.toml {machine}" in done.out
     assert not (workplace / "out").exists()
     assert tomllib.loads((workplace / "new" / "grid.toml").read_text()) == {
         "methods": "sc",
@@ -107,7 +108,7 @@ def test_a_plan_with_plugins_of_files_names_them_in_the_next_command(
     (workplace / "my own.py").write_text(MINE)
     asked = ["--methods", "sc", *DATA, "--defenses", "mine", "--plugin", "my own.py"]
     done = ubench("run", *asked, *CPU, "--dry-run", "--write", "grid.toml")
-    assert "run it: ubench run grid.toml --plugin 'my own.py'\n" in done.out
+    assert "run it: ubench run grid.toml --plugin 'my own.py'" in done.out
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)

@@ -204,11 +204,11 @@ def test_results_of_two_versions_of_a_file_are_not_averaged(
     found = api.load_records(workplace / "out").sort_values("seed")["test_accuracy"]
     first, second = (f"{accuracy:.1f}" for accuracy in found)
     (one, other) = rows("out")
-    assert one == ["mine", first]
-    assert re.fullmatch("mine #[0-9a-f]{4}", other[0])
+    assert one == ["mine (0)", first]
+    assert re.fullmatch(r"mine #[0-9a-f]{4} \(0\)", other[0])
     assert other[1] == second
     one_run = result.out.split("ubench report ")[1].split(" --format")[0].split()
-    assert rows(*one_run) == [["mine", second]]
+    assert rows(*one_run) == [["mine (0)", second]]
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,14 @@ def test_an_old_file_outlives_a_write_that_fails(
     assert (workplace / "old.tex").read_text() == "old"
 
 
+def test_a_table_is_not_written_under_the_ending_of_something_else(
+    refused: Callable[..., str], workplace: Path
+) -> None:
+    message = refused("report", "results", "--output", "table.doc")
+    assert "--output table.doc: the report is a md file; end the name in .md" in message
+    assert not (workplace / "table.doc").exists()
+
+
 def test_a_file_is_replaced_by_the_format_of_its_ending(ubench: Command, workplace: Path) -> None:
     for ending, form in (
         ("tex", "latex"), ("md", "markdown"), ("csv", "csv"), ("json", "json"), ("txt", "markdown"),

@@ -157,6 +157,23 @@ def test_several_radii_of_the_noise_are_several_rows() -> None:
     assert [row.name() for row in table.rows] == ["Clean", "SEM (8/255)", "SEM (16/255)", "REM"]
 
 
+def test_radii_of_the_noise_are_no_other_kinds_of_the_method() -> None:
+    """As `ubench run --rho-u 4/255,8/255` records them: the settings differ in the radius."""
+    cells = [
+        cell("sem", 10 * k, rho_u=f"{k}/255", setting=setting(rho_u=f"{k}/255", steps=steps))
+        for k, steps in ((4, 5), (8, 5), (8, 6))
+    ]
+    (table,) = default_tables(frame(*cells))
+    names = [row.name() for row in table.rows]
+    assert names[:2] == ["SEM (4/255)", "SEM (8/255)"]
+    assert names[2].startswith("SEM #")  # of other steps at the same radius
+
+
+def test_a_radius_of_0_is_named_unless_the_images_are_clean() -> None:
+    (table,) = default_tables(frame(cell("clean", 90, rho_u="0"), cell("sem", 80, rho_u="0")))
+    assert [row.name() for row in table.rows] == ["Clean", "SEM (0)"]
+
+
 def test_a_radius_is_named_unless_it_is_the_usual_one() -> None:
     (table,) = default_tables(
         frame(

@@ -5,7 +5,7 @@ import math
 
 import pandas as pd
 import pytest
-from report_cells import cell, frame, seeds
+from report_cells import cell, frame, seeds, setting
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.comparison import compare, rank_correlation
@@ -55,3 +55,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(sem, frame(cell("sem", 1.0), cell("sem", 2.0, preset="fast")))
     with pytest.raises(UserError, match="no finished cell"):
         compare(sem, pd.DataFrame())
+
+
+def test_a_radius_is_compared_with_the_same_radius_whatever_else_a_folder_holds() -> None:
+    small = cell("sem", 40, rho_u="4/255", setting=setting(rho_u="4/255"))
+    usual = cell("sem", 20, setting=setting(rho_u="8/255"))
+    both = compare(frame(small, usual), frame(usual | {"test_accuracy": 25}))
+    assert both[["rho_u", "first", "second"]].to_numpy().tolist() == [["8/255", 20.0, 25.0]]

@@ -125,7 +125,8 @@ def parse_settings(items: list[str], *, several: bool = False) -> dict[str, str]
         if not (key and equals and value):
             raise UserError(f"--set {item}: write OPTION=VALUE, such as sem.steps=2000")
         if key in found:
-            hint = f"--set {key}={found[key]},{value}" if several else "it once"
-            raise UserError(f"--set {key} is given twice: write {hint}")
+            single = not several or key.partition(".")[0] in ("training", "adversarial")
+            hint = "" if single else f", with several values as --set {key}={found[key]},{value}"
+            raise UserError(f"--set {key} is given twice: give it once{hint}")
         found[key] = value
     return found

@@ -164,7 +164,9 @@ def run(
     if written:
         plan_file.write(written, options)
         files = chain.from_iterable(("--plugin", str(file)) for file in plugins)
-        again = shlex.join(["ubench", "run", str(written), *files])
+        machine = {"--out": out, "--device": device, "--pack": pack}
+        kept = (part for flag, value in machine.items() if value for part in (flag, str(value)))
+        again = shlex.join(["ubench", "run", str(written), *files, *kept])
         typer.echo(f"wrote {written}; run it: {again}")
     failed = console.run(
         plan,

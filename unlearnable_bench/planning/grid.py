@@ -164,6 +164,14 @@ def _data(name: str, sections: "_Sections") -> Data:
     return replace(data, name=replace(chosen, name=data.name, passed=changed).label)
 
 
+_FLAGS = {
+    "attacks": "--methods",
+    "defenses": "--defenses",
+    "learners": "--learners",
+    "datasets": "--dataset",
+}
+
+
 class _Sections:
     """The `--set` values by section; a section that nothing takes is refused."""
 
@@ -181,8 +189,11 @@ class _Sections:
     def refuse_rest(self) -> None:
         for name, values in self._values.items():
             if name not in self._taken:
-                wrong = unknown("part of this plan", name, self._taken)
-                raise UserError(f"--set {name}.{next(iter(values))}: {wrong}")
+                option = f"--set {name}.{next(iter(values))}"
+                for kind, flag in _FLAGS.items():
+                    if name in registry.REGISTRIES[kind].names():
+                        raise UserError(f"{option}: {name} is not in this plan; name it in {flag}")
+                raise UserError(f"{option}: {unknown('part of this plan', name, self._taken)}")
 
 
 def _sections(settings: Mapping[str, Setting]) -> _Sections:

@@ -56,7 +56,14 @@ class PoisonPlan:
     @property
     def name(self) -> str:
         """Name of the poison in progress and messages."""
-        return f"{self.attack.label}, seed {self.seed}"
+        return f"{self.attack.label}{self.radius_note}, seed {self.seed}"
+
+    @property
+    def radius_note(self) -> str:
+        """Radius of the noise in brackets unless it is the usual 8/255."""
+        rho_u = self.attack.plugin.option_values().get("rho_u")
+        named = isinstance(rho_u, Radius) and rho_u != Radius("8/255")
+        return f" ({rho_u})" if named else ""
 
     @cached_property
     def clean_network_key(self) -> str:
@@ -133,7 +140,8 @@ class Cell:
         share = self.protection.share
         protect = "" if share == 1 else f", {100 * share:g} % protected"
         place = f"rho_a {self.rho_a}, seed {self.poison.seed}"
-        return f"{self.method}, {self.learner.label}{defense}{protect}, {place}"
+        method = f"{self.method}{self.poison.radius_note}"
+        return f"{method}, {self.learner.label}{defense}{protect}, {place}"
 
     @property
     def labels(self) -> dict[str, Any]:

@@ -226,7 +226,8 @@ def load_plugin_file(path: Path) -> list[str]:
         UserError: a missing file, a failing import, a file without plugins, or a name in use.
     """
     if not path.is_file():
-        raise UserError(f"--plugin {path}: no such file")
+        kind = "a folder; give a Python file" if path.is_dir() else "no such file"
+        raise UserError(f"--plugin {path}: {kind}")
     module_name = f"ubench_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:

@@ -24,10 +24,10 @@ _PARTS = {
     "defense": ("defense.",),
     "preset": ("",),
 }
-# A label is only unique together with these: `sem` has other steps in another preset, and a
-# preset another schedule for adversarial training.
+# A label is only unique together with these: `sem` has other steps in another preset and rows
+# name rho_u, and a preset has another schedule for adversarial training.
 _WITHIN = {
-    "attack": ("preset", "dataset"),
+    "attack": ("preset", "dataset", "rho_u"),
     "preset": ("attack", "learner", "defense", "rho_a", "protect"),
 }
 _SHOWN = ("labels", "rho_a", "poison.seed")

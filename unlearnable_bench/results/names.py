@@ -59,7 +59,7 @@ FIELD = {
     "vit-small": "ViT-small",
     "wrn-34-10": "WRN-34-10",
 }
-USUAL_RADII = (Radius("0"), Radius("8/255"))
+USUAL_RADIUS = Radius("8/255")
 
 
 def parse_aliases(text: str) -> dict[str, str]:
@@ -122,13 +122,20 @@ def option_text(value: Any) -> str:
     return text.lower() if isinstance(value, bool) or value is None else text
 
 
-def radius_note(rho_u: str, *, always: bool = False) -> str:
-    """Return the budget of a row's noise: empty for the usual 8/255; `16/255`, `L2 1.3`."""
+def radius_note(attack: str, rho_u: str, *, always: bool = False) -> str:
+    """Return the budget of a row's noise: `16/255`, `L2 1.3`; empty for the usual 8/255.
+
+    Args:
+        attack: label of the row; clean images have no radius.
+        rho_u: the bound as `load_records` returns it.
+        always: name the usual radius too.
+    """
     norm, bound = norm_and_bound(rho_u)
     if norm == "none":
         return "unbounded"
     if norm != "linf":
         return f"{norm.upper()} {float(bound):.3g}"
-    if not rho_u or (not always and Radius(rho_u) in USUAL_RADII):
+    unpoisoned = attack in ("clean", "remainder") and not Radius(rho_u or "0")
+    if not rho_u or (not always and (unpoisoned or Radius(rho_u) == USUAL_RADIUS)):
         return ""
     return rho_u

@@ -89,8 +89,8 @@ def pivot(
         Row(
             attack,
             tuple(entries),
-            radius_note(rho_u, always=several[attack] > 1),
-            radius_note(rho_u, always=True),
+            radius_note(attack, rho_u, always=several[attack] > 1),
+            radius_note(attack, rho_u, always=True),
         )
         for (attack, rho_u), entries in found.items()
     )

@@ -60,7 +60,7 @@ class ResultsFolder:
         marker = path / _MARKER
         if not marker.is_file():
             if path.exists() and not path.is_dir():
-                raise UserError(f"{path} is a file, not a results folder; choose another --out")
+                raise UserError(f"{path} is a file, not a results folder; give another folder")
             if not create:
                 raise UserError(f"{path} is not a results folder; give one made by `ubench run`")
             foreign = path.exists() and any(
@@ -73,7 +73,7 @@ class ResultsFolder:
                 )
             write_text(marker, _MARKER_TEXT)
         elif marker.read_bytes() != _MARKER_TEXT.encode():
-            raise UserError(f"{marker} is from another version of ubench; choose another --out")
+            raise UserError(f"{marker} is from another version of ubench; give another folder")
 
     def record(self, key: str) -> Record | None:
         """Return the record of a cell, or None if it is not finished.

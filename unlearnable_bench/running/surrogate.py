@@ -102,9 +102,11 @@ def clean_checkpoints(
         seed=int(Random(harness.seed, "clean surrogate").integers(1 << 20, 1)),
     )
     schedule = harness.training or Training()
+    if not len(images):
+        raise UserError("a clean surrogate needs training images; the subset is empty")
     last = schedule.total_epochs(len(images))
     for epoch in epochs:
-        if epoch is not None and not 1 <= epoch <= last:
+        if epoch is not None and epoch not in range(1, last + 1):
             raise UserError(
                 f"the clean surrogate has no epoch {epoch}: its schedule has 1 to {last}"
             )

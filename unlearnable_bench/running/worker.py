@@ -320,8 +320,9 @@ def _protected_accuracy(cell: Cell, model: Network, harness: Harness) -> float |
 def _check_surrogate(name: str, harness: Harness) -> None:
     """Refuse an attack that declares a network but did not ask for one."""
     if harness.declared != "none" and harness.declared not in harness.asked:
+        default = "(the default) " if harness.declared == "own" else ""
         raise UserError(
-            f'attack {name!r} declares surrogate = "{harness.declared}" (the default is "own") '
+            f'attack {name!r} declares surrogate = "{harness.declared}" {default}'
             f"and asked for {' and '.join(harness.asked) or 'no network'}; declare surrogate = "
             f'"{next(iter(harness.asked), "none")}", so that its results do not name a network '
             "that it did not use"
@@ -341,16 +342,17 @@ def _check(name: str, clean: Pixels, poison: Any) -> None:
         raise UserError(f"attack {name!r} returned {got} instead of uint8 {list(clean.shape)}")
     excess = poison.budget.excess(clean, images)
     if excess:
+        clip = ", as `Poison.from_noise` does," if poison.budget.norm == "linf" else ""
         raise UserError(
-            f"attack {name!r} breaks its promised budget: {excess}; clip the noise, as "
-            "`Poison.from_noise` does, or raise the budget"
+            f"attack {name!r} breaks its promised budget: {excess}; clip the noise{clip} or raise "
+            "the budget"
         )
     bounded = poison.budget.norm != "none"
     if (poison.budget.radius or not bounded) and np.array_equal(images, clean):
-        within = f" within a radius of {poison.budget.radius}" if bounded else ""
+        within = f" within {poison.budget.norm} {poison.budget.radius}" if bounded else ""
         raise UserError(
-            f"attack {name!r} changed no image{within}; give `Poison.from_noise` noise in units "
-            "of 1/255, which it rounds to 8 bits"
+            f"attack {name!r} changed no image{within}; noise is in units of 1/255 "
+            "(`Poison.from_noise`), and images are rounded to 8 bits"
         )
 
 
