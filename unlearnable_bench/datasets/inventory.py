@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -99,8 +98,10 @@ class Inventory:
     def _entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """Return the folders and the files in a folder, sorted, without hidden ones."""
         # Of 130,000 files scandir knows the kind; Path would ask the disk for each.
-        with os.scandir(folder) if folder.is_dir() else nullcontext([]) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+        found: list[os.DirEntry[str]] = []
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
         folders = [folder / entry.name for entry in found if entry.is_dir()]
         others = [folder / entry.name for entry in found if not entry.is_dir()]
         # A FIFO would wait for a writer; a broken link is read, and refused by name.
