@@ -15,6 +15,7 @@ _CHUNK = 1024  # images that are converted at once
 _SAMPLE = 512  # images by which the meaning is decided
 _CHECKED = 4096  # images whose order is checked
 _FAINT = 32  # largest level of what is never taken for images, which are brighter
+_CLEARLY = 0.8  # of the squared distance; frames of a film are as close as their neighbours
 _SHIFTS = 5  # distances to other clean images with which each of them is compared
 
 
@@ -225,7 +226,7 @@ def _same(saved: Saved, kind: str, given: list[str], wanted: list[str]) -> None:
 
 
 def _refuse_strangers(path: Path, array: NDArray[Any], reading: Reading, images: ImageSet) -> None:
-    """Refuse poisoned images of which more than 1 % are closer to another clean image."""
+    """Refuse poisoned images of which more than 1 % are clearly closer to another clean image."""
     count = len(images)
     index = np.unique(np.linspace(0, count - 1, min(_CHECKED, count)).astype(int))
     steps = {count * k // (_SHIFTS + 1) or k for k in range(1, _SHIFTS)} | {1, -1}
@@ -234,10 +235,10 @@ def _refuse_strangers(path: Path, array: NDArray[Any], reading: Reading, images:
     for start in range(0, len(index), _CHUNK):
         part = index[start : start + _CHUNK]
         poisoned = reading.poisoned(np.ascontiguousarray(array[part]), images.images[part])
-        own = _squares(poisoned, images.images[part])
+        limit = _CLEARLY * _squares(poisoned, images.images[part])
         closer = np.zeros(len(part), bool)
         for shift in shifts:
-            closer |= _squares(poisoned, images.images[(part + shift) % count]) < own
+            closer |= _squares(poisoned, images.images[(part + shift) % count]) < limit
         strangers += part[closer].tolist()
     if len(strangers) > 0.01 * len(index):
         raise UserError(

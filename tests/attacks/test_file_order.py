@@ -71,6 +71,17 @@ def test_images_in_their_order_are_accepted(tmp_path: Path) -> None:
     assert check(tmp_path / "poison.npy").endswith("each is nearest to its own clean image")
 
 
+@pytest.mark.parametrize("radius", [8, 64])
+def test_frames_of_a_film_are_not_strangers(tmp_path: Path, radius: int) -> None:
+    random = np.random.default_rng(9)
+    frame = random.integers(60, 190, IMAGES.images.shape[1:])
+    drift = np.cumsum(random.random(IMAGES.images.shape) < 0.02, axis=0)
+    images = ImageSet((frame + drift).astype(np.uint8), LABELS, 4)
+    noise = random.integers(-radius, radius + 1, images.images.shape)
+    np.save(tmp_path / "poison.npy", np.clip(images.images + noise, 0, 255).astype(np.uint8))
+    assert "order checked" in check(tmp_path / "poison.npy", images)
+
+
 def test_bare_noise_says_that_nothing_is_checked(tmp_path: Path) -> None:
     np.save(tmp_path / "noise.npy", NOISE[::-1])
     assert check(tmp_path / "noise.npy").endswith("; order not checked")

@@ -1,5 +1,6 @@
 """Pictures of more than 8 bits per value are scaled by their range or refused, never clipped."""
 
+import hashlib
 import struct
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from unlearnable_bench import UserError
 from unlearnable_bench.datasets.decoding import read_picture
 from unlearnable_bench.datasets.folder import Folder
+from unlearnable_bench.datasets.imagenet_subset import ImageNetSubset
 
 # 16-bit levels and what is left of each without its lower byte.
 LEVELS = np.array([[0, 255, 256, 257], [4096, 32767, 32768, 65535]], np.uint16)
@@ -113,3 +115,25 @@ def test_a_folder_of_16_bit_pictures_is_not_white(tmp_path: Path) -> None:
             Image.fromarray(levels).save(tmp_path / split / name / "0.png")
     data = Folder(path=str(tmp_path)).load()
     assert data.train.images[:, 0, 0, 0].tolist() == [60, 160]
+
+
+@pytest.mark.parametrize(("ending", "again"), [("JPEG", ""), ("png", " 2"), ("tif", " 2")])
+def test_only_formats_that_were_clipped_are_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, again: str
+) -> None:
+    monkeypatch.setenv("UBENCH_HOME", str(tmp_path / "home"))
+    root = tmp_path / "imagenet"
+    sha = hashlib.sha256(b"a\nb")
+    for part in ("train", "val"):
+        sha.update(b"\n8")
+        for label, name in enumerate("ab"):
+            file = root / part / name / f"0.{ending}"
+            file.parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(file)
+            state = file.stat()
+            line = f"{part}/{name}/0.{ending} {label} {state.st_size} {state.st_mtime_ns}{again}"
+            sha.update(f"\n{line}".encode())
+    ImageNetSubset(path=str(root), classes=2, size=8, crop=8).load()
+    assert [p.name for p in (tmp_path / "home").iterdir()] == [
+        f"imagenet-subset-{sha.hexdigest()[:16]}"
+    ]

@@ -238,6 +238,20 @@ def test_what_is_not_the_data_set_is_refused(
     assert not home.exists()
 
 
+def test_svhn_is_known_by_the_md5_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = published(SOURCES[2], tmp_path / "files")
+    assert import_data("svhn", folder)[1].startswith("not checked, since the hashes of SVHN's")
+    for name in svhn.FILES:
+        md5 = hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest()
+        monkeypatch.setitem(svhn._MD5, name, md5)
+    assert import_data("svhn", folder)[1] == "the official SVHN, by the MD5 of its files"
+    with (folder / svhn.FILES[1]).open("ab") as file:
+        file.write(b"\0" * 8)
+    assert import_data("svhn", folder)[1].startswith("not checked")
+
+
 def test_an_incomplete_folder_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
     folder = published(SOURCES[0], tmp_path / "files")
     (folder / "data_batch_3.bin").unlink()

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 from pathlib import Path
 
@@ -210,6 +211,26 @@ def test_each_file_is_an_image_of_the_data_or_in_the_line(
     ]
     found = re.search(r"([0-9]+) files? that (is|are) not", printed.getvalue())
     assert (int(found[1]) if found else 0) == len(others)
+
+
+def test_a_pipe_is_counted_and_a_broken_link_is_named(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(root / "train" / "ant" / "9.png")
+    assert "left out 1 special file (train/ant/9.png)" in line(root, capsys)
+    (root / "train" / "ant" / "8.png").symlink_to(root / "nowhere.png")
+    with pytest.raises(UserError, match=r"ant/8\.png is not a readable image"):
+        load(root)
+
+
+def test_linked_images_and_classes_are_read(
+    root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (root / "train" / "cow").rename(tmp_path / "cows")
+    (root / "train" / "cow").symlink_to(tmp_path / "cows")
+    (root / "train" / "ant" / "1.png").rename(tmp_path / "1.png")
+    (root / "train" / "ant" / "1.png").symlink_to(tmp_path / "1.png")
+    assert line(root, capsys) == ""
 
 
 def test_later_frames_are_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

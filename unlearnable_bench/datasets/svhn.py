@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
-from torchvision.datasets.utils import download_url
+from torchvision.datasets.utils import check_md5, download_url
 
 from unlearnable_bench.contract import Dataset
 from unlearnable_bench.datasets.cache import downloaded
@@ -41,6 +41,11 @@ def read_folder(folder: Path) -> Data:
     # A mirrored digit is another digit or not a digit.
     transform = Transform(4, flip=False)
     return Data("svhn", train, test, tuple("0123456789"), transform)
+
+
+def is_published(folder: Path) -> bool:
+    """Return whether both MATLAB files in a folder are the published ones, by their MD5."""
+    return all(check_md5(str(folder / name), md5) for name, md5 in _MD5.items())
 
 
 def read_mat(path: Path) -> ImageSet:

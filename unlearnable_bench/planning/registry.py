@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field
 from functools import cache
 from importlib import metadata
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -26,14 +26,18 @@ from unlearnable_bench.contract import (
 )
 from unlearnable_bench.errors import UserError, one_line, unknown
 
-# Each look-up would read the metadata of every installed package again.
-entry_points = cache(metadata.entry_points)
-
 _OWN = "unlearnable_bench."
 # Rows of tables and sections of --set that are not plugins.
 RESERVED = ("remainder", "training", "adversarial")
 
 T = TypeVar("T", bound=Plugin)
+
+
+@cache
+def entry_points(*, group: str, name: str | None = None) -> EntryPoints:
+    """Return the entry points of a group; the metadata of all packages is read once."""
+    found = metadata.entry_points(group=group)
+    return found if name is None else found.select(name=name)
 
 
 @dataclass(frozen=True)
