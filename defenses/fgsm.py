@@ -1,6 +1,7 @@
 """Fast adversarial training: a single step from a random start."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ class FGSM(Defense):
     gradient is computed in eval mode like every input gradient of this package; the authors'
     code computes it in train mode, which also updates the BatchNorm statistics.
     """
+
+    adversarial_only: ClassVar[bool] = True
 
     alpha: float = option(1.25, "step size in units of rho_a", minimum=0)
 

@@ -1,6 +1,7 @@
 """MART."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,8 +17,10 @@ class MART(Defense):
     ([Wang et al., ICLR 2020](https://openreview.net/forum?id=rklOg6EFwS)). PGD maximises the
     cross-entropy from a uniform start; the authors' code starts from Gaussian noise of standard
     deviation 0.001. Both passes of the loss are in train mode, so BatchNorm statistics are
-    updated with x and with x'. At rho_a = 0 it is standard training.
+    updated with x and with x'.
     """
+
+    adversarial_only: ClassVar[bool] = True
 
     beta: float = option(
         5.0,

@@ -1,6 +1,7 @@
 """Adversarial training in the L2 ball."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ class PGDL2(Defense):
     [Madry et al. 2018](https://arxiv.org/abs/1706.06083). rho_a bounds the Euclidean norm of
     the change of an image in units of the pixel range; 128/255 is about 0.5.
     """
+
+    adversarial_only: ClassVar[bool] = True
 
     def perturb(
         self,

@@ -1,6 +1,7 @@
 """TRADES."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ class TRADES(Defense):
     CE(f(x), y) + beta max KL(p(x) || p(x'))
     ([Zhang et al., ICML 2019](https://arxiv.org/abs/1901.08573)). Both passes are in train mode,
     so BatchNorm statistics are updated with x and with x'; the authors' code passes x a second
-    time, with the same logits. At rho_a = 0 it is standard training.
+    time, with the same logits.
     """
+
+    adversarial_only: ClassVar[bool] = True
 
     beta: float = option(
         6.0, "weight of the KL divergence in the loss; higher favours robustness", minimum=0

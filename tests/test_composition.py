@@ -1,6 +1,8 @@
 """Defenses joined by `+`."""
 
+import re
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from helpers import make_harness, random_images
 from unlearnable_bench import Radius, Random, UserError
 from unlearnable_bench.contract import Defense
 from unlearnable_bench.planning.composition import compose
+from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.registry import Chosen, defenses
 from unlearnable_bench.running.training import train
 from unlearnable_bench.schedule import Training
@@ -93,3 +96,31 @@ def test_early_stopping_combines_with_the_others() -> None:
     chosen = composed("cutout+early-stopping", **{"early-stopping": {"share": "0.1"}})
     assert chosen.plugin.validation_share() == 0.1
     assert composed("cutout+jpeg").plugin.validation_share() == 0
+
+
+def test_cells_at_0_of_what_acts_only_in_adversarial_training_are_left_out() -> None:
+    settings = {"shapes.train": "20", "shapes.test": "10"}
+    defenses = ["none", "jpeg", "trades", "jpeg+mart"]
+    radii = [Radius("0"), Radius("4/255")]
+    plan = make_plan(methods=["clean"], rho_a=radii, defenses=defenses, settings=settings)
+    cells = {(cell.defense.name, str(cell.rho_a)) for cell in plan.cells}
+    assert cells == {*product(["none", "jpeg"], ["0", "4/255"])} | {
+        ("trades", "4/255"), ("jpeg+mart", "4/255")
+    }  # fmt: skip
+    assert plan.remarks == (
+        "trades, jpeg+mart: no cells at rho_a 0, where it would be standard training",
+    )
+    only = make_plan(methods=["clean"], rho_a=radii[1:], defenses=defenses, settings=settings)
+    assert (len(only.cells), only.remarks) == (4, ())
+
+
+@pytest.mark.parametrize("name", ["fgsm", "trades", "mart", "pgd-l2", "cutout+fgsm"])
+def test_adversarial_training_without_a_radius_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"--defenses {re.escape(name)}.*add --rho-a 4/255"):
+        make_plan(methods=["clean"], defenses=["none", name])
+
+
+def test_every_defense_that_replaces_the_inner_maximisation_says_when_it_acts() -> None:
+    for name in defenses.names():
+        cls = defenses.get(name)
+        assert cls.adversarial_only == (cls.perturb is not Defense.perturb or name == "mart")

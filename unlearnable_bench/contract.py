@@ -175,6 +175,10 @@ class Defense(Plugin):
         [0.0, 1.0]
     """
 
+    adversarial_only: ClassVar[bool] = False
+    """Whether it acts only in adversarial training. At rho_a = 0 it would be standard training
+    under another name, so such cells are left out."""
+
     def validation_share(self) -> float:
         """Return the share of clean images to hold out for the choice of the epoch, 0 to 1."""
         return 0.0

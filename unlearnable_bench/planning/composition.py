@@ -53,6 +53,14 @@ def compose(name: str, settings: Callable[[str], Mapping[str, Any]]) -> Chosen[D
     return Chosen("+".join(part.label for part in parts), {}, Composition(parts=parts))
 
 
+def adversarial_only(defense: Chosen[Defense]) -> bool:
+    """Return whether a defense, or a part of it, acts only in adversarial training."""
+    plugin = defense.plugin
+    if isinstance(plugin, Composition):
+        return any(adversarial_only(part) for part in plugin.parts)
+    return plugin.adversarial_only
+
+
 @dataclass(frozen=True, kw_only=True)
 class Composition(Defense):
     """Defenses applied one after another, in the given order."""
