@@ -50,7 +50,8 @@ each_large_one = pytest.mark.parametrize(
     ("learner", "data"), [(n, 16) for n in LARGE], indirect=["data"]
 )
 # The others train adversarially as `none` does.
-RADII = dict.fromkeys(("none", "fgsm", "trades", "mart"), "4/255") | {"pgd-l2": "128/255"}
+JOINED = "jpeg+cutout+trades"
+RADII = dict.fromkeys(("none", "fgsm", "trades", "mart", JOINED), "4/255") | {"pgd-l2": "128/255"}
 
 
 # With a mask, these look for its shape on the host.
@@ -125,7 +126,7 @@ def run(data: str, out: Path, **asked: Any) -> None:
     assert all(math.isfinite(value) for value in frame["test_accuracy"])
 
 
-@pytest.mark.parametrize("defense", [*registry.defenses.names(), "jpeg+cutout+trades"])
+@pytest.mark.parametrize("defense", [*registry.defenses.names(), JOINED])
 def test_every_defense_takes_every_method(data: str, out: Path, defense: str) -> None:
     rho_a = [Radius(RADII.get(defense, "0"))]
     run(data, out, methods=[*METHODS, "file"], defenses=[defense], rho_a=rho_a, clean=False)
