@@ -49,8 +49,8 @@ LARGE = [name for name in registry.learners.names() if name != "small-cnn"]
 each_large_one = pytest.mark.parametrize(
     ("learner", "data"), [(n, 16) for n in LARGE], indirect=["data"]
 )
-# The others train adversarially as `none` does.
 JOINED = "jpeg+cutout+trades"
+# The others train adversarially as `none` does.
 RADII = dict.fromkeys(("none", "fgsm", "trades", "mart", JOINED), "4/255") | {"pgd-l2": "128/255"}
 
 
