@@ -1,6 +1,6 @@
 """Several defenses at once: `jpeg+cutmix`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,22 @@ def adversarial_only(defense: Chosen[Defense]) -> bool:
     if isinstance(plugin, Composition):
         return any(adversarial_only(part) for part in plugin.parts)
     return plugin.adversarial_only
+
+
+def without_effect(
+    defenses: Sequence[Chosen[Defense]], rho_a: Sequence["Radius"]
+) -> tuple[str, ...]:
+    """Return a line about cells at rho_a 0 that are left out, if there are any.
+
+    Raises:
+        UserError: a defense acts only in adversarial training, and no radius is above 0.
+    """
+    names = ", ".join(dict.fromkeys(one.name for one in defenses if adversarial_only(one)))
+    if not names or all(rho_a):
+        return ()
+    if not any(rho_a):
+        raise UserError(f"--defenses {names}: acts only in adversarial training; add --rho-a 4/255")
+    return (f"{names}: no cells at rho_a 0, where it would be standard training",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from unlearnable_bench.images import Data
 from unlearnable_bench.options import Configurable, Setting, as_text, checked_setting
 from unlearnable_bench.planning import registry
 from unlearnable_bench.planning.class_names import class_text
-from unlearnable_bench.planning.composition import adversarial_only, compose
+from unlearnable_bench.planning.composition import adversarial_only, compose, without_effect
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
 from unlearnable_bench.planning.protection import Protection, protections_of
 from unlearnable_bench.planning.registry import Chosen, Registry
@@ -119,7 +119,7 @@ def make_plan(
         schedule = schedules[bool(radius)]
         return Cell(poison, label, learner, defense, radius, schedule, preset_label, protection)
 
-    remarks += _without_effect(chosen_defenses, rho_a)
+    remarks += without_effect(chosen_defenses, rho_a)
     cells = (
         cell(attack, maker, protection, seed, learner, defense, radius)
         for attack in attacks
@@ -138,22 +138,6 @@ def make_plan(
     for one in cells:
         distinct.setdefault(one.key, one)
     return Plan(data, preset_label, tuple(distinct.values()), remarks=remarks)
-
-
-def _without_effect(
-    defenses: Sequence[Chosen[Defense]], rho_a: Sequence[Radius]
-) -> tuple[str, ...]:
-    """Return a line about cells at rho_a 0 that are left out, if there are any.
-
-    Raises:
-        UserError: a defense acts only in adversarial training, and no radius is above 0.
-    """
-    names = ", ".join(dict.fromkeys(one.name for one in defenses if adversarial_only(one)))
-    if not names or all(rho_a):
-        return ()
-    if not any(rho_a):
-        raise UserError(f"--defenses {names}: acts only in adversarial training; add --rho-a 4/255")
-    return (f"{names}: no cells at rho_a 0, where it would be standard training",)
 
 
 def _refuse_types(**given: tuple[Any, Any]) -> None:
