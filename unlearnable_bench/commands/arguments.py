@@ -20,6 +20,11 @@ def text_option(metavar: str, meaning: str) -> Any:
     return typer.Option(metavar=metavar, help=meaning)
 
 
+def settings_option(metavar: str, meaning: str) -> Any:
+    """Return the option `--set`, which may be repeated."""
+    return typer.Option("--set", metavar=metavar, help=meaning)
+
+
 PluginFiles = Annotated[
     list[Path],
     typer.Option(

@@ -15,6 +15,7 @@ from unlearnable_bench.commands.arguments import (
     command_line,
     default_folder,
     parse_settings,
+    settings_option,
     text_option,
     whole_numbers,
 )
@@ -60,10 +61,9 @@ def correlate(
     seeds: Seeds = None,
     settings: Annotated[
         list[str],
-        typer.Option(
-            "--set",
-            metavar="NAME.OPTION=VALUE",
-            help="Option as in `ubench run`, e.g. sem.steps=1000; may be repeated.",
+        settings_option(
+            "NAME.OPTION=VALUE",
+            "Option as in `ubench run`, e.g. sem.steps=1000; may be repeated.",
         ),
     ] = [],  # noqa: B006 - typer copies it
     device: Device = "",

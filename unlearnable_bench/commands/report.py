@@ -9,6 +9,7 @@ from unlearnable_bench.commands.arguments import (
     PluginFiles,
     load_plugins,
     parse_settings,
+    settings_option,
     split_names,
     text_option,
 )
@@ -62,10 +63,9 @@ def report(
     seeds: Annotated[str, _selection("seeds")] = "",
     settings: Annotated[
         list[str],
-        typer.Option(
-            "--set",
-            metavar="OPTION=VALUE",
-            help="Option of the report or the format, e.g. digits=2; may be repeated.",
+        settings_option(
+            "OPTION=VALUE",
+            "Option of the report or the format, e.g. digits=2; may be repeated.",
         ),
     ] = [],  # noqa: B006 - typer copies it
     plugins: PluginFiles = [],  # noqa: B006

@@ -20,6 +20,7 @@ from unlearnable_bench.commands.arguments import (
     default_folder,
     load_plugins,
     parse_settings,
+    settings_option,
     text_option,
 )
 from unlearnable_bench.errors import UserError
@@ -98,10 +99,9 @@ def run(
     seeds: Seeds = None,
     settings: Annotated[
         list[str],
-        typer.Option(
-            "--set",
-            metavar="NAME.OPTION=VALUE",
-            help="Option of an attack, defense, learner or data set (`ubench list KIND "
+        settings_option(
+            "NAME.OPTION=VALUE",
+            "Option of an attack, defense, learner or data set (`ubench list KIND "
             "--verbose`), e.g. sem.steps=2000, or of a schedule: training.epochs=30 for all "
             "training, adversarial.epochs=30 for rho_a above 0. Comma-separated values, e.g. "
             "jpeg.quality=90,50, make one variant of an attack, defense or learner each. May be "
