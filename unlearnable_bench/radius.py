@@ -112,3 +112,7 @@ class Radius:
 
     def __str__(self) -> str:
         return self.text
+
+
+USUAL_RHO_U = Radius("8/255")
+"""Radius of the noise that rows of tables and messages do not name."""

@@ -10,7 +10,7 @@ from unlearnable_bench.identity import key_of
 from unlearnable_bench.images import Data
 from unlearnable_bench.planning.protection import EVERYTHING, Protection
 from unlearnable_bench.planning.registry import Chosen
-from unlearnable_bench.radius import Radius
+from unlearnable_bench.radius import USUAL_RHO_U, Radius
 from unlearnable_bench.schedule import Precision, Training
 
 # Raised when the harness or the training loop changes what the same settings mean.
@@ -62,7 +62,7 @@ class PoisonPlan:
     def radius_note(self) -> str:
         """Radius of the noise in brackets unless it is the usual 8/255."""
         rho_u = self.attack.plugin.option_values().get("rho_u")
-        named = isinstance(rho_u, Radius) and rho_u != Radius("8/255")
+        named = isinstance(rho_u, Radius) and rho_u != USUAL_RHO_U
         return f" ({rho_u})" if named else ""
 
     @cached_property

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.radius import Radius, norm_and_bound
+from unlearnable_bench.radius import USUAL_RHO_U, Radius, norm_and_bound
 
 # Names in tables; a plugin that is not listed is printed under its own name.
 FIELD = {
@@ -59,7 +59,6 @@ FIELD = {
     "vit-small": "ViT-small",
     "wrn-34-10": "WRN-34-10",
 }
-USUAL_RADIUS = Radius("8/255")
 
 
 def parse_aliases(text: str) -> dict[str, str]:
@@ -136,6 +135,6 @@ def radius_note(attack: str, rho_u: str, *, always: bool = False) -> str:
     if norm != "linf":
         return f"{norm.upper()} {float(bound):.3g}"
     unpoisoned = attack in ("clean", "remainder") and not Radius(rho_u or "0")
-    if not rho_u or (not always and (unpoisoned or Radius(rho_u) == USUAL_RADIUS)):
+    if not rho_u or (not always and (unpoisoned or Radius(rho_u) == USUAL_RHO_U)):
         return ""
     return rho_u
