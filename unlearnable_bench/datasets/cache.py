@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from rich.console import Console
 
+from unlearnable_bench.datasets.notices import notice
 from unlearnable_bench.datasets.npz import read_npz, write_npz
 from unlearnable_bench.datasets.official import SHA256, TITLES, differences, is_known
 from unlearnable_bench.errors import UserError
@@ -62,8 +62,7 @@ def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -
     if is_known(name) and data.sha256 != SHA256[name]:
         wrong = differences(name, data)
         if wrong:
-            out = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-            out.print(
+            notice(
                 f"{name}: {cached} is not the official {TITLES[name]}: {', '.join(wrong)} differ; "
                 "remove it, and the next run downloads it"
             )

@@ -5,9 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
-
 from unlearnable_bench.datasets.decoding import frames
+from unlearnable_bench.datasets.notices import notice
 from unlearnable_bench.errors import UserError
 
 ENDINGS = {
@@ -49,9 +48,7 @@ class Inventory:
         if lacking:
             parts.append(f"no test images of {_counted('class', 'classes', lacking)}")
         if parts:
-            out = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-            line = f"{self._name}: {'; '.join(parts)}"
-            out.print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line))
+            notice(f"{self._name}: {'; '.join(parts)}")
 
     def folders(self, folder: Path) -> list[Path]:
         """Return the folders in a folder, sorted, without hidden ones."""

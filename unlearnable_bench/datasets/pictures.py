@@ -15,6 +15,7 @@ from rich.progress import track
 
 from unlearnable_bench.datasets.cache import cache_folder
 from unlearnable_bench.datasets.inventory import Inventory
+from unlearnable_bench.datasets.notices import stderr_console
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
 
@@ -110,7 +111,7 @@ def _convert(
             f"{name}: {home} has no room for {needed / 1e9:.1f} GB of decoded images; "
             "set UBENCH_HOME to a folder on a larger disk"
         )
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = stderr_console()
     console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home) as temporary:
         made = Path(temporary) / "made"
