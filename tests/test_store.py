@@ -360,6 +360,7 @@ def test_a_record_of_format_1_is_read_with_the_bound_that_its_text_names(
         (1, "0.03"),
         (1, "l2 much"),
         (1, "l1 3"),
+        (1, {"norm": "linf", "value": "8/255"}),
         (2, "8/255"),
         (2, {"norm": "linf", "value": "0.03"}),
         (2, {"norm": "linf", "value": 0.03}),

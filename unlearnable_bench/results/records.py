@@ -181,6 +181,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError(str(error)) from None
             record = _of_format_1(fields)
         if record.format != FORMAT:
+            if record.format == 1:
+                raise ValueError("rho_u must be a text in format 1")
             raise _other_format(record.format)
         _check_meaning(record)
         return record
