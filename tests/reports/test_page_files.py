@@ -34,6 +34,7 @@ def test_no_name_is_ever_run(opened: Opener, tmp_path: Path) -> None:
     def hostile(record: dict[str, Any]) -> None:
         record |= HOSTILE
         record["identity"]["labels"] = [HOSTILE[name] for name in ("dataset", "attack", "preset")]
+        record["identity"]["learner"]["name"] = HOSTILE["learner"]
         record["environment"]["device"] = "@SUM(1)"
 
     for path in RECORDS.glob("cells/*.json"):
