@@ -86,7 +86,10 @@ def read_bytes(path: Path | str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         state = os.fstat(descriptor)
-        _refuse_special(path, state.st_mode)
+        if stat.S_ISDIR(state.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         content = os.read(descriptor, state.st_size + 1)
         if len(content) != state.st_size:  # larger than a single read, or growing
             parts = [content]
@@ -96,15 +99,6 @@ def read_bytes(path: Path | str) -> bytes:
         return content
     finally:
         os.close(descriptor)
-
-
-def check_regular(path: Path) -> None:
-    """Refuse to open what is not a regular file.
-
-    Raises:
-        OSError: no file, or a folder, pipe or device.
-    """
-    _refuse_special(path, path.stat().st_mode)
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -131,10 +125,3 @@ def _temporary(folder: Path, name: str) -> list[Path]:
         return []
     start = f".{name}." if name else "."
     return [folder / one for one in names if one.startswith(start) and one.endswith(_SUFFIX)]
-
-
-def _refuse_special(path: Path | str, mode: int) -> None:
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from filelock import SoftFileLock, Timeout
 
+from unlearnable_bench.errors import UserError
+
 _LOG = logging.getLogger(__name__)
 _PAUSE = 0.2  # seconds between two attempts to take a lock
 _PATIENCE = 10  # attempts before the owner is named
@@ -46,10 +48,18 @@ def locked(
         Whether the lock was taken.
 
     Raises:
-        OSError: the file cannot be opened, or is not a regular file.
+        UserError: the file cannot be opened, or is not a regular file.
     """
-    path.parent.mkdir(exist_ok=True)
-    descriptor = _opened(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        descriptor = _opened(path)
+    except OSError as error:
+        kind = {errno.ELOOP: "is a symbolic link", errno.ENXIO: "is not a regular file"}
+        if error.errno in kind:
+            text = f"{path} {kind[error.errno]} in place of a lock; remove it"
+        else:
+            text = f"{path} cannot be locked ({error.strerror}); check its owner and permissions"
+        raise UserError(text) from error
     soft: SoftFileLock | None = None
     try:
         # Polled, because a thread blocked in the system call would not see Ctrl-C.
@@ -77,15 +87,9 @@ def _opened(path: Path) -> int:
         descriptor = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:  # another user's, which can still be locked
         descriptor = os.open(path, flags | os.O_RDONLY)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
-            kind = "a symbolic link" if error.errno == errno.ELOOP else "not a regular file"
-            raise OSError(error.errno, f"{kind} in place of a lock; remove it", str(path)) from None
-        raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        reason = "not a regular file in place of a lock; remove it"
-        raise OSError(errno.EINVAL, reason, str(path))
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), str(path))
     return descriptor
 
 

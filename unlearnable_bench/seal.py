@@ -108,9 +108,11 @@ def check_file(path: Path) -> bool:
     """Return whether a binary file has a checksum.
 
     Raises:
-        ValueError: the content does not match it.
+        ValueError: the content does not match it, or it is not a regular file.
         OSError: the file cannot be read.
     """
+    if not path.is_file() and path.exists():  # a pipe could be read for ever
+        raise ValueError("it is not a regular file")
     place = _place(path)
     if place is None:
         return False

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transf
 
 # Formats that may have more than 8 bits per value, which ubench 0.1 clipped.
 _WIDE = {".png", ".tif", ".tiff", ".ppm"}
+_ABANDONED = 24 * 3600.0  # seconds without a write
 _CHUNK = 256  # images decoded before they are written
 
 
@@ -132,7 +134,7 @@ def _convert(
         )
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
     console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
-    clear_leftovers(home)
+    _clear_leftovers(home, name)
     with scratch(home, name) as temporary:
         made = temporary / "made"
         made.mkdir()
@@ -142,6 +144,15 @@ def _convert(
         (made / "sha256").write_text(sha256, encoding="ascii")
         if not folder.exists():  # made by another process meanwhile
             made.rename(folder)
+
+
+def _clear_leftovers(home: Path, name: str) -> None:
+    """Remove what killed conversions left, also those of versions before 0.3."""
+    clear_leftovers(home)
+    for made in home.glob(f".{name}-*/made"):
+        newest = max(path.stat().st_mtime for path in (made, *made.iterdir()))
+        if time.time() - newest > _ABANDONED:
+            shutil.rmtree(made.parent, ignore_errors=True)
 
 
 def _write(split: Split, path: Path, console: Console) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unlearnable_bench import seal
 from unlearnable_bench.damage import set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import check_regular, replacing
+from unlearnable_bench.files import replacing
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.timesheet import Timesheet
 
@@ -72,7 +72,6 @@ class Checkpoint:
         Raises:
             ValueError: the file is damaged, or is that of other work.
         """
-        check_regular(path)
         if not seal.check_file(path):
             raise ValueError("it has no checksum, as of ubench before 0.3")
         try:

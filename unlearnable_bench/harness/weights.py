@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unlearnable_bench import seal
-from unlearnable_bench.files import check_regular, replacing
+from unlearnable_bench.files import replacing
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: Any) -> None:
@@ -42,9 +42,8 @@ def read_tensors(
 
     Raises:
         ValueError: the file is damaged, or was written under another name.
-        OSError: the file is missing, is not a regular file or cannot be read.
+        OSError: the file is missing or cannot be read.
     """
-    check_regular(path)
     sealed = seal.check_file(path)
     try:
         with safe_open(path, "pt") as file:

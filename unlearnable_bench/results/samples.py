@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from unlearnable_bench import seal
 from unlearnable_bench.damage import DamagedError, set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import check_regular, replacing
+from unlearnable_bench.files import replacing
 from unlearnable_bench.images import ImageSet, Labels, Pixels
 
 _STRIP = 16  # images
@@ -241,7 +241,6 @@ def _read(path: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
     if not path.exists():
         return None
     try:
-        check_regular(path)
         seal.check_file(path)
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

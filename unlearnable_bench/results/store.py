@@ -35,22 +35,18 @@ from unlearnable_bench import seal
 from unlearnable_bench.damage import DamagedError, note, set_aside
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.files import (
-    check_regular,
-    clear_leftovers,
     locked,
     read_bytes,
     replacing,
     write_text,
 )
 from unlearnable_bench.images import Pixels
+from unlearnable_bench.results import upkeep
 from unlearnable_bench.results.records import NewerFormatError, Record
 
 _MARKER = "ubench.json"
 # The format of the folder, independent of that of its records (`records.FORMAT`).
 _MARKER_TEXT = json.dumps({"kind": "unlearnable-bench results", "format": 1}) + "\n"
-_FOLDERS = {
-    "cells", "poisons", "networks", "strips", "noise", "robustness", "plans", "failures", "work",
-}  # fmt: skip
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 
@@ -87,9 +83,7 @@ class ResultsFolder:
         elif found != _MARKER_TEXT.encode():
             raise UserError(f"{marker} is from another version of ubench; choose another --out")
         if create:
-            for folder in (path, *(path / name for name in sorted(_FOLDERS))):
-                clear_leftovers(folder)
-            self._clear_finished_work()
+            upkeep.clear(path)
 
     def _mark(self, marker: Path, *, create: bool) -> None:
         """Make a folder that has no marker a results folder, if it is new or was one."""
@@ -111,17 +105,21 @@ class ResultsFolder:
         write_text(marker, _MARKER_TEXT)
 
     def _is_sound(self) -> bool:
-        """Return whether a folder without a marker holds results and nothing else.
+        """Return whether a folder without a marker has a sound record and nothing foreign.
 
         Its marker was lost, e.g. because it was moved while a run worked on it.
         """
         try:
             names = {name for name in os.listdir(self.path) if name[0] != "."}  # noqa: PTH208
-            if not names <= _FOLDERS | {_MARKER}:
-                return False
-            return any(1 for _ in self.records())
-        except (OSError, UserError):
+        except OSError:
             return False
+        if not names <= upkeep.FOLDERS | {_MARKER}:
+            return False
+        for name in _json_files(self.path / "cells"):
+            with suppress(UserError):  # damaged
+                if self.record(name.removesuffix(".json")):
+                    return True
+        return False
 
     def check_present(self) -> None:
         """Refuse to work on a folder that was moved or removed since it was opened.
@@ -253,7 +251,6 @@ class ResultsFolder:
             return None
         path = self.poison_path(key)
         try:
-            check_regular(path)
             seal.check_file(path)
             with safe_open(path, "np") as file:
                 images = file.get_tensor("images")
@@ -342,15 +339,6 @@ class ResultsFolder:
     ) -> AbstractContextManager[bool]:
         """Hold the lock of a cell or a poison, as `locked` does."""
         return locked(self.path / "work" / f"{key}.lock", wait=wait, tick=tick, what=what)
-
-    def _clear_finished_work(self) -> None:
-        """Remove checkpoints of finished cells and poisons, which a killed process left."""
-        for path in self.path.glob("work/*.safetensors"):
-            finished = (self.path / "cells" / f"{path.stem}.json", self.poison_path(path.stem))
-            if any(one.exists() for one in finished):
-                with suppress(OSError), self.claim(path.stem, wait=False) as mine:
-                    if mine:
-                        path.unlink(missing_ok=True)
 
     def _failure_path(self, key: str) -> Path:
         return self.path / "failures" / f"{key}.json"
