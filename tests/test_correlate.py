@@ -185,6 +185,30 @@ def test_a_damaged_measurement_is_left_out(
     assert f"{path} is damaged" in caplog.text
 
 
+def test_a_damaged_measurement_and_surrogate_are_made_again(
+    measured: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(measured, out)
+    before = read_robustness(out)
+    path, network = (
+        out / "robustness" / f"{before[0].key}.json",
+        out / "networks" / f"{before[0].poison}.safetensors",
+    )
+    for file in (path, network):
+        content = bytearray(file.read_bytes())
+        content[-7] ^= 4
+        file.write_bytes(content)
+    summary = api.run(plan(), out, device="cpu")
+    assert (summary.computed, summary.failures) == (1, ())
+    again = {one.key: one for one in read_robustness(out)}[before[0].key]
+    assert again.surrogate_loss == before[0].surrogate_loss
+    assert again.noise_loss == before[0].noise_loss
+    for file in (path, network):
+        assert f"{file} is damaged" in caplog.text
+        assert (file.parent / "damaged" / file.name).exists()
+
+
 def test_the_command_prints_its_plan(tmp_path: Path) -> None:
     settings = [word for pair in SHORT.items() for word in ("--set", "=".join(pair))]
     command = [

@@ -59,9 +59,10 @@ def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -
                 ) from error
             check_shape(data, name, "the download")
             write_npz(data, cached)
-    data = _cached(cached, name, flip=flip)
-    if data is None:
+    whole = _cached(cached, name, flip=flip)
+    if whole is None:
         return downloaded(name, fetch, flip=flip)
+    data = whole
     check_shape(data, name, cached)
     if is_known(name) and data.sha256 != SHA256[name]:
         wrong = differences(name, data)

@@ -270,28 +270,27 @@ def _check_meaning(record: Record) -> None:
 
 def _check_identity(record: Record, identity: dict[str, Any]) -> None:
     """Refuse what tables show if the identity, whose hash is the key, says something else."""
-    for kind, label in (("learner", record.learner), ("defense", record.defense)):
-        plugin = identity.get(kind)
-        if plugin is not None and not _names(label, plugin.get("name")):
-            raise ValueError(f"{kind} differs from its identity")
-    rho_a = identity.get("rho_a", record.rho_a)
-    if rho_a != record.rho_a and not _same_radius(rho_a, record.rho_a):
-        raise ValueError("rho_a differs from its identity")
-    if "protection" in identity and identity["protection"].get("share") != record.protect:
-        raise ValueError("protect differs from its identity")
-    budget = record.poison["budget"]
-    if budget and (budget.get("norm"), budget.get("radius")) != _of(record.rho_u):
-        raise ValueError("rho_u differs from the budget of its poison")
+    try:
+        if "learner" in identity and identity["learner"]["name"] != record.learner:
+            _check_label("learner", record.learner, identity)
+        if "defense" in identity and identity["defense"]["name"] != record.defense:
+            _check_label("defense", record.defense, identity)
+        rho_a = identity.get("rho_a", record.rho_a)
+        if rho_a != record.rho_a and not _same_radius(rho_a, record.rho_a):
+            raise ValueError("rho_a differs from its identity")
+        if "protection" in identity and identity["protection"]["share"] != record.protect:
+            raise ValueError("protect differs from its identity")
+        budget, bound = record.poison["budget"], record.rho_u
+        if budget and (budget["norm"] != bound.norm or budget["radius"] != bound.value):
+            raise ValueError("rho_u differs from the budget of its poison")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its identity or budget lacks or garbles {error}") from error
 
 
-def _of(bound: Bound) -> tuple[str, str | float | None]:
-    return bound.norm, bound.value
-
-
-@cache
-def _names(label: str, name: str) -> bool:
-    """Return whether a label is a name, or a name with options in brackets."""
-    return label == name or label.startswith(f"{name}[")
+def _check_label(kind: str, label: str, identity: dict[str, Any]) -> None:
+    """Refuse a label that is not its plugin's name with options in brackets."""
+    if not label.startswith(f"{identity[kind]['name']}["):
+        raise ValueError(f"{kind} differs from its identity")
 
 
 @cache

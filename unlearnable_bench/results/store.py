@@ -368,6 +368,8 @@ def _read_object(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(seal.unsealed_json(read_bytes(path))[0])
         for key in needed:
             found[key]
+        if not isinstance(found.get("cells", []), list):
+            raise TypeError("cells is not a list")
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from unlearnable_bench.contract import Defense
 from unlearnable_bench.damage import set_aside
@@ -150,6 +151,17 @@ def final_surrogate(images: ImageSet, harness: Harness, path: Path) -> Network:
         reason = str(error).split("\n")[0]
         raise UserError(f"{path} is damaged ({reason}); remove it and its poison") from error
     return model.eval()
+
+
+def set_damaged_aside(path: Path, device: torch.device) -> bool:
+    """Return whether the file of a poison's network is damaged; it is then set aside."""
+    try:
+        if path.exists():
+            read_tensors(path, device)
+    except ValueError as error:
+        set_aside(path, error, "it is made again")
+        return True
+    return False
 
 
 def _weights_of(images: ImageSet, harness: Harness) -> Path | None:

@@ -33,6 +33,7 @@ from unlearnable_bench.results.samples import measure_quality, write_samples
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import describe, peak_memory
 from unlearnable_bench.running.robustness import measure
+from unlearnable_bench.running.surrogate import set_damaged_aside
 from unlearnable_bench.running.training import accuracy, train
 
 _LOG = logging.getLogger(__name__)
@@ -105,11 +106,17 @@ class Worker:
 
     def measure(self, probe: Probe) -> Robustness:
         """Measure the robustness of a poison, and generate it if it is missing."""
-        pixels, _ = self._poison(probe.poison)
+        pixels, metadata = self._poison(probe.poison)
+        surrogate = self.folder.network(probe.poison.key)
+        with self.folder.claim(probe.poison.key, wait=True, tick=self.progress.check):
+            if set_damaged_aside(surrogate, self.device):
+                _, again = self._generate(probe.poison)
+                if again["sha256"] != metadata["sha256"]:
+                    surrogate.unlink(missing_ok=True)
+                    raise UserError(f"{surrogate} cannot be made again here; use its first device")
         self._reset(probe.poison.seed)
         progress = _Labelled(probe.name, self.progress)
         harness = harness_of(probe.poison, self.folder, self.device, progress=progress)
-        surrogate = self.folder.network(probe.poison.key)
         reference = self.folder.network(probe.reference_key)
         return measure(probe, pixels, harness, surrogate, reference, self._environment)
 
