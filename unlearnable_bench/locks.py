@@ -20,7 +20,7 @@ from filelock import SoftFileLock, Timeout
 from unlearnable_bench.errors import UserError
 
 _LOG = logging.getLogger(__name__)
-_PAUSE = 0.2  # seconds between two attempts to take a lock
+_PAUSE = 0.2  # seconds between two attempts to take a lock; the first ones come earlier
 _PATIENCE = 10  # attempts before the owner is named
 _NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
 _LARGEST = 1000  # bytes of the text about the owner
@@ -41,7 +41,7 @@ def locked(
     Args:
         path: the lock's file, which is never removed. A link in its place is not followed.
         wait: wait until another process releases the lock; otherwise give up immediately.
-        tick: called five times a second while waiting; it ends the wait by raising.
+        tick: called at least five times a second while waiting; it ends the wait by raising.
         what: name of what the lock is for, for the line about a wait.
 
     Yields:
@@ -70,7 +70,7 @@ def locked(
             if attempt == _PATIENCE:
                 _LOG.warning("ubench: waiting for %s%s", what or path.name, _owner(descriptor))
             tick()
-            time.sleep(_PAUSE)
+            time.sleep(min(_PAUSE, 0.01 * 2 ** min(attempt, 9)))
         if held:
             _sign(descriptor)
         yield held
