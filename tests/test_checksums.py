@@ -182,6 +182,18 @@ def test_the_checksum_is_the_sha256_of_the_text_with_zeros_in_its_place() -> Non
     )
 
 
+def test_files_of_others_need_no_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.npz"
+    np.savez(path, a=np.zeros(3), checksum=np.zeros(1))
+    assert not check_file(path)
+    write_npz(small_data(), tmp_path / "mine.npz")
+    assert check_file(tmp_path / "mine.npz")
+    content = (tmp_path / "mine.npz").read_bytes()
+    (tmp_path / "mine.npz").write_bytes(content.replace(b"sha256:", b"sha257:"))
+    with pytest.raises(ValueError, match="does not match its checksum"):
+        check_file(tmp_path / "mine.npz")
+
+
 def test_a_record_of_an_older_version_has_no_checksum() -> None:
     record = Record.from_json(json.dumps(msgspec.to_builtins(RECORD)).encode())
     assert record == RECORD

@@ -20,7 +20,9 @@ _ZEROS = 64 * b"0"
 # A raw newline is in no JSON string, so this is always the outermost object's field.
 _LINE = b'\n "checksum": "sha256:'
 _IN_HEADER = b'"checksum":"sha256:'
-_TRACES = (b"checksum", b"sha256:")
+_TRACES = (b'"checksum"', b"sha256:")
+# End of a zip archive with a comment of the length of `PLACEHOLDER`.
+_ZIP_END = re.compile(rb"PK\x05\x06.{16}\x47\x00", re.DOTALL)
 _DIGITS = re.compile(rb"[0-9a-f]{64}")
 _MISMATCH = "its content does not match its checksum"
 
@@ -135,18 +137,20 @@ def _place(path: Path) -> int | None:
         start = file.read(8)
         if start[:2] == b"PK":
             file.seek(0, 2)
-            first = max(0, file.tell() - len(PLACEHOLDER))
-            file.seek(first)
-            name = b"sha256:"
-            region = file.read()
+            digits = file.tell() - 64
+            file.seek(max(0, digits - 29))
+            end = file.read()
+            if end[22:29] == b"sha256:" and _DIGITS.fullmatch(end, 29):
+                return digits
+            damaged = _ZIP_END.match(end)
         else:
-            first, name = 8, _IN_HEADER
             # A damaged length must not make this read all of a large file.
-            region = file.read(min(int.from_bytes(start, "little"), 1 << 26))
-    at = region.find(name)
-    if at >= 0 and _DIGITS.fullmatch(region, at + len(name), at + len(name) + 64):
-        return first + at + len(name)
-    if any(trace in region for trace in _TRACES):
+            header = file.read(min(int.from_bytes(start, "little"), 1 << 26))
+            at = header.find(_IN_HEADER) + len(_IN_HEADER)
+            if at >= len(_IN_HEADER) and _DIGITS.fullmatch(header, at, at + 64):
+                return 8 + at
+            damaged = any(trace in header for trace in _TRACES)
+    if damaged:
         raise ValueError(_MISMATCH)
     return None
 

@@ -1,6 +1,5 @@
 """What the next run clears away: temporary folders of killed processes, state of finished work."""
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +11,6 @@ FOLDERS = frozenset(
     ["cells", "poisons", "networks", "strips", "noise", "robustness", "plans", "failures", "work"]
 )
 """Names of the folders in a results folder."""
-
-# Several epochs of a clean surrogate: the key of the network, then a hash of the epochs.
-_EPOCHS = re.compile(r"-[0-9a-f]{8}$")
 
 
 def clear(path: Path) -> None:
@@ -38,6 +34,6 @@ def _finished(path: Path) -> Iterator[tuple[Path, Path]]:
         if any((path / result).exists() for result in results):
             yield state, state.with_suffix(".lock")
     for state in path.glob("networks/*.partial"):
-        network = state.with_name(_EPOCHS.sub("", state.stem)).with_suffix(".safetensors")
+        network = state.with_suffix(".safetensors")
         if network.exists():
             yield state, network.with_suffix(".lock")
