@@ -142,7 +142,7 @@ def _place(path: Path) -> int | None:
             end = file.read()
             if end[22:29] == b"sha256:" and _DIGITS.fullmatch(end, 29):
                 return digits
-            damaged = _ZIP_END.match(end)
+            damaged = _ZIP_END.match(end) is not None
         else:
             # A damaged length must not make this read all of a large file.
             header = file.read(min(int.from_bytes(start, "little"), 1 << 26))
