@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from unlearnable_bench.damage import DamagedError, note
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.names import display
@@ -20,8 +21,8 @@ def stored_samples(
 ) -> tuple[list[tuple[pd.Series, T]], list[str]]:
     """Return the stored samples of each method's poison, and the methods without samples.
 
-    For each method, the first seed with samples is used. Clean data and partly poisoned data are
-    left out.
+    For each method, the first seed with samples is used. Clean data, partly poisoned data and
+    damaged samples are left out.
 
     Args:
         cells: from `_series.cells`.
@@ -34,7 +35,7 @@ def stored_samples(
         and its samples; the names of the methods without samples.
 
     Raises:
-        UserError: no samples, or a damaged file.
+        UserError: no samples.
     """
     poisoned = ~cells["attack"].isin(["clean", "remainder"])
     found = cells[poisoned & (cells["protect"] == 1)]
@@ -66,6 +67,10 @@ def _material(
     group: pd.DataFrame, read: Callable[[str, str], T | None]
 ) -> Iterator[tuple[pd.Series, T]]:
     for _, cell in group.drop_duplicates(["folder", "poison"]).iterrows():
-        material = read(str(cell["folder"]), str(cell["poison"]))
+        try:
+            material = read(str(cell["folder"]), str(cell["poison"]))
+        except DamagedError as error:
+            note(f"{error.path} is damaged ({error.reason}); it is left out")
+            continue
         if material is not None:
             yield cell, material

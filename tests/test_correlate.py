@@ -170,14 +170,43 @@ def test_a_method_that_keeps_no_surrogate_fails_in_one_line(tmp_path: Path) -> N
         lambda text: text.replace('"steps": 10', '"steps": 11'),
     ],
 )
-def test_a_damaged_measurement_is_refused(
-    measured: Path, tmp_path: Path, damage: Callable[[str], str]
+def test_a_damaged_measurement_is_left_out(
+    measured: Path,
+    tmp_path: Path,
+    damage: Callable[[str], str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
     path = min((tmp_path / "robustness").glob("*.json"))
     path.write_text(damage(path.read_text()))
-    with pytest.raises(UserError, match="is damaged"):
-        load_records(tmp_path)
+    count = len(read_robustness(measured))
+    assert len(read_robustness(tmp_path)) == count - 1
+    assert not load_records(tmp_path).empty
+    assert f"{path} is damaged" in caplog.text
+
+
+def test_a_damaged_measurement_and_surrogate_are_made_again(
+    measured: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(measured, out)
+    before = read_robustness(out)
+    path, network = (
+        out / "robustness" / f"{before[0].key}.json",
+        out / "networks" / f"{before[0].poison}.safetensors",
+    )
+    for file in (path, network):
+        content = bytearray(file.read_bytes())
+        content[-7] ^= 4
+        file.write_bytes(content)
+    summary = api.run(plan(), out, device="cpu")
+    assert (summary.computed, summary.failures) == (1, ())
+    again = {one.key: one for one in read_robustness(out)}[before[0].key]
+    assert again.surrogate_loss == before[0].surrogate_loss
+    assert again.noise_loss == before[0].noise_loss
+    for file in (path, network):
+        assert f"{file} is damaged" in caplog.text
+        assert (file.parent / "damaged" / file.name).exists()
 
 
 def test_the_command_prints_its_plan(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ import numpy as np
 import processes
 import pytest
 
-from unlearnable_bench import files, make_plan, run
+from unlearnable_bench import locks as lock_files
+from unlearnable_bench import make_plan, run
 from unlearnable_bench.results.store import ResultsFolder
 
 
@@ -148,7 +149,7 @@ def test_ctrl_c_ends_the_waiting_for_another_process(
                 interrupt.start()
             interrupt.finished.wait(0.1)
 
-        monkeypatch.setattr(files, "time", SimpleNamespace(sleep=pause))
+        monkeypatch.setattr(lock_files, "time", SimpleNamespace(sleep=pause))
         release.start()
         with pytest.raises(KeyboardInterrupt):
             run(plan, folder.path, device="cpu", pack=pack)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,8 +66,10 @@ def test_a_record_reads_back_as_it_was_written(folder: ResultsFolder) -> None:
     assert folder.record(RECORD.key) == RECORD
     assert list(folder.records()) == [RECORD]
     text = (folder.path / "cells" / f"{RECORD.key}.json").read_text()
-    assert json.loads(text) == msgspec.to_builtins(RECORD)
-    assert json.loads(text)["rho_u"] == {"norm": "linf", "value": "8/255"}
+    written = json.loads(text)
+    assert re.fullmatch("sha256:[0-9a-f]{64}", written.pop("checksum"))
+    assert written == msgspec.to_builtins(RECORD)
+    assert written["rho_u"] == {"norm": "linf", "value": "8/255"}
 
 
 def test_what_is_written_is_never_overwritten(folder: ResultsFolder) -> None:
@@ -151,7 +154,8 @@ def test_a_file_under_another_name_is_refused(folder: ResultsFolder) -> None:
     (folder.path / "poisons" / "a.safetensors").rename(folder.path / "poisons" / "b.safetensors")
     with pytest.raises(UserError, match=r"b\.safetensors is damaged \(its key is a\)"):
         folder.poison("b")
-    changed = msgspec.structs.replace(RECORD, identity=RECORD.identity | {"rho_a": "1/255"})
+    other = {"identity": RECORD.identity | {"rho_a": "1/255"}, "rho_a": "1/255"}
+    changed = msgspec.structs.replace(RECORD, **other)
     write_text(folder.path / "cells" / f"{RECORD.key}.json", changed.to_json())
     with pytest.raises(UserError, match=rf"its key {RECORD.key}, the hash of its identity "):
         folder.record(RECORD.key)
@@ -233,16 +237,15 @@ def test_a_folder_made_by_another_process_meanwhile_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results"
-    look = Path.is_file
+    look = store._content
 
-    def look_and_be_late(self: Path) -> bool:
-        seen = look(self)
-        if not seen:
-            monkeypatch.undo()
-            ResultsFolder(path, create=True)
+    def look_and_be_late(marker: Path) -> bytes:
+        seen = look(marker)
+        monkeypatch.undo()
+        ResultsFolder(path, create=True).write_record(RECORD)
         return seen
 
-    monkeypatch.setattr(Path, "is_file", look_and_be_late)
+    monkeypatch.setattr(store, "_content", look_and_be_late)
     assert ResultsFolder(path, create=True).path == path
 
 
@@ -296,7 +299,7 @@ NEEDED = [f.name for f in msgspec.structs.fields(Record) if f.required]
 
 
 def test_what_older_records_lack_is_none_and_of_its_type_otherwise() -> None:
-    raw = json.loads(RECORD.to_json())
+    raw = msgspec.to_builtins(RECORD)
     without = {name: value for name, value in raw.items() if name in NEEDED}
     assert Record.from_json(json.dumps(without).encode()) == RECORD
     assert (
@@ -309,7 +312,7 @@ def test_what_older_records_lack_is_none_and_of_its_type_otherwise() -> None:
 
 @pytest.mark.parametrize("field", NEEDED)
 def test_a_record_without_a_field_or_of_another_type_is_refused(field: str) -> None:
-    raw = json.loads(RECORD.to_json())
+    raw = msgspec.to_builtins(RECORD)
     without = {name: value for name, value in raw.items() if name != field}
     with pytest.raises(ValueError, match="format" if field == "format" else f"missing.*{field}"):
         Record.from_json(json.dumps(without).encode())
@@ -323,7 +326,7 @@ def test_a_record_without_a_field_or_of_another_type_is_refused(field: str) -> N
     "change", [{"test_accuracy": True}, {"seed": True}, {"seed": 1.5}, {"resumed": 1}]
 )
 def test_a_number_is_no_truth_value_and_the_other_way_round(change: dict[str, Any]) -> None:
-    raw = json.loads(RECORD.to_json())
+    raw = msgspec.to_builtins(RECORD)
     with pytest.raises(ValueError, match=next(iter(change))):
         Record.from_json(json.dumps(raw | change).encode())
 
@@ -347,7 +350,7 @@ def test_what_is_no_record_is_refused(text: str) -> None:
 def test_a_record_of_format_1_is_read_with_the_bound_that_its_text_names(
     text: str, norm: str, value: str | float | None
 ) -> None:
-    raw = json.loads(RECORD.to_json()) | {"format": 1, "rho_u": text}
+    raw = msgspec.to_builtins(RECORD) | {"format": 1, "rho_u": text}
     record = Record.from_json(json.dumps(raw).encode())
     assert (record.format, record.rho_u.norm, record.rho_u.value) == (2, norm, value)
     assert str(record.rho_u) == text
@@ -371,14 +374,14 @@ def test_a_record_of_format_1_is_read_with_the_bound_that_its_text_names(
     ],
 )
 def test_a_bound_that_is_not_of_its_norm_is_refused(version: int, bound: Any) -> None:
-    raw = json.loads(RECORD.to_json()) | {"format": version, "rho_u": bound}
+    raw = msgspec.to_builtins(RECORD) | {"format": version, "rho_u": bound}
     with pytest.raises(ValueError, match="rho_u"):
         Record.from_json(json.dumps(raw).encode())
 
 
 def test_a_record_with_an_unknown_field_is_refused() -> None:
     with pytest.raises(ValueError, match="surprise"):
-        Record.from_json(json.dumps(json.loads(RECORD.to_json()) | {"surprise": 1}).encode())
+        Record.from_json(json.dumps(msgspec.to_builtins(RECORD) | {"surprise": 1}).encode())
 
 
 def test_a_record_cannot_hold_what_json_cannot() -> None:

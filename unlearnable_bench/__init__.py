@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unlearnable_bench.results.table import Table
     from unlearnable_bench.running.surrogate import clean_checkpoints, clean_network
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 # In a checkout attacks/, defenses/ and reports/ are next to this folder, and Python started
 # there finds this folder before an installed package.

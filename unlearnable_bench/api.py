@@ -30,6 +30,10 @@ def run(
 ) -> Summary:
     """Run a plan: compute the cells that the results folder does not have yet.
 
+    Several threads and processes may run on one folder. Damaged files are moved into a folder
+    `damaged` next to them and made again; each is a warning of the logger
+    `unlearnable_bench.damage`.
+
     Args:
         plan: from `make_plan`.
         out: the results folder, made if it does not exist.
@@ -41,7 +45,7 @@ def run(
         command: the command line that makes this plan, stored with it.
 
     Raises:
-        UserError: a folder or device that cannot be used, or a damaged file.
+        UserError: a folder or device that cannot be used, or a folder that is moved meanwhile.
     """
     where = device if isinstance(device, torch.device) else pick_device(device)
     folder = ResultsFolder(Path(out), create=True)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from unlearnable_bench import api
+from unlearnable_bench import api, damage
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
@@ -44,7 +44,9 @@ def run(
     pack: int | None,
     command: str | None = None,
 ) -> bool:
-    """Print the plan, run it with progress bars, print its tables; return whether a cell failed.
+    """Print the plan, run it with progress bars, print its tables.
+
+    Returns whether a cell failed or a damaged file was found.
 
     Args:
         plan: from `make_plan`.
@@ -61,7 +63,13 @@ def run(
     _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
         return False
-    summary = _run_with_bars(out, plan, folder, device, pack, command)
+    errors = terminal(stderr=True)
+    with damage.collected() as lines:
+        try:
+            summary = _run_with_bars(out, plan, folder, device, pack, command)
+        finally:
+            for line in lines:
+                say(errors, f"ubench: {line}")
     frame = api.load_records(folder, [cell.key for cell in plan.cells])
     if not frame.empty:
         for table in default_tables(frame):
@@ -73,8 +81,8 @@ def run(
     again = shlex.join(["ubench", "report", str(folder), "--plan", plan.key, "--format", "latex"])
     say(out, f"next: {again}")
     for failure in summary.failures:
-        say(terminal(stderr=True), f"ubench: {failure.cell.name}: {failure.reason}")
-    return bool(summary.failures)
+        say(errors, f"ubench: {failure.cell.name}: {failure.reason}")
+    return bool(summary.failures or lines)
 
 
 def _print_correlations(out: Console, frame: pd.DataFrame) -> None:

@@ -1,15 +1,45 @@
-"""Atomic writes, which survive the death of the process, and locks, which end with it."""
+"""Atomic writes, which survive the death of the process, and reads of regular files only."""
 
+import errno
 import fcntl
 import os
+import secrets
 import shutil
+import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
-_PAUSE = 0.2  # seconds between two attempts to take a lock
+from unlearnable_bench.locks import locked
+
+__all__ = ["clear_leftovers", "locked", "read_bytes", "replacing", "scratch", "write_text"]
+
+_SUFFIX = ".tmp"
+_YOUNG = 60.0  # seconds in which a temporary folder may not be locked yet
+
+
+@contextmanager
+def scratch(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a new temporary folder, which is removed at the end.
+
+    It is locked as long as its process lives: `clear_leftovers` recognises by the lock what a
+    killed process left.
+
+    Args:
+        parent: existing folder.
+        name: beginning of the name, after a dot.
+    """
+    folder = parent / f".{name}.{secrets.token_hex(8)}{_SUFFIX}"
+    folder.mkdir()  # fails if it exists
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -17,25 +47,26 @@ def replacing(path: Path, *, single_writer: bool = False) -> Iterator[Path]:
     """Yield a temporary path whose file atomically replaces `path` at the end.
 
     The temporary file has a folder of its own, because safetensors first writes to a third
-    name: all that a killed process leaves behind is in that folder.
+    name: all that a killed process leaves behind is in that folder. The file's own folder is made
+    if it is missing, but not the folder around that: a results folder that was moved away must not
+    begin again without its marker.
 
     Args:
         path: the file to replace.
         single_writer: no other process writes the file at the same time, so leftovers of a
             killed process are removed.
     """
-    folder = path.with_name(f".{path.name}{'' if single_writer else f'.{os.getpid()}'}.tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
+    path.parent.mkdir(exist_ok=True)
+    if single_writer:
+        for left in (path.with_name(f".{path.name}.tmp"), *_temporary(path.parent, path.name)):
+            shutil.rmtree(left, ignore_errors=True)
+    with scratch(path.parent, path.name) as folder:
         temporary = folder / path.name
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # safetensors makes files readable by their owner only
         temporary.replace(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,30 +77,51 @@ def write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-@contextmanager
-def locked(path: Path, *, wait: bool, tick: Callable[[], None] = lambda: None) -> Iterator[bool]:
-    """Hold a lock, which the system releases if this process dies.
+def read_bytes(path: Path | str) -> bytes:
+    """Return the content of a regular file; a link to one is followed.
 
-    Args:
-        path: the lock's empty file, which is never removed.
-        wait: wait until another process releases the lock; otherwise give up immediately.
-        tick: called five times a second while waiting; it ends the wait by raising.
-
-    Yields:
-        Whether the lock was taken.
+    Raises:
+        OSError: no file, or a folder, pipe or device, which could be read for ever.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        # Polled, because a thread blocked in the system call would not see Ctrl-C.
-        while not (held := _taken(file)) and wait:
-            tick()
-            time.sleep(_PAUSE)
-        yield held
-
-
-def _taken(file: IO[str]) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        state = os.fstat(descriptor)
+        if stat.S_ISDIR(state.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = os.read(descriptor, state.st_size + 1)
+        if len(content) != state.st_size:  # larger than a single read, or growing
+            parts = [content]
+            while part := os.read(descriptor, 1 << 20):
+                parts.append(part)
+            content = b"".join(parts)
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove the temporary folders that killed processes left in a folder.
+
+    Only those of `scratch` whose lock is free, and which are older than a minute.
+    """
+    for left in _temporary(folder, ""):
+        with suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+            try:
+                state = os.fstat(descriptor)
+                if state.st_uid == os.getuid() and time.time() - state.st_mtime > _YOUNG:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left)
+            finally:
+                os.close(descriptor)
+
+
+def _temporary(folder: Path, name: str) -> list[Path]:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - a tenth of the time
+    except OSError:
+        return []
+    start = f".{name}." if name else "."
+    return [folder / one for one in names if one.startswith(start) and one.endswith(_SUFFIX)]

@@ -2,11 +2,13 @@
 
 import gc
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
+from unlearnable_bench import damage
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.reports._text import printable
 from unlearnable_bench.results.frame import load_records, select
@@ -32,9 +34,13 @@ def load(
     keys: list[str] | None = None
     if plan:
         plans = {
-            key: found for path in folders for key, found in ResultsFolder(path).plans().items()
+            key: found
+            for path in folders
+            for key, found in ResultsFolder(path).plans(lenient=True).items()
         }
         if plan not in plans:
+            for path in folders:
+                ResultsFolder(path).check_plan(plan)
             raise unknown("plan", plan, plans)
         keys = plans[plan]["cells"]
     frame = load_records(folders, keys, unfinished=True)
@@ -43,9 +49,28 @@ def load(
         number = frame.attrs["differing"]
         cells = "1 cell has" if number == 1 else f"{number} cells have"
         _say(f"{cells} another accuracy in another folder; that of the first folder is used")
+    if not frame.empty and (bare := int((~frame["checksum"].astype(bool)).sum())):
+        _say(f"{count(bare, 'record')} of versions before 0.3 without a checksum")
     frame = select(frame, **selection)
     _warn_unfinished(frame, keys)
     return frame
+
+
+@contextmanager
+def damage_reported() -> Iterator[list[str]]:
+    """Collect the damaged files that are left out, and name each on stderr at the end.
+
+    Yields:
+        The lines, empty as long as nothing is damaged.
+    """
+    with damage.collected() as lines:
+        try:
+            yield lines
+        finally:
+            error = str(sys.exc_info()[1])
+            for line in lines:
+                if line.partition(" is damaged")[0] not in error:  # which is printed anyway
+                    _say(line)
 
 
 def _warn_unfinished(frame: pd.DataFrame, keys: Sequence[str] | None) -> None:
@@ -107,6 +132,10 @@ def write_all(frame: pd.DataFrame, folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file; with --all, give a folder")
     _refuse_results(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {folder}: {error.strerror or error}") from error
     written = 0
     for name, piece in pieces(frame):
         if isinstance(piece, UserError):

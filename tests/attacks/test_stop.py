@@ -219,5 +219,5 @@ def test_a_surrogate_that_is_damaged_missing_or_another_is_named(tmp_path: Path)
     with pytest.raises(UserError, match=r"key\.safetensors is missing"):
         final_surrogate(IMAGES, make_harness(), path)
     (tmp_path / "other.safetensors").write_bytes(whole)
-    with pytest.raises(UserError, match="says it is key"):
+    with pytest.raises(UserError, match=r"is damaged \(its key is key\)"):
         final_surrogate(IMAGES, make_harness(), tmp_path / "other.safetensors")

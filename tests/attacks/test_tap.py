@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import Interrupting, Interruption, Tiny, make_harness, random_images
 
-from unlearnable_bench import Harness, Radius, UserError
+from unlearnable_bench import Harness, Radius
 from unlearnable_bench.attacks.tap import TAP
 from unlearnable_bench.files import locked
 from unlearnable_bench.harness.checkpoint import Checkpoint
@@ -86,7 +86,8 @@ def test_the_clean_network_is_trained_once_and_kept(tmp_path: Path) -> None:
 
 
 def test_the_clean_network_that_another_process_trains_is_waited_for(tmp_path: Path) -> None:
-    path, elsewhere, images = tmp_path / "key.safetensors", tmp_path / "other", random_images()
+    path, images = tmp_path / "key.safetensors", random_images()
+    elsewhere = tmp_path / "elsewhere" / "key.safetensors"
     theirs = clean_network(images, harness_for(elsewhere))
     mine = harness_for(path, seed=1)
     mine.training = None  # would take 40,000 steps
@@ -109,11 +110,16 @@ def test_the_clean_network_is_not_the_learner_of_the_same_seed() -> None:
     assert not torch.equal(tensor, dict(learner.named_parameters())[name])
 
 
-def test_a_damaged_clean_network_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "key.safetensors"
+def test_a_damaged_clean_network_is_trained_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, images = tmp_path / "key.safetensors", random_images()
+    whole = clean_network(images, harness_for(path)).state_dict()
     path.write_bytes(b"not weights")
-    with pytest.raises(UserError, match=r"key\.safetensors is damaged"):
-        clean_network(random_images(), harness_for(path))
+    again = clean_network(images, harness_for(path)).state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+    assert "key.safetensors is damaged" in caplog.text
+    assert (tmp_path / "damaged" / "key.safetensors").read_bytes() == b"not weights"
 
 
 def test_resuming_gives_the_same_poison(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from commands import QUICK, Command, run_tiny
 
 from unlearnable_bench import api
+from unlearnable_bench.seal import sealed_json
 
 
 def test_out_that_cannot_be_a_results_folder_is_refused(
@@ -60,15 +61,25 @@ AGAIN = ("run", *QUICK, "--dataset", "npz:tiny.npz", "--set", "sem.steps=2", "--
         lambda text: json.dumps(json.loads(text) | {"surprise": 1}),
     ],
 )
-def test_a_damaged_record_is_named_and_left_as_it_is(
-    refused: Callable[..., str], workplace: Path, damage: Callable[[str], str]
+def test_a_damaged_record_is_left_out_by_reports_and_made_again_by_runs(
+    refused: Callable[..., str],
+    ubench: Command,
+    workplace: Path,
+    damage: Callable[[str], str],
 ) -> None:
     path = min((workplace / "results" / "cells").iterdir())
-    path.write_text(damage(path.read_text()))
-    for command in ((*AGAIN, "--out", "results"), ("report", "results")):
-        message = refused(*command)
-        assert path.name in message
-        assert "damaged" in message
+    whole = json.loads(path.read_text())
+    path.write_text(damaged := damage(path.read_text()))
+    assert f"{path.name} is damaged" in refused("report", "results")
+    result = ubench(*AGAIN, "--out", "results")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert f"{path.name} is damaged" in result.err
+    assert (path.parent / "damaged" / path.name).read_text() == damaged
+    made = json.loads(path.read_text())
+    assert made["epoch_accuracy"] == whole["epoch_accuracy"]
+    assert ubench(*AGAIN, "--out", "results").code == 0
+    assert ubench("report", "results").code == 0
 
 
 @pytest.mark.parametrize(
@@ -94,7 +105,9 @@ def test_a_record_that_lacks_inner_fields_is_named(
     refused: Callable[..., str], workplace: Path, change: dict[str, Any]
 ) -> None:
     path = min((workplace / "results" / "cells").iterdir())
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    record = json.loads(path.read_text())
+    del record["checksum"]
+    path.write_text(json.dumps(record | change))
     assert path.name in refused("report", "results")
 
 
@@ -104,7 +117,7 @@ def test_a_damaged_plan_is_named(refused: Callable[..., str], workplace: Path) -
     assert path.name in refused("report", "results", "--plan", path.stem)
 
 
-def test_a_damaged_poison_is_named_and_left_and_other_cells_are_computed(
+def test_a_damaged_poison_is_set_aside_and_generated_again(
     ubench: Command, workplace: Path
 ) -> None:
     (path,) = (workplace / "results" / "poisons").iterdir()
@@ -115,6 +128,57 @@ def test_a_damaged_poison_is_named_and_left_and_other_cells_are_computed(
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert path.name in result.err
-    assert path.read_bytes() == damaged
+    assert (path.parent / "damaged" / path.name).read_bytes() == damaged
+    assert path.exists()
     frame = api.load_records(workplace / "results")
-    assert set(frame[frame["rho_a"] == "1/255"]["attack"]) == {"clean"}
+    assert set(frame[frame["rho_a"] == "1/255"]["attack"]) == {"clean", "sem[steps=2]"}
+
+
+def test_a_plan_whose_cells_are_no_list_is_damaged(
+    refused: Callable[..., str], workplace: Path
+) -> None:
+    (path,) = (workplace / "results" / "plans").iterdir()
+    path.write_text('{"cells": 5}')
+    assert f"{path.name} is damaged (cells is not a list)" in refused("report", "results")
+
+
+def test_damaged_images_are_left_out_of_a_figure(ubench: Command, workplace: Path) -> None:
+    (path,) = (workplace / "results" / "strips").iterdir()
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    figure = ("report", "results", "--report", "images", "--output", "images.png")
+    result = ubench(*figure)
+    assert result.code == 2
+    assert f"{path.name} is damaged" in result.err
+    result = ubench(*AGAIN, "--rho-a", "1/255", "--out", "results")
+    assert result.code == 2
+    assert f"{path.name} is damaged" in result.err
+    assert ubench(*figure).code == 0
+
+
+def test_a_record_of_a_newer_version_is_neither_moved_nor_called_damaged(
+    ubench: Command, workplace: Path
+) -> None:
+    path = min((workplace / "results" / "cells").iterdir())
+    fields = json.loads(path.read_text())
+    del fields["checksum"]
+    newer = sealed_json(fields | {"format": 3, "surprise": 1})
+    path.write_text(newer)
+    for command in ((*AGAIN, "--out", "results"), ("report", "results")):
+        result = ubench(*command)
+        assert result.code == 2
+        assert f"{path.name} has format 3, this version reads 1 and 2; pip install" in result.err
+        assert path.read_text() == newer
+
+
+def test_a_report_counts_records_without_a_checksum(ubench: Command, workplace: Path) -> None:
+    assert ubench("report", "results").err == ""
+    for path in (workplace / "results" / "cells").iterdir():
+        fields = json.loads(path.read_text())
+        del fields["checksum"]
+        path.write_text(json.dumps(fields))
+    result = ubench("report", "results")
+    assert result.code == 0
+    assert result.err == "ubench: 2 records of versions before 0.3 without a checksum\n"
+    assert not api.load_records(workplace / "results")["checksum"].any()

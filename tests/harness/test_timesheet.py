@@ -81,6 +81,7 @@ def test_slow_writing_is_seldom(
         path.touch()
 
     monkeypatch.setattr(checkpoint, "save_file", write)
+    monkeypatch.setattr(checkpoint.seal, "seal_file", lambda _path: None)
     kept = Checkpoint(tmp_path / "state.safetensors")
     kept.keep(Timesheet(), state=torch.zeros(()))
     for _ in kept.loop("steps", 1000):

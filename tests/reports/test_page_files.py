@@ -34,6 +34,8 @@ def test_no_name_is_ever_run(opened: Opener, tmp_path: Path) -> None:
     def hostile(record: dict[str, Any]) -> None:
         record |= HOSTILE
         record["identity"]["labels"] = [HOSTILE[name] for name in ("dataset", "attack", "preset")]
+        for kind in ("learner", "defense"):
+            record["identity"][kind]["name"] = HOSTILE[kind]
         record["environment"]["device"] = "@SUM(1)"
 
     for path in RECORDS.glob("cells/*.json"):

@@ -89,11 +89,14 @@ def report(
         raise UserError(
             "--all writes every report in every format; omit --report, --format and --set"
         )
-    frame = reporting.load(folders, plan, selection)
-    if everything:
-        reporting.write_all(frame, output or Path("report"))
-    else:
-        reporting.write_one(frame, report or None, form or None, output, options)
+    with reporting.damage_reported() as left_out:
+        frame = reporting.load(folders, plan, selection)
+        if everything:
+            reporting.write_all(frame, output or Path("report"))
+        else:
+            reporting.write_one(frame, report or None, form or None, output, options)
+    if left_out:
+        raise typer.Exit(2)
 
 
 def compare(
@@ -109,6 +112,9 @@ def compare(
 
     Prints the accuracy of each cell in both folders, and the rank correlation.
     """
-    from unlearnable_bench import console
+    from unlearnable_bench import console, reporting
 
-    console.comparison(first, second)
+    with reporting.damage_reported() as left_out:
+        console.comparison(first, second)
+    if left_out:
+        raise typer.Exit(2)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from unlearnable_bench.damage import set_aside
 from unlearnable_bench.datasets.notices import notice
 from unlearnable_bench.datasets.npz import read_npz, write_npz
 from unlearnable_bench.datasets.official import SHA256, TITLES, differences, is_known
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data
+from unlearnable_bench.seal import check_file
 
 # Training images, test images, size and classes of each downloaded data set.
 SHAPES = {
@@ -57,7 +59,10 @@ def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -
                 ) from error
             check_shape(data, name, "the download")
             write_npz(data, cached)
-    data = read_npz(cached, name, pad=4, flip=flip)
+    whole = _cached(cached, name, flip=flip)
+    if whole is None:
+        return downloaded(name, fetch, flip=flip)
+    data = whole
     check_shape(data, name, cached)
     if is_known(name) and data.sha256 != SHA256[name]:
         wrong = differences(name, data)
@@ -68,6 +73,16 @@ def downloaded(name: str, fetch: Callable[[Path], Data], *, flip: bool = True) -
             )
     # Hashed once.
     return replace(data, digest=data.sha256)
+
+
+def _cached(path: Path, name: str, *, flip: bool) -> Data | None:
+    """Return the data of a cache file; a damaged one is set aside."""
+    try:
+        check_file(path)
+    except ValueError as error:
+        set_aside(path, error, "the data set is downloaded again")
+        return None
+    return read_npz(path, name, pad=4, flip=flip)
 
 
 def check_shape(data: Data, name: str, origin: object) -> None:

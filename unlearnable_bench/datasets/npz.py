@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from unlearnable_bench import seal
 from unlearnable_bench.contract import Dataset
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.file_kinds import kind_of
@@ -65,6 +67,7 @@ def _arrays(path: Path, name: str) -> dict[str, NDArray[Any]]:
         text = f"{path} {kind}" if kind else f"no file {path}; write --dataset npz:FILE"
         raise UserError(f"{name}: {text}")
     try:
+        seal.check_file(path)
         with path.open("rb") as stream:
             file = np.load(stream, allow_pickle=False)
             if isinstance(file, np.ndarray):
@@ -161,13 +164,18 @@ def _texts(names: NDArray[Any], path: Path) -> tuple[str, ...]:
 
 
 def write_npz(data: Data, path: Path) -> None:
-    """Write data as an uncompressed .npz file, atomically."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            x_train=data.train.images,
-            y_train=data.train.labels,
-            x_test=data.test.images,
-            y_test=data.test.labels,
-            class_names=np.array(data.class_names),
-        )
+    """Write data as an uncompressed .npz file with a checksum (`seal.py`), atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                x_train=data.train.images,
+                y_train=data.train.labels,
+                x_test=data.test.images,
+                y_test=data.test.labels,
+                class_names=np.array(data.class_names),
+            )
+        with ZipFile(temporary, "a") as archive:
+            archive.comment = seal.PLACEHOLDER.encode()
+        seal.seal_file(temporary)

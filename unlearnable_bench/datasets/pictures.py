@@ -3,24 +3,27 @@
 import hashlib
 import os
 import shutil
-import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from unlearnable_bench.damage import DamagedError, set_aside
 from unlearnable_bench.datasets.cache import cache_folder
 from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.datasets.notices import stderr_console
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.files import clear_leftovers, scratch
 from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
 
 # Formats that may have more than 8 bits per value, which ubench 0.1 clipped.
 _WIDE = {".png", ".tif", ".tiff", ".ppm"}
+_ABANDONED = 24 * 3600.0  # seconds without a write
 _CHUNK = 256  # images decoded before they are written
 
 
@@ -64,7 +67,7 @@ def decoded(
     """Return the data of image files, from arrays that the first call writes to the cache.
 
     The arrays are cached under a hash of names, sizes and modification times of all files, and
-    memory-mapped.
+    memory-mapped. Arrays that do not match their hash are set aside, and the files decoded again.
 
     Args:
         name: name of the data set.
@@ -74,12 +77,31 @@ def decoded(
         transform: the random transformation of training.
 
     Raises:
-        UserError: an unreadable image, one of another size, a full disk, or a damaged cache.
+        UserError: an unreadable image, one of another size, or a full disk.
     """
     folder = cache_folder() / f"{name}-{_fingerprint(root, splits, class_names)}"
-    if not folder.exists():
-        _convert(name, splits, class_names, transform, folder)
+    if folder.exists():
+        try:
+            return _checked(name, splits, class_names, transform, folder)
+        except DamagedError as error:
+            set_aside(folder, error.reason, "the images are decoded again")
+    _convert(name, splits, class_names, transform, folder)
     return _load(name, splits, class_names, transform, folder, _digest(folder))
+
+
+def _checked(
+    name: str,
+    splits: tuple[Split, Split],
+    class_names: tuple[str, ...],
+    transform: Transform | ResizedCrop,
+    folder: Path,
+) -> Data:
+    """Return the cached data, whose pixels and labels are compared with their hash."""
+    digest = _digest(folder)
+    data = _load(name, splits, class_names, transform, folder, None)
+    if data.sha256 != digest:
+        raise DamagedError(folder, "its pixels do not match their SHA-256")
+    return replace(data, digest=digest)
 
 
 def _fingerprint(root: Path, splits: tuple[Split, Split], class_names: tuple[str, ...]) -> str:
@@ -113,8 +135,9 @@ def _convert(
         )
     console = stderr_console()
     console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home) as temporary:
-        made = Path(temporary) / "made"
+    _clear_leftovers(home, name)
+    with scratch(home, name) as temporary:
+        made = temporary / "made"
         made.mkdir()
         for split, part in zip(splits, ("train", "test"), strict=True):
             _write(split, made / f"{part}.npy", console)
@@ -122,6 +145,15 @@ def _convert(
         (made / "sha256").write_text(sha256, encoding="ascii")
         if not folder.exists():  # made by another process meanwhile
             made.rename(folder)
+
+
+def _clear_leftovers(home: Path, name: str) -> None:
+    """Remove what killed conversions left, also those of versions before 0.3."""
+    clear_leftovers(home)
+    for made in home.glob(f".{name}-*/made"):
+        newest = max(path.stat().st_mtime for path in (made, *made.iterdir()))
+        if time.time() - newest > _ABANDONED:
+            shutil.rmtree(made.parent, ignore_errors=True)
 
 
 def _write(split: Split, path: Path, console: Console) -> None:
@@ -160,9 +192,9 @@ def _load(
         try:
             images = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError) as error:
-            raise _damaged(folder) from error
+            raise DamagedError(folder, error) from error
         if images.shape != shape:
-            raise _damaged(folder)
+            raise DamagedError(folder, f"{part}.npy has the shape {list(images.shape)}")
         labels = np.array(split.labels, np.int64)
         names = tuple("/".join(file.parts[-2:]) for file in split.files)
         parts.append(ImageSet(images, labels, len(class_names), names))
@@ -174,9 +206,5 @@ def _digest(folder: Path) -> str:
     path = folder / "sha256"
     text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
     if len(text) != 64:
-        raise _damaged(folder)
+        raise DamagedError(folder, "its SHA-256 is missing")
     return text
-
-
-def _damaged(folder: Path) -> UserError:
-    return UserError(f"{folder} is damaged; remove it, and the next run decodes the images again")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unlearnable_bench import seal
+from unlearnable_bench.damage import set_aside
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.files import replacing
 from unlearnable_bench.harness.randomness import Random
@@ -58,22 +60,36 @@ class Checkpoint:
             for name, item in state.items()
             for key, tensor in state_tensors(name, item).items()
         }
-        if self._path is None or not self._path.exists():
-            return
+        if self._path is not None and self._path.exists():
+            try:
+                self._restore(self._path)
+            except ValueError as error:
+                set_aside(self._path, error, "its work starts from the beginning")
+
+    def _restore(self, path: Path) -> None:
+        """Copy the state in the file into the declared one.
+
+        Raises:
+            ValueError: the file is damaged, or is that of other work.
+        """
+        if not seal.check_file(path):
+            raise ValueError("it has no checksum, as of ubench before 0.3")
         try:
-            with safe_open(self._path, "pt") as file, torch.no_grad():
+            with safe_open(path, "pt") as file:
                 saved = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                if {k: t.shape for k, t in saved.items()} != {
-                    k: t.shape for k, t in self._state.items()
-                }:
-                    return  # from another version of the method: start from the beginning
-                metadata = file.metadata()
-                self._done, seconds = json.loads(metadata["done"]), json.loads(metadata["seconds"])
-                for key, tensor in saved.items():
-                    self._state[key].copy_(tensor)
-                times.add(seconds)
-        except (SafetensorError, KeyError, json.JSONDecodeError):
-            return  # a damaged file: start from the beginning
+                about = json.loads(file.metadata()["about"])
+            key, done, seconds = about["key"], about["done"], about["seconds"]
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise ValueError(str(error)) from error
+        if key != path.stem:
+            raise ValueError(f"its key is {key}")
+        if _forms(saved) != _forms(self._state):
+            return  # from another version of the method: start from the beginning
+        with torch.no_grad():
+            for name, tensor in saved.items():
+                self._state[name].copy_(tensor)
+        self._done = done
+        self._times.add(seconds)
 
     def loop(self, label: str, total: int) -> Iterator[int]:
         """Yield the remaining steps of a loop, and write the state once per interval.
@@ -115,11 +131,17 @@ class Checkpoint:
             return
         started = time.monotonic()
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state.items()}
-        metadata = {"done": self._done, "seconds": self._times.read()}
+        about = {"key": self._path.stem, "done": self._done, "seconds": self._times.read()}
         with replacing(self._path, single_writer=True) as temporary:
-            save_file(tensors, temporary, {k: json.dumps(value) for k, value in metadata.items()})
+            metadata = {"about": json.dumps(about), "checksum": seal.PLACEHOLDER}
+            save_file(tensors, temporary, metadata)
+            seal.seal_file(temporary)
         now = time.monotonic()
         self._due = now + self._interval * max(now - started, 1)
+
+
+def _forms(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
 def state_tensors(name: str, item: Stateful) -> dict[str, Tensor]:

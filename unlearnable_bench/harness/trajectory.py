@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unlearnable_bench.damage import set_aside
 from unlearnable_bench.harness.weights import read_tensors, write_tensors
 
 
@@ -28,7 +29,7 @@ class Trajectory:
     ) -> tuple[int, dict[str, float]] | None:
         """Copy the latest state on disk into these tensors.
 
-        Damaged states and states of other tensors are ignored.
+        Damaged states are set aside, and states of other tensors are ignored.
 
         Args:
             state: tensors by name, changed in place.
@@ -45,7 +46,10 @@ class Trajectory:
             try:
                 saved, metadata = read_tensors(self._path(step), torch.device("cpu"))
                 seconds = {kind: float(value) for kind, value in metadata["seconds"].items()}
-            except (ValueError, OSError, KeyError):
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                set_aside(self._path(step), error, "its updates are computed again")
+                continue
+            except OSError:
                 continue
             if {n: t.shape for n, t in saved.items()} != {n: t.shape for n, t in state.items()}:
                 continue

@@ -34,6 +34,7 @@ def load_records(
     Columns:
         key: key of the record, `cells/KEY.json`.
         folder: the results folder as given.
+        checksum: whether the record has one, as every version from 0.3 on writes.
         status: `done`; with `unfinished` also `failed` and `missing`, whose numbers are NaN.
         reason: why a cell failed, in one line; otherwise empty.
         dataset, attack, learner, defense, preset: labels, with changed options in brackets.
@@ -59,6 +60,8 @@ def load_records(
         environment, generation_environment: versions, driver and git revision, as JSON objects.
         packed: cells that shared the device; peak_memory: bytes; created: UTC, ISO 8601.
 
+    DamagedError files are left out; each is a warning of the logger `unlearnable_bench.damage`.
+
     `frame.attrs["differing"]` is the number of cells whose accuracy differs between folders; the
     first folder's is used.
 
@@ -69,7 +72,7 @@ def load_records(
         unfinished: add rows for cells of plans that failed or are missing.
 
     Raises:
-        UserError: not a results folder, or a damaged record.
+        UserError: not a results folder.
     """
     paths = [out] if isinstance(out, Path | str) else list(out)
     rows: dict[str, dict[str, Any]] = {}
@@ -93,12 +96,11 @@ def _rows(
     path: Path, keys: Collection[str] | None, *, unfinished: bool
 ) -> Iterator[dict[str, Any]]:
     folder = ResultsFolder(path)
-    found = folder.records() if keys is None else map(folder.record, keys)
-    records = {record.key: _row(record, path) for record in found if record is not None}
-    plans = folder.plans() if keys is None or unfinished else {}
+    records = {record.key: _row(record, path) for record in folder.sound_records(keys)}
+    plans = folder.plans(lenient=True) if keys is None or unfinished else {}
     order = _plan_order(plans, records)
     if unfinished:
-        failures = folder.failures()
+        failures = folder.failures(lenient=True)
         for key, labels in order.items():
             if key not in records and labels and (keys is None or key in keys):
                 records[key] = _unfinished(key, labels, failures.get(key), path)
@@ -132,7 +134,8 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
     poison, environment = record.poison, record.environment
     quality = poison.get("quality", {})
     made_in = poison.get("environment", environment)
-    row = {"key": record.key, "folder": str(path), "status": "done", "reason": ""}
+    row = {"key": record.key, "folder": str(path), "checksum": record.has_checksum}
+    row |= {"status": "done", "reason": ""}
     row |= {name: getattr(record, name) for name in (*LABELS, *_VALUES)}
     return row | {
         "rho_u": str(record.rho_u),
@@ -171,6 +174,7 @@ def _unfinished(
     return {
         "key": key,
         "folder": str(path),
+        "checksum": True,
         "status": "failed" if failure else "missing",
         "reason": failure["reason"] if failure else "",
         **{name: labels.get(name) for name in LABELS},

@@ -1,7 +1,6 @@
 """The schema of a record: one finished cell in `cells/KEY.json`."""
 
 import hashlib
-import json
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ import msgspec
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.radius import Radius, norm_and_bound
+from unlearnable_bench.seal import reformatted_json, sealed_json, whole_json
 
 FORMAT = 2
 """Format 1, of ubench 0.1, wrote `rho_u` as text (`8/255`, `l2 1.3`); it is read too."""
@@ -153,43 +153,75 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         fast = hashlib.sha256(_ENCODER.encode(self.identity)).hexdigest()[:32]
         return fast if fast == self.key else key_of(self.identity)
 
+    @property
+    def has_checksum(self) -> bool:
+        """Whether it was read from a file with a checksum, as every version from 0.3 on writes."""
+        return _SEALED in vars(self)
+
     def to_json(self) -> str:
-        """Return the file's text.
+        """Return the file's text: the fields, and `checksum` (`seal.py`).
 
         Raises:
             ValueError: a number that is not finite.
         """
-        return (
-            json.dumps(msgspec.to_builtins(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
-        )
+        return sealed_json(msgspec.to_builtins(self))
 
     @classmethod
     def from_json(cls, text: bytes) -> "Record":
         """Read and check a record.
 
         Raises:
-            ValueError: invalid JSON or a violation of the schema, and which.
+            ValueError: invalid JSON, a content that does not match the checksum, a violation of the
+                schema or a contradiction to the identity, and which.
         """
+        whole = whole_json(text)
         try:
-            record = _DECODER.decode(text)
+            record = _DECODER.decode(text if whole is None else whole)
         except msgspec.ValidationError as error:
-            fields = msgspec.json.decode(text)
-            version = fields.get("format") if isinstance(fields, dict) else FORMAT
-            if version not in (1, FORMAT):
-                raise _other_format(version) from None
-            if version != 1 or not isinstance(fields.get("rho_u"), str):
-                raise ValueError(str(error)) from None
-            record = _of_format_1(fields)
+            record, whole = _not_as_written(text, str(error))
+        except RecursionError:
+            raise ValueError("it is nested too deep") from None
         if record.format != FORMAT:
             if record.format == 1:
                 raise ValueError("rho_u must be a text in format 1")
             raise _other_format(record.format)
         _check_meaning(record)
+        if whole is not None:
+            vars(record)[_SEALED] = True
         return record
 
 
 _DECODER = msgspec.json.Decoder(Record)
 _ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+_SEALED = "sealed"
+
+
+def _not_as_written(text: bytes, reason: str) -> tuple[Record, bytes | None]:
+    """Read a record of format 1, or one that another program formatted anew.
+
+    Returns:
+        The record, and its text if it has a checksum.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    fields = msgspec.json.decode(text)
+    version = fields.get("format") if isinstance(fields, dict) else FORMAT
+    whole = None
+    if isinstance(fields, dict) and "checksum" in fields:
+        whole = reformatted_json(text)
+    if version not in (1, FORMAT):
+        raise _other_format(version)
+    if whole is not None:
+        try:
+            return _DECODER.decode(whole), whole
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from None
+    if version != 1 or not isinstance(fields.get("rho_u"), str):
+        raise ValueError(reason)
+    return _of_format_1(fields), None
 
 
 def _of_format_1(fields: dict[str, Any]) -> Record:
@@ -200,8 +232,14 @@ def _of_format_1(fields: dict[str, Any]) -> Record:
         raise ValueError(str(error)) from None
 
 
+class NewerFormatError(ValueError):
+    """A record of a later version of this program."""
+
+
 def _other_format(version: Any) -> ValueError:
-    return ValueError(f"has format {version!r}, this version reads 1 and {FORMAT}")
+    newer = isinstance(version, int) and version > FORMAT
+    text = f"has format {version!r}, this version reads 1 and {FORMAT}"
+    return NewerFormatError(text) if newer else ValueError(text)
 
 
 # Keys of the object fields that reports read.
@@ -229,6 +267,37 @@ def _check_meaning(record: Record) -> None:
     reason = _wrong_radius(record.rho_a)
     if reason:
         raise ValueError(f"rho_a: {reason}")
+    _check_identity(record, record.identity)
+
+
+def _check_identity(record: Record, identity: dict[str, Any]) -> None:
+    """Refuse what tables show if the identity, whose hash is the key, says something else."""
+    try:
+        if "learner" in identity and identity["learner"]["name"] != record.learner:
+            _check_label("learner", record.learner, identity)
+        if "defense" in identity and identity["defense"]["name"] != record.defense:
+            _check_label("defense", record.defense, identity)
+        rho_a = identity.get("rho_a", record.rho_a)
+        if rho_a != record.rho_a and not _same_radius(rho_a, record.rho_a):
+            raise ValueError("rho_a differs from its identity")
+        if "protection" in identity and identity["protection"]["share"] != record.protect:
+            raise ValueError("protect differs from its identity")
+        budget, bound = record.poison["budget"], record.rho_u
+        if budget and (budget["norm"] != bound.norm or budget["radius"] != bound.value):
+            raise ValueError("rho_u differs from the budget of its poison")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its identity or budget lacks or garbles {error}") from error
+
+
+def _check_label(kind: str, label: str, identity: dict[str, Any]) -> None:
+    """Refuse a label that is not its plugin's name with options in brackets."""
+    if not label.startswith(f"{identity[kind]['name']}["):
+        raise ValueError(f"{kind} differs from its identity")
+
+
+@cache
+def _same_radius(one: str, other: str) -> bool:
+    return _wrong_radius(one) is None and Radius(one) == Radius(other)
 
 
 @cache

@@ -10,7 +10,7 @@ that all methods and seeds show the same images.
 import json
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from unlearnable_bench import seal
+from unlearnable_bench.damage import DamagedError, set_aside
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.files import replacing
 from unlearnable_bench.images import ImageSet, Labels, Pixels
@@ -112,7 +114,7 @@ def _largest_change(clean: Pixels, poisoned: Pixels) -> tuple[float, float]:
 def write_samples(
     folder: Path | str, key: str, clean: ImageSet, poisoned: Pixels, class_names: Sequence[str]
 ) -> None:
-    """Write the strip and the noise sample of a poison, unless they exist.
+    """Write the strip and the noise sample of a poison, unless they exist; set damaged ones aside.
 
     Args:
         folder: the results folder.
@@ -125,7 +127,7 @@ def write_samples(
         OSError: a file cannot be written.
     """
     with _writing:  # several threads may have the same poison
-        if not _strip_path(folder, key).exists():
+        if not _settled(_strip_path(folder, key), read_strip, folder, key):
             index = _spread(clean.labels)[:_STRIP]
             names = [class_names[label] for label in clean.labels[index]]
             _write(
@@ -134,7 +136,7 @@ def write_samples(
                 {"index": index, "labels": clean.labels[index]},
                 {"key": key, "names": names},
             )
-        if not _noise_path(folder, key).exists():
+        if not _settled(_noise_path(folder, key), read_noise, folder, key):
             index = _order(len(clean))[:_NOISE]
             start = max(0, (clean.size - _CROP) // 2)
             middle = slice(start, start + _CROP)
@@ -228,7 +230,9 @@ def _write(
     arrays = {name: np.ascontiguousarray(array) for name, array in (pictures | numbers).items()}
     try:
         with replacing(path) as temporary:
-            save_file(arrays, temporary, {"about": json.dumps(metadata)})
+            about = {"about": json.dumps(metadata), "checksum": seal.PLACEHOLDER}
+            save_file(arrays, temporary, about)
+            seal.seal_file(temporary)
     except SafetensorError as error:  # a full disk
         raise OSError(str(error)) from error
 
@@ -237,6 +241,7 @@ def _read(path: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
     if not path.exists():
         return None
     try:
+        seal.check_file(path)
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata: dict[str, Any] = json.loads(file.metadata()["about"])
@@ -245,13 +250,33 @@ def _read(path: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path} cannot be read ({reason}); check its permissions") from error
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from error
     return arrays, metadata
 
 
-def _damaged(path: Path, reason: object) -> UserError:
-    return UserError(f"{path} is damaged ({reason}); remove it to make reports without it")
+def _damaged(path: Path, reason: object) -> DamagedError:
+    return DamagedError(path, reason, "remove it to make reports without it")
+
+
+def _settled(
+    path: Path, read: Callable[[Path | str, str], object], folder: Path | str, key: str
+) -> bool:
+    """Return whether a sample exists; a damaged one is set aside.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    try:
+        return read(folder, key) is not None
+    except DamagedError as error:
+        try:
+            set_aside(path, error.reason, "it is written again")
+        except UserError as failure:
+            raise OSError(str(failure)) from failure
+        return False
+    except UserError as error:
+        raise OSError(str(error)) from error
 
 
 def _strip_path(folder: Path | str, key: str) -> Path:

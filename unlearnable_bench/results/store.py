@@ -1,7 +1,8 @@
 """The results folder: cells and poisons, each under the hash of everything that determines it.
 
-Every file is written under a temporary name and renamed, so that it is complete or absent. No
-result is ever overwritten. Two folders merge by copying one over the other.
+Every file is written under a temporary name and renamed, so that it is complete or absent, and
+holds a checksum of all of it (`seal.py`). No result is ever overwritten. Two folders merge by
+copying one over the other.
 
     ubench.json              marks the folder as a results folder
     cells/KEY.json           one record for each finished cell
@@ -13,13 +14,15 @@ result is ever overwritten. Two folders merge by copying one over the other.
     plans/KEY.json           keys and labels of the cells of a command
     failures/KEY.json        why a cell failed; removed once the cell is finished
     work/KEY...              locks and checkpoints of work in progress
+    */damaged/               files that failed their checks
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,20 +31,36 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from unlearnable_bench import seal
+from unlearnable_bench.damage import DamagedError, note, set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import locked, replacing, write_text
+from unlearnable_bench.files import (
+    locked,
+    read_bytes,
+    replacing,
+    write_text,
+)
 from unlearnable_bench.images import Pixels
-from unlearnable_bench.results.records import Record
+from unlearnable_bench.results import upkeep
+from unlearnable_bench.results.records import NewerFormatError, Record
 
 _MARKER = "ubench.json"
 # The format of the folder, independent of that of its records (`records.FORMAT`).
 _MARKER_TEXT = json.dumps({"kind": "unlearnable-bench results", "format": 1}) + "\n"
+_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 def _json_files(folder: Path) -> list[str]:
     # Not `._KEY.json`, which macOS writes when it copies to other file systems.
     names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - a tenth of the time
     return [name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
+
+
+_PLAN = ("cells",)
+
+
+class FolderGoneError(UserError):
+    """The results folder was moved or removed while a run worked on it."""
 
 
 class ResultsFolder:
@@ -58,33 +77,72 @@ class ResultsFolder:
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
         marker = path / _MARKER
-        if not marker.is_file():
-            if path.exists() and not path.is_dir():
-                raise UserError(f"{path} is a file, not a results folder; give another folder")
-            if not create:
-                raise UserError(f"{path} is not a results folder; give one made by `ubench run`")
-            foreign = path.exists() and any(
-                p.suffix != ".tmp" and p.name != ".DS_Store" for p in path.iterdir()
-            )
-            # Another run may have made the folder in the meantime.
-            if foreign and not marker.is_file():
-                raise UserError(
-                    f"{path} is neither empty nor a results folder; choose another --out"
-                )
-            write_text(marker, _MARKER_TEXT)
-        elif marker.read_bytes() != _MARKER_TEXT.encode():
+        found = _content(marker)
+        if not found:
+            self._mark(marker, create=create)
+        elif found != _MARKER_TEXT.encode():
             raise UserError(f"{marker} is from another version of ubench; give another folder")
+        if create:
+            upkeep.clear(path)
+
+    def _mark(self, marker: Path, *, create: bool) -> None:
+        """Make a folder that has no marker a results folder, if it is new or was one."""
+        path = self.path
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file, not a results folder; give another folder")
+        sound = self._is_sound()
+        if sound and not create:
+            return
+        if not create:
+            raise UserError(f"{path} is not a results folder; give one made by `ubench run`")
+        foreign = path.exists() and any(
+            p.suffix != ".tmp" and p.name not in (".DS_Store", _MARKER) for p in path.iterdir()
+        )
+        # Another run may have made the folder in the meantime.
+        if foreign and not sound and not _content(marker):
+            raise UserError(f"{path} is neither empty nor a results folder; choose another --out")
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(marker, _MARKER_TEXT)
+
+    def _is_sound(self) -> bool:
+        """Return whether a folder without a marker has a sound record and nothing foreign.
+
+        Its marker was lost, e.g. because it was moved while a run worked on it.
+        """
+        try:
+            names = {name for name in os.listdir(self.path) if name[0] != "."}  # noqa: PTH208
+        except OSError:
+            return False
+        if not names <= upkeep.FOLDERS | {_MARKER}:
+            return False
+        for name in _json_files(self.path / "cells"):
+            with suppress(UserError):  # damaged
+                if self.record(name.removesuffix(".json")):
+                    return True
+        return False
+
+    def check_present(self) -> None:
+        """Refuse to work on a folder that was moved or removed since it was opened.
+
+        Raises:
+            FolderGoneError: its marker is gone.
+        """
+        if not (self.path / _MARKER).exists():
+            raise FolderGoneError(
+                f"the results folder {self.path} was moved or removed while it was in use; run "
+                "the command again with the new place as --out"
+            )
 
     def record(self, key: str) -> Record | None:
         """Return the record of a cell, or None if it is not finished.
 
         Raises:
-            UserError: the record is damaged; it is not changed.
+            DamagedError: the record is damaged; it is not changed.
+            UserError: it cannot be read.
         """
         path = os.path.join(self.path, "cells", f"{key}.json")  # noqa: PTH118 - faster for thousands
         try:
-            with open(path, "rb") as file:  # noqa: PTH123
-                record = Record.from_json(file.read())
+            record = Record.from_json(read_bytes(path))
             if not record.key == key == record.address():
                 keys = f"its name is {key}, its key {record.key}"
                 raise ValueError(f"{keys}, the hash of its identity {record.address()}")
@@ -92,16 +150,54 @@ class ResultsFolder:
             return None
         except OSError as error:
             raise _unreadable(Path(path), error) from error
+        except NewerFormatError as error:
+            raise UserError(f"{path} {error}; pip install -U unlearnable-bench") from error
         except ValueError as error:
-            raise _damaged(Path(path), error) from error
+            raise DamagedError(Path(path), error) from error
         return record
 
     def records(self) -> Iterator[Record]:
-        """Yield every record of the folder."""
+        """Yield every record of the folder.
+
+        Raises:
+            UserError: a file in `cells` that is damaged, or is not a record.
+        """
         for name in _json_files(self.path / "cells"):
             record = self.record(name.removesuffix(".json"))
             if record is not None:
                 yield record
+
+    def sound_records(self, keys: Collection[str] | None = None) -> Iterator[Record]:
+        """Yield every record that can be read; the others are noted (`damage.note`).
+
+        Args:
+            keys: keys of the records; None: all of the folder.
+        """
+        folder = self.path / "cells"
+        if keys is None:
+            keys = [name.removesuffix(".json") for name in _json_files(folder)]
+        for key in keys:
+            try:
+                record = self.record(key)
+            except UserError as error:
+                path = folder / f"{key}.json"
+                foreign = isinstance(error, DamagedError) and not _KEY.fullmatch(key)
+                note(f"{path} is no record; it is left out" if foreign else _left_out(error))
+                continue
+            if record is not None:
+                yield record
+
+    def settle(self, key: str) -> bool:
+        """Return whether a cell is finished; a damaged record is set aside. Needs the claim.
+
+        Raises:
+            UserError: the record cannot be read or moved.
+        """
+        try:
+            return self.record(key) is not None
+        except DamagedError as error:
+            set_aside(error.path, error.reason, "its cell is computed again")
+            return False
 
     def write_record(self, record: Record) -> None:
         """Write the record of a finished cell unless it exists.
@@ -111,6 +207,7 @@ class ResultsFolder:
         """
         path, text = self.path / "cells" / f"{record.key}.json", record.to_json()
         Record.from_json(text.encode())
+        self.check_present()
         if not path.exists():
             write_text(path, text)
 
@@ -125,30 +222,36 @@ class ResultsFolder:
         """
         failure = {"key": key, "labels": labels, "reason": reason, "traceback": trace}
         failure["created"] = datetime.now(UTC).isoformat(timespec="microseconds")
-        write_text(self._failure_path(key), json.dumps(failure, indent=1) + "\n")
+        self.check_present()
+        write_text(self._failure_path(key), seal.sealed_json(failure))
 
     def clear_failure(self, key: str) -> None:
         """Remove the failure of a cell that is finished now."""
         self._failure_path(key).unlink(missing_ok=True)
 
-    def failures(self) -> dict[str, dict[str, Any]]:
+    def failures(self, *, lenient: bool = False) -> dict[str, dict[str, Any]]:
         """Return every failure by the key of its cell.
+
+        Args:
+            lenient: note damaged files and leave them out.
 
         Raises:
             UserError: a file is damaged.
         """
-        return self._objects("failures", ("reason", "created"))
+        return self._objects("failures", ("reason", "created"), lenient=lenient)
 
     def poison(self, key: str) -> tuple[Pixels, dict[str, Any]] | None:
         """Return the images and the metadata of a poison, or None if it is not stored.
 
         Raises:
-            UserError: the file is damaged; it is not changed.
+            DamagedError: the file is damaged; it is not changed.
+            UserError: it cannot be read.
         """
         if not self.has_poison(key):
             return None
-        path = self._poison_path(key)
+        path = self.poison_path(key)
         try:
+            seal.check_file(path)
             with safe_open(path, "np") as file:
                 images = file.get_tensor("images")
                 metadata = json.loads(file.metadata()["about"])
@@ -158,48 +261,69 @@ class ResultsFolder:
                 raise ValueError("its pixels do not match their SHA-256")
         except OSError as error:
             raise _unreadable(path, error) from error
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, error) from error
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DamagedError(path, error) from error
         return images, metadata
 
     def has_poison(self, key: str) -> bool:
         """Return whether a poison is stored, without reading it."""
-        return self._poison_path(key).exists()
+        return self.poison_path(key).exists()
 
     def write_poison(self, key: str, images: Pixels, metadata: dict[str, Any]) -> None:
         """Write a poison with its metadata unless it exists."""
         if self.has_poison(key):
             return
+        self.check_present()
         tensors = {"images": np.ascontiguousarray(images)}
-        with replacing(self._poison_path(key), single_writer=True) as temporary:
-            save_file(tensors, temporary, {"about": json.dumps(metadata)})
+        with replacing(self.poison_path(key), single_writer=True) as temporary:
+            about = {"about": json.dumps(metadata), "checksum": seal.PLACEHOLDER}
+            save_file(tensors, temporary, about)
+            seal.seal_file(temporary)
 
     def write_plan(self, key: str, plan: dict[str, Any]) -> None:
-        """Write the cells of a command unless the plan exists."""
+        """Write the cells of a command unless the plan exists; a damaged one is set aside."""
         path = self.path / "plans" / f"{key}.json"
-        if not path.exists():
-            write_text(path, json.dumps(plan, indent=1) + "\n")
+        try:
+            if path.exists():
+                _read_object(path, _PLAN)
+                return
+        except DamagedError as error:
+            set_aside(path, error.reason, "it is written again")
+        write_text(path, seal.sealed_json(plan))
 
-    def plans(self) -> dict[str, dict[str, Any]]:
+    def check_plan(self, key: str) -> None:
+        """Read a plan, if it exists.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        path = self.path / "plans" / f"{key}.json"
+        if path.exists():
+            _read_object(path, _PLAN)
+
+    def plans(self, *, lenient: bool = False) -> dict[str, dict[str, Any]]:
         """Return every plan by key.
+
+        Args:
+            lenient: note damaged files and leave them out.
 
         Raises:
             UserError: a file is damaged.
         """
-        return self._objects("plans", ("cells",))
+        return self._objects("plans", _PLAN, lenient=lenient)
 
-    def _objects(self, name: str, needed: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    def _objects(
+        self, name: str, needed: tuple[str, ...], *, lenient: bool
+    ) -> dict[str, dict[str, Any]]:
         """Return the content of small JSON files by name."""
         found = {}
         for path in (self.path / name / file for file in _json_files(self.path / name)):
             try:
-                found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-                for key in needed:
-                    found[path.stem][key]
-            except OSError as error:
-                raise _unreadable(path, error) from error
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{path} is damaged ({error}); remove it") from error
+                found[path.stem] = _read_object(path, needed)
+            except UserError as error:
+                if not lenient:
+                    raise
+                note(_left_out(error))
         return found
 
     def checkpoint(self, key: str) -> Path:
@@ -211,20 +335,53 @@ class ResultsFolder:
         return self.path / "networks" / f"{key}.safetensors"
 
     def claim(
-        self, key: str, *, wait: bool, tick: Callable[[], None] = lambda: None
+        self, key: str, *, wait: bool, tick: Callable[[], None] = lambda: None, what: str = ""
     ) -> AbstractContextManager[bool]:
         """Hold the lock of a cell or a poison, as `locked` does."""
-        return locked(self.path / "work" / f"{key}.lock", wait=wait, tick=tick)
+        return locked(self.path / "work" / f"{key}.lock", wait=wait, tick=tick, what=what)
 
     def _failure_path(self, key: str) -> Path:
         return self.path / "failures" / f"{key}.json"
 
-    def _poison_path(self, key: str) -> Path:
+    def poison_path(self, key: str) -> Path:
+        """Return the path of a poison."""
         return self.path / "poisons" / f"{key}.safetensors"
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is damaged ({error}); move it away and run the command again")
+def _content(path: Path) -> bytes:
+    """Return the content of a file, or nothing if there is no such file."""
+    try:
+        return read_bytes(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_object(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
+    """Return the content of a small JSON file.
+
+    Raises:
+        UserError: it is damaged or cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads(seal.unsealed_json(read_bytes(path))[0])
+        for key in needed:
+            found[key]
+        if not isinstance(found.get("cells", []), list):
+            raise TypeError("cells is not a list")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedError(path, error, "remove it") from error
+    return found
+
+
+def _left_out(error: UserError) -> str:
+    """Return the line about a file that a report leaves out."""
+    if isinstance(error, DamagedError):
+        return f"{error.path} is damaged ({error.reason}); it is left out"
+    return f"{error}; it is left out"
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:

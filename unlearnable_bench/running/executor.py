@@ -8,12 +8,13 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.device import own_stream
 from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
@@ -21,6 +22,7 @@ from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.robustness import (
     Robustness,
     has_robustness,
+    settle_robustness,
     write_robustness,
 )
 from unlearnable_bench.results.store import ResultsFolder
@@ -76,7 +78,7 @@ def execute(
             stream of its own; None: the fastest number, two on a GPU and one on the CPU.
 
     Raises:
-        UserError: a damaged file in the folder.
+        FolderGoneError: the folder was moved or removed meanwhile.
     """
     use_fast_path(device)
     # Reproducible results: no choice of algorithms by timing, no non-deterministic sums.
@@ -93,10 +95,20 @@ def execute(
 
 
 def is_done(folder: ResultsFolder, item: Cell | Probe) -> bool:
-    """Return whether a folder holds the result of a cell or a probe."""
+    """Return whether a folder holds the result of a cell or a probe, whole."""
     if isinstance(item, Probe):
         return has_robustness(folder.path, item.key)
-    return folder.record(item.key) is not None
+    try:
+        return folder.record(item.key) is not None
+    except UserError:  # damaged
+        return False
+
+
+def _settle(folder: ResultsFolder, item: Cell | Probe) -> bool:
+    """Return the same under the claim, after a damaged result was set aside."""
+    if isinstance(item, Probe):
+        return settle_robustness(folder.path, item.key)
+    return folder.settle(item.key)
 
 
 class _Workers:
@@ -156,15 +168,18 @@ class _Workers:
 
     def _attempt(self, cell: Cell | Probe) -> bool:
         """Compute an item unless another process does; return whether it is finished or failed."""
+        self._folder.check_present()
         tick = self._progress.check
-        with self._folder.claim(cell.key, wait=self._wait, tick=tick) as mine:
-            if not mine:
-                return False
-            if is_done(self._folder, cell):
-                return True
+        with ExitStack() as stack:
             try:
+                claim = self._folder.claim(cell.key, wait=self._wait, tick=tick, what=cell.name)
+                if not stack.enter_context(claim):
+                    return False
+                if _settle(self._folder, cell):
+                    return True
                 result = self._finish(cell)
             except (Exception, SystemExit) as error:  # a failing cell must not stop the others
+                self._folder.check_present()
                 failure = Failure(cell, reason(error))
                 self.failures.append(failure)
                 labels = cell.labels if isinstance(cell, Cell) else {}

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
 
 from unlearnable_bench.contract import Defense
+from unlearnable_bench.damage import set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import locked, replacing
+from unlearnable_bench.files import locked
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
-from unlearnable_bench.harness.weights import read_tensors
+from unlearnable_bench.harness.weights import read_tensors, write_tensors
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.images import ImageSet
 from unlearnable_bench.radius import Radius
@@ -36,7 +36,7 @@ def clean_network(images: ImageSet, harness: Harness, rho_a: Radius = Radius()) 
         rho_a: radius of adversarial training; 0 is standard training.
 
     Raises:
-        UserError: the file with its weights is damaged.
+        UserError: the file with its weights is damaged and cannot be moved.
 
     Examples:
         >>> import torch
@@ -76,7 +76,7 @@ def clean_checkpoints(
         One network for each of `epochs`, in their order.
 
     Raises:
-        UserError: an epoch that the schedule does not have, or a damaged file.
+        UserError: an epoch that the schedule does not have.
 
     Examples:
         >>> import torch
@@ -118,11 +118,16 @@ def clean_checkpoints(
     with ExitStack() as stack:
         with apart.times.on("warmup"):  # of several processes that want it one trains it
             stack.enter_context(locked(weights.with_suffix(".lock"), wait=True))
-        if not all(path.exists() for path in paths.values()):
+        models = {epoch: _cached(path, images, apart) for epoch, path in paths.items()}
+        if None in models.values():
             _train_into(
                 weights, images, apart, rho_a, schedule, sorted(epoch for epoch in paths if epoch)
             )
-        return [_cached(paths[epoch], apart.network(images), apart) for epoch in wanted]
+            models = {epoch: _cached(path, images, apart) for epoch, path in paths.items()}
+        found = [models[epoch] for epoch in wanted]
+        if None in found:
+            raise UserError(f"{weights.parent} does not hold what was written; check the disk")
+        return [model for model in found if model is not None]
 
 
 def final_surrogate(images: ImageSet, harness: Harness, path: Path) -> Network:
@@ -148,6 +153,17 @@ def final_surrogate(images: ImageSet, harness: Harness, path: Path) -> Network:
         reason = str(error).split("\n")[0]
         raise UserError(f"{path} is damaged ({reason}); remove it and its poison") from error
     return model.eval()
+
+
+def set_damaged_aside(path: Path, device: torch.device) -> bool:
+    """Return whether the file of a poison's network is damaged; it is then set aside."""
+    try:
+        if path.exists():
+            read_tensors(path, device)
+    except ValueError as error:
+        set_aside(path, error, "it is made again")
+        return True
+    return False
 
 
 def _weights_of(images: ImageSet, harness: Harness) -> Path | None:
@@ -179,8 +195,8 @@ def _train_into(
     harness = replace(harness, checkpoint=Checkpoint(partial))
 
     def write(model: Network, epoch: int | None) -> None:
-        with replacing(_path(weights, epoch), single_writer=True) as temporary:
-            save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
+        if not _path(weights, epoch).exists():
+            write_tensors(_path(weights, epoch), model.state_dict())
 
     def reached(model: Network, epoch: int) -> None:
         if epoch in epochs:
@@ -220,10 +236,14 @@ def _train(
     return train(images, anything, Defense(), rho_a, schedule, harness, reached=reached).model
 
 
-def _cached(weights: Path, model: Network, harness: Harness) -> Network:
+def _cached(weights: Path, images: ImageSet, harness: Harness) -> Network | None:
+    """Return the network of a file, or None if there is no such file; set a damaged one aside."""
+    if not weights.exists():
+        return None
+    model = harness.network(images)
     try:
-        model.load_state_dict(load_file(weights, str(harness.device)))
-    except (SafetensorError, RuntimeError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{weights} is damaged ({reason}); remove it") from error
+        model.load_state_dict(read_tensors(weights, harness.device, bare=True)[0])
+    except (ValueError, RuntimeError) as error:
+        set_aside(weights, error, "its network is trained again")
+        return None
     return model.eval()

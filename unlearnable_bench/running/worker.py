@@ -5,7 +5,7 @@ import hashlib
 import logging
 import random
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unlearnable_bench.damage import DamagedError, set_aside
 from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
@@ -24,7 +25,7 @@ from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.identity import as_json
 from unlearnable_bench.images import ImageSet, Pixels
 from unlearnable_bench.planning.plan import Cell, PoisonPlan, Probe
-from unlearnable_bench.poison import Poison
+from unlearnable_bench.poison import Budget, Poison
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.records import FORMAT, Bound, Record
 from unlearnable_bench.results.robustness import Robustness
@@ -32,6 +33,7 @@ from unlearnable_bench.results.samples import measure_quality, write_samples
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import describe, peak_memory
 from unlearnable_bench.running.robustness import measure
+from unlearnable_bench.running.surrogate import set_damaged_aside
 from unlearnable_bench.running.training import accuracy, train
 
 _LOG = logging.getLogger(__name__)
@@ -104,11 +106,17 @@ class Worker:
 
     def measure(self, probe: Probe) -> Robustness:
         """Measure the robustness of a poison, and generate it if it is missing."""
-        pixels, _ = self._poison(probe.poison)
+        pixels, metadata = self._poison(probe.poison)
+        surrogate = self.folder.network(probe.poison.key)
+        with self.folder.claim(probe.poison.key, wait=True, tick=self.progress.check):
+            if set_damaged_aside(surrogate, self.device):
+                _, again = self._generate(probe.poison)
+                if again["sha256"] != metadata["sha256"]:
+                    surrogate.unlink(missing_ok=True)
+                    raise UserError(f"{surrogate} cannot be made again here; use its first device")
         self._reset(probe.poison.seed)
         progress = _Labelled(probe.name, self.progress)
         harness = harness_of(probe.poison, self.folder, self.device, progress=progress)
-        surrogate = self.folder.network(probe.poison.key)
         reference = self.folder.network(probe.reference_key)
         return measure(probe, pixels, harness, surrogate, reference, self._environment)
 
@@ -117,7 +125,10 @@ class Worker:
         if self.folder.has_poison(plan.key):
             return
         # An error is reported with each cell that needs the poison.
-        with self.folder.claim(plan.key, wait=False) as mine, suppress(Exception, SystemExit):
+        with (
+            suppress(Exception, SystemExit),
+            self.folder.claim(plan.key, wait=False) as mine,
+        ):
             if mine:
                 self._stored(plan)
 
@@ -125,7 +136,8 @@ class Worker:
         """Return a poison and its metadata, from memory, from the folder, or generated now."""
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
-        with self.folder.claim(plan.key, wait=True, tick=self.progress.check):
+        what = f"the noise of {plan.name}"
+        with self.folder.claim(plan.key, wait=True, tick=self.progress.check, what=what):
             images, metadata = self._stored(plan)
         if "quality" not in metadata:  # written by a version that did not measure it
             metadata |= {"quality": measure_quality(plan.data.train.images, images)}
@@ -150,9 +162,13 @@ class Worker:
 
     def _stored(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         """Return the folder's poison, generated now if it is missing; needs the claim on it."""
-        stored = self.folder.poison(plan.key)
-        if stored:
-            return stored
+        try:
+            stored = self.folder.poison(plan.key)
+            if stored:
+                _check_stored(self.folder.poison_path(plan.key), plan, *stored)
+                return stored
+        except DamagedError as error:
+            set_aside(error.path, error.reason, "the poison is generated again")
         images, metadata = self._generate(plan)
         trained = plan.attack.plugin.surrogate != "none"
         if trained or metadata["seconds"] >= CACHED_SECONDS:
@@ -327,6 +343,28 @@ def _check_surrogate(name: str, harness: Harness) -> None:
             f'"{next(iter(harness.asked), "none")}", so that its results do not name a network '
             "that it did not use"
         )
+
+
+def _check_stored(
+    path: Path, plan: PoisonPlan, images: Pixels, metadata: Mapping[str, Any]
+) -> None:
+    """Hold a stored poison, which may come from another folder, against its plan and its promise.
+
+    Raises:
+        DamagedError: it is another poison, or breaks its budget.
+    """
+    if metadata.get("identity", as_json(plan.identity)) != as_json(plan.identity):
+        raise DamagedError(path, "its identity is not that of its key")
+    try:
+        budget = metadata["budget"]
+        norm, radius = budget["norm"], budget["radius"]
+        promised = Budget(norm, Radius(radius) if norm == "linf" else radius)
+        float(metadata["seconds"])
+        _check(plan.attack.name, plan.data.train.images, Poison(images, promised))
+    except UserError as error:
+        raise DamagedError(path, error) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedError(path, f"its metadata lacks or garbles {error}") from error
 
 
 def _check(name: str, clean: Pixels, poison: Any) -> None:

@@ -1,0 +1,155 @@
+"""Locks on files, which end with their process, and soft locks where the system has no others."""
+
+import errno
+import fcntl
+import getpass
+import itertools
+import json
+import logging
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import SoftFileLock, Timeout
+
+from unlearnable_bench.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+_PAUSE = 0.2  # seconds between two attempts to take a lock; the first ones come earlier
+_PATIENCE = 10  # attempts before the owner is named
+_NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
+_LARGEST = 1000  # bytes of the text about the owner
+_BEGINNING = b'{"process": '
+_warned: set[Path] = set()
+
+
+@contextmanager
+def locked(
+    path: Path, *, wait: bool, tick: Callable[[], None] = lambda: None, what: str = ""
+) -> Iterator[bool]:
+    """Hold a lock, which the system releases if this process dies.
+
+    It is an flock. On a file system without flock, or if the environment variable `UBENCH_LOCKS` is
+    `soft`, a soft lock of the package filelock is used: a file next to `path`, whose existence is
+    the lock. One warning for each folder says so.
+
+    Args:
+        path: the lock's file, which is never removed. A link in its place is not followed.
+        wait: wait until another process releases the lock; otherwise give up immediately.
+        tick: called at least five times a second while waiting; it ends the wait by raising.
+        what: name of what the lock is for, for the line about a wait.
+
+    Yields:
+        Whether the lock was taken.
+
+    Raises:
+        UserError: the file cannot be opened, or is not a regular file.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        descriptor = _opened(path)
+    except OSError as error:
+        kind = {errno.ELOOP: "is a symbolic link", errno.ENXIO: "is not a regular file"}
+        if error.errno in kind:
+            text = f"{path} {kind[error.errno]} in place of a lock; remove it"
+        else:
+            text = f"{path} cannot be locked ({error.strerror}); check its owner and permissions"
+        raise UserError(text) from error
+    soft: SoftFileLock | None = None
+    try:
+        # Polled, because a thread blocked in the system call would not see Ctrl-C.
+        for attempt in itertools.count(1):
+            held, soft = _taken(descriptor, path, soft)
+            if held or not wait:
+                break
+            if attempt == _PATIENCE:
+                _LOG.warning("ubench: waiting for %s%s", what or path.name, _owner(descriptor))
+            tick()
+            time.sleep(min(_PAUSE, 0.01 * 2 ** min(attempt, 9)))
+        if held:
+            _sign(descriptor)
+        yield held
+    finally:
+        if soft is not None:
+            soft.release()
+        os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """Return a descriptor of the lock's file, made if it is missing and never emptied."""
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's, which can still be locked
+        descriptor = os.open(path, flags | os.O_RDONLY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), str(path))
+    return descriptor
+
+
+def _taken(
+    descriptor: int, path: Path, soft: SoftFileLock | None
+) -> tuple[bool, SoftFileLock | None]:
+    """Try to take the lock; return whether it was, and the soft lock if there is one."""
+    if soft is None and os.environ.get("UBENCH_LOCKS") != "soft":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False, None
+        except OSError as error:
+            if error.errno not in _NONE:
+                raise
+        else:
+            return True, None
+    if soft is None and path.parent not in _warned:
+        _warned.add(path.parent)
+        _LOG.warning(
+            "ubench: %s has soft locks (filelock), not flock; after a crash of the machine, remove "
+            "its *.soft files",
+            path.parent,
+        )
+    soft = soft or SoftFileLock(path.with_name(f"{path.name}.soft"), thread_local=False)
+    try:
+        soft.acquire(timeout=0)
+    except Timeout:
+        return False, soft
+    return True, soft
+
+
+def _sign(descriptor: int) -> None:
+    """Write who holds the lock, unless the file may be somebody's data under another name."""
+    before = os.pread(descriptor, _LARGEST, 0)
+    if os.fstat(descriptor).st_nlink != 1 or before[:12] not in (b"", _BEGINNING):
+        return
+    about = {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "user": _user(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with suppress(OSError):  # another user's lock, or a full disk
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(about).encode(), 0)
+
+
+def _owner(descriptor: int) -> str:
+    """Return who holds the lock, as the end of a sentence; empty if the file does not say."""
+    try:
+        about = json.loads(os.pread(descriptor, _LARGEST, 0))
+        who = f"process {about['process']} of {about['user']} on {about['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f", which {who} has had since {about.get('since')}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for the user
+        return str(os.getuid())
