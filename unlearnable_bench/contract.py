@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from unlearnable_bench.harness import Harness, Random
-    from unlearnable_bench.images import Data, ImageSet
+    from unlearnable_bench.images import Data, ImageSet, ResizedCrop, Transform
     from unlearnable_bench.poison import Poison
     from unlearnable_bench.radius import Radius
     from unlearnable_bench.results.table import Table
@@ -123,6 +123,20 @@ class Attack(Plugin, ABC):
             UserError: the data is unsupported. The default accepts all data.
         """
         return None
+
+    def check_run(
+        self, images: "ImageSet", transform: "Transform | ResizedCrop", seed: int
+    ) -> None:
+        """Refuse views or a seed that the method does not support; called before any work.
+
+        Args:
+            images: the clean training set, uint8 [N, H, W, 3].
+            transform: the random transformation t of training, which gives the size of views.
+            seed: a seed of the run; `Random(seed, stream)` draws as `harness.random(stream)`.
+
+        Raises:
+            UserError: a run with this seed is impossible. The default accepts all.
+        """
 
     @abstractmethod
     def generate(self, images: "ImageSet", harness: "Harness") -> "Poison":

@@ -1,6 +1,6 @@
 """Several defenses at once: `jpeg+cutmix`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from unlearnable_bench.contract import Defense
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.errors import UserError, plugin_errors
 from unlearnable_bench.planning import registry
 from unlearnable_bench.planning.registry import Chosen
 
 if TYPE_CHECKING:
     from unlearnable_bench.harness import Harness, Random
-    from unlearnable_bench.images import ImageSet
+    from unlearnable_bench.images import Data, ImageSet
+    from unlearnable_bench.planning.protection import Protection
     from unlearnable_bench.radius import Radius
 
 _HOOKS = ("prepare", "augment", "perturb", "loss", "validation_share")
@@ -75,6 +76,36 @@ def without_effect(
     if not any(rho_a):
         raise UserError(f"--defenses {names}: acts only in adversarial training; add --rho-a 4/255")
     return (f"{names}: no cells at rho_a 0, where it would be standard training",)
+
+
+def refuse_shares(
+    defenses: Sequence[Chosen[Defense]], data: "Data", protections: Iterable["Protection"]
+) -> None:
+    """Refuse a defense that holds out all images, or a share that is none.
+
+    Args:
+        defenses: those of the plan.
+        data: the data set.
+        protections: those of the plan; some cells are trained on the unprotected images only.
+    """
+    labels = data.train.labels
+    counts = [
+        len(labels) - len(part.chosen(labels, 0)) if part.complement_only else len(labels)
+        for part in protections
+    ]
+    for one in defenses:
+        with plugin_errors(f"defense {one.name!r}"):
+            share = one.plugin.validation_share()
+        if not 0 <= share < 1:
+            raise UserError(
+                f"defense {one.name!r} holds out a share of {share:g} (`validation_share`); "
+                "allowed: 0 to below 1"
+            )
+        if share and max(1, round(share * min(counts))) >= min(counts):
+            raise UserError(
+                f"defense {one.label} holds out {100 * share:g} % of {min(counts)} training "
+                "images, so that none is left; give more images, or hold out a smaller share"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
