@@ -1,5 +1,6 @@
 """What depends only on options, shapes, labels and seeds is refused before any work."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from unlearnable_bench import Defense, UserError
 from unlearnable_bench.images import Data, ImageSet, Transform
 from unlearnable_bench.planning import composition, registry
+from unlearnable_bench.planning.correlation import Noise, make_correlation_plan
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.protection import Protection
 from unlearnable_bench.planning.registry import Chosen
@@ -70,3 +72,40 @@ def test_a_share_that_is_none_is_refused_with_the_name_of_the_defense() -> None:
 
     with pytest.raises(UserError, match=r"defense 'odd' holds out a share of 1\.5"):
         composition.refuse_shares([Chosen("odd", {}, Odd())], data(6), [Protection()])
+
+
+@pytest.mark.parametrize("section", ["training", "adversarial"])
+def test_a_number_of_pgd_steps_that_no_defense_reads_is_refused(section: str) -> None:
+    given: dict[str, Any] = {
+        "methods": ["random"], "rho_a": [Radius("4/255")], "settings": {f"{section}.pgd_steps": 3}
+    }  # fmt: skip
+    with pytest.raises(UserError, match=rf"{section}\.pgd_steps has no effect.*single step"):
+        make_plan(defenses=["fgsm", "jpeg+fgsm"], **given)
+    assert make_plan(defenses=["fgsm", "none"], **given).cells
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("jpeg+jpeg", "jpeg is given twice; give it once"),
+        ("cutout+jpeg+cutout", "cutout is given twice"),
+        ("none+jpeg", "none adds nothing; write jpeg, or none,jpeg"),
+    ],
+)
+def test_a_composition_with_a_part_twice_or_with_none_is_refused(name: str, words: str) -> None:
+    with pytest.raises(UserError, match=rf"--defenses {re.escape(name)}: {words}"):
+        make_plan(methods=["random"], defenses=[name])
+
+
+@pytest.mark.parametrize("stop", [0, 50, 60])
+def test_a_stop_after_the_last_update_is_refused_in_the_words_of_stops(stop: int) -> None:
+    with pytest.raises(
+        UserError, match=rf"--stops {stop}: sem makes 50 updates \(sem\.steps\); .* 1 to 49"
+    ):
+        make_correlation_plan(
+            surrogate_rho_a=[Radius("0")],
+            noises=[Noise("none")],
+            rho_a=Radius("4/255"),
+            stops=[10, stop],
+            settings={"sem.steps": "50"},
+        )

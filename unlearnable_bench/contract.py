@@ -193,6 +193,9 @@ class Defense(Plugin):
     """Whether it acts only in adversarial training. At rho_a = 0 it would be standard training
     under another name, so such cells are left out."""
 
+    reads_pgd_steps: ClassVar[bool] = True
+    """Whether `perturb` uses `steps`. If no defense of a run does, a setting of it is refused."""
+
     def validation_share(self) -> float:
         """Return the share of clean images to hold out for the choice of the epoch, 0 to 1."""
         return 0.0

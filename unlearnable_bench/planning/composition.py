@@ -54,12 +54,38 @@ def compose(name: str, settings: Callable[[str], Mapping[str, Any]]) -> Chosen[D
     return Chosen("+".join(part.label for part in parts), {}, Composition(parts=parts))
 
 
+def parts_of(name: str) -> list[str]:
+    """Return the names of the defenses that a name joins by `+`.
+
+    Raises:
+        UserError: a part that is given twice, or that does nothing. Both would have the same
+            options, and an augmentation or filter applied twice is the same defense with a
+            stronger option, such as `randaugment.num_ops`.
+    """
+    parts = name.split("+")
+    twice = next((part for part in parts if parts.count(part) > 1), None)
+    if twice:
+        raise UserError(f"--defenses {name}: {twice} is given twice; give it once")
+    if len(parts) > 1 and "none" in parts:
+        rest = "+".join(part for part in parts if part != "none")
+        raise UserError(f"--defenses {name}: none adds nothing; write {rest}, or none,{rest}")
+    return parts
+
+
 def adversarial_only(defense: Chosen[Defense]) -> bool:
     """Return whether a defense, or a part of it, acts only in adversarial training."""
     plugin = defense.plugin
     if isinstance(plugin, Composition):
         return any(adversarial_only(part) for part in plugin.parts)
     return plugin.adversarial_only
+
+
+def reads_pgd_steps(defense: Chosen[Defense]) -> bool:
+    """Return whether the inner maximisation of a defense uses the number of PGD steps."""
+    plugin = defense.plugin
+    if isinstance(plugin, Composition):
+        return all(reads_pgd_steps(part) for part in plugin.parts)
+    return plugin.reads_pgd_steps
 
 
 def without_effect(

@@ -16,6 +16,8 @@ from unlearnable_bench.planning.class_names import class_text
 from unlearnable_bench.planning.composition import (
     adversarial_only,
     compose,
+    parts_of,
+    reads_pgd_steps,
     refuse_shares,
     without_effect,
 )
@@ -100,7 +102,13 @@ def make_plan(
     ]
     refuse_unused(attacks, rho_u, surrogate)
     makers = _learners(surrogate or base.surrogate, sections)
-    schedules, preset_label = _schedules(base, sections, precision, adversarial_cells=any(rho_a))
+    schedules, preset_label = _schedules(
+        base,
+        sections,
+        precision,
+        adversarial_cells=any(rho_a),
+        several_steps=any(map(reads_pgd_steps, chosen_defenses)),
+    )
     data = _data(dataset or base.dataset, sections)
     sections.refuse_rest()
     attacks, remarks = checked(attacks, data, _unique(seeds))
@@ -230,7 +238,7 @@ def _learners(name: str, sections: _Sections) -> list[Chosen[Learner]]:
 
 def _defenses(name: str, sections: _Sections) -> list[Chosen[Defense]]:
     """Return every variant of a defense, or of several joined by `+`."""
-    parts = _unique(name.split("+"))
+    parts = parts_of(name)
     variants = product(*(_variants(registry.defenses, part, sections) for part in parts))
     return [compose(name, dict(zip(parts, chosen, strict=True)).__getitem__) for chosen in variants]
 
@@ -300,7 +308,12 @@ def _attack_label(attack: Chosen[Attack], surrogate: Chosen[Learner], preset: Pr
 
 
 def _schedules(
-    base: Preset, sections: _Sections, precision: str, *, adversarial_cells: bool
+    base: Preset,
+    sections: _Sections,
+    precision: str,
+    *,
+    adversarial_cells: bool,
+    several_steps: bool,
 ) -> tuple[dict[bool, Training], str]:
     """Return the schedules of standard and adversarial training, and the preset's label."""
     training, adversarial = (
@@ -314,6 +327,12 @@ def _schedules(
     robust = Training.configured(base.training | base.adversarial | training, owner="training")
     robust = Training.configured(robust.option_values() | adversarial, owner="adversarial")
     _refuse_unread(training, adversarial, standard, robust, adversarial_cells=adversarial_cells)
+    for section, values in (("training", training), ("adversarial", adversarial)):
+        if "pgd_steps" in values and not several_steps:
+            raise UserError(
+                f"--set {section}.pgd_steps has no effect in this plan: its defenses take a single "
+                "step; add a defense that does not, such as none"
+            )
     changed = {
         f"training.{k}": v
         for k, v in training.items()

@@ -25,6 +25,7 @@ from unlearnable_bench.contract import (
     first_line,
 )
 from unlearnable_bench.errors import UserError, one_line, unknown
+from unlearnable_bench.planning.other_names import what_to_write
 from unlearnable_bench.planning.packages import package_of
 
 _OWN = "unlearnable_bench."
@@ -121,7 +122,8 @@ class Registry(Generic[T]):
         """Return the one entry point of a name; as `get`."""
         points = entry_points(group=self.group, name=name)
         if not points:
-            raise unknown(self.kind, name, self.names())
+            instead = what_to_write(self.kind, name)
+            raise unknown(self.kind, name, self.names(), instead)
         if len({point.value for point in points}) > 1:
             packages = " and ".join(sorted(map(_package, points)))
             both = f"{self.kind} {name!r} is registered by {packages}"
