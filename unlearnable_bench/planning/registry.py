@@ -13,7 +13,7 @@ from importlib import metadata
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from unlearnable_bench.contract import (
     Attack,
@@ -157,7 +157,7 @@ class Registry(Generic[T]):
         """
         cls = self.get(name)
         source = self._from_files[name][1] if name in self._from_files else None
-        package = None if source else package_of(self._point(name), cls)
+        package = None if source else package_of(self._point(name), cast("type", cls))
         plugin = cls.configured({**preset, **passed}, owner=name)
         usual, used = cls.configured(preset, owner=name).option_values(), plugin.option_values()
         changed = {key: used[key] for key in passed if used[key] != usual[key]}

@@ -58,7 +58,7 @@ def earlier(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _compared(setting: Any, label: str) -> list[tuple[tuple[str, ...], str, str]]:
     """Return what must be equal in cells of one version: its key, the value, and the column."""
-    compared = []
+    compared: list[tuple[tuple[str, ...], str, str]] = []
     for code in _codes(setting) if isinstance(setting, str) and setting else ():
         compared.append(((code.kind, code.name), code.text, code.label))
         if code.fingerprint:
