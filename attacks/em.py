@@ -14,6 +14,9 @@ from unlearnable_bench import (
     ImageSet,
     Poison,
     Radius,
+    Random,
+    ResizedCrop,
+    Transform,
     UserError,
     option,
 )
@@ -32,6 +35,7 @@ _IN_ROUNDS = (
     "variant is official or classwise",
     lambda attack: attack.variant in ("official", "classwise"),
 )
+_SUBSET = "subset"  # random stream
 _SHARE = 0.2  # share of the images on which class-wise noise is optimised
 
 
@@ -96,6 +100,24 @@ class EM(Attack):
         """
         if self.variant == "classwise":
             _refuse_missing(images.labels, images.classes, "the training set")
+
+    def check_run(self, images: ImageSet, transform: Transform | ResizedCrop, seed: int) -> None:
+        """Refuse what the variant cannot do with these views or this seed.
+
+        Raises:
+            UserError: `variant` is misaligned and views are smaller than images, or it is
+                classwise and the images of its noise search lack a class.
+        """
+        view = transform.view(images.size)
+        if self.variant == "misaligned" and view != images.size:
+            raise UserError(
+                f"em.variant=misaligned generates noise of the views' size, {view} px, not of "
+                f"{images.size} px; use images of that size: --set imagenet-subset.size={view}"
+            )
+        if self.variant == "classwise":
+            subset = _searched(Random(seed, _SUBSET), len(images))
+            where = f"the random fifth of seed {seed} for the noise search"
+            _refuse_missing(images.labels[subset.numpy()], images.classes, where)
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate surrogate updates and noise descent."""
@@ -196,9 +218,7 @@ class EM(Attack):
         """Search one noise per class: the mean over the class's images in a batch, clamped."""
         count, device, seed = len(images), harness.device, harness.seed
         updates = ShuffledBatches(count, self._batch_size, seed, "surrogate order", device)
-        subset = harness.random("subset").permutation(count)[: int(_SHARE * count)]
-        where = "the random fifth for the noise search"
-        _refuse_missing(labels[subset].cpu().numpy(), images.classes, where)
+        subset = _searched(harness.random(_SUBSET), count)
         order = ShuffledBatches(len(subset), self._batch_size, seed, "noise order", device)
         is_new = torch.ones(order.size, dtype=torch.bool, device=device)
         radius = float(self.rho_u)
@@ -217,12 +237,6 @@ class EM(Attack):
         return _Search(images.classes, labels, updates.__getitem__, visits, store)
 
     def _misaligned(self, images: ImageSet, harness: Harness) -> Poison:
-        view = harness.transform.view(images.size)
-        if view != images.size:
-            raise UserError(
-                f"em.variant=misaligned generates noise of the views' size, {view} px, not of "
-                f"{images.size} px; use images of that size: --set imagenet-subset.size={view}"
-            )
         pixels, labels = harness.tensors(images)
         model = harness.network(images)
         optimizer = sgd(model, lr=self.lr)
@@ -307,6 +321,11 @@ class _Search:
     batch: Callable[[int], Tensor]
     visits: Callable[[int], list[tuple[Tensor, Tensor]]]
     store: Callable[[Tensor, Tensor, Tensor], None]
+
+
+def _searched(random: Random, count: int) -> Tensor:
+    """Return the indices of the images on which class-wise noise is optimised, int64 [M]."""
+    return random.permutation(count)[: int(_SHARE * count)]
 
 
 def _refuse_missing(labels: Labels, classes: int, where: str) -> None:

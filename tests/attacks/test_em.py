@@ -103,11 +103,28 @@ def test_classwise_refuses_a_class_without_images() -> None:
     ):
         EM(**CLASSWISE).check(images)
     EM(**OFFICIAL).check(images)
-    few = random_images(10, classes=9)
+
+
+def test_classwise_refuses_a_seed_whose_noise_search_lacks_a_class_before_the_run() -> None:
+    few = random_images(10, classes=9)  # a fifth of 10 images cannot hold 9 classes
     with pytest.raises(
-        UserError, match=r"the random fifth for the noise search has no image of class"
+        UserError, match=r"the random fifth of seed 3 for the noise search has no image of class"
     ):
-        EM(**CLASSWISE).generate(few, make_harness())
+        EM(**CLASSWISE).check_run(few, make_harness().transform, 3)
+    EM(**OFFICIAL).check_run(few, make_harness().transform, 3)
+
+
+def test_the_noise_search_is_checked_on_the_images_that_the_run_draws() -> None:
+    images = random_images(80)
+    drawn = make_harness().random("subset").permutation(80)[:16]
+    only = dataclasses.replace(images, labels=np.ones(80, np.int64))
+    labels = only.labels.copy()
+    labels[drawn[0]] = 0  # the only image of class 0, and the run of this seed draws it
+    one = dataclasses.replace(images, labels=labels, classes=2)
+    EM(**CLASSWISE).check_run(one, make_harness().transform, make_harness().seed)
+    labels[drawn[0]], labels[np.setdiff1d(np.arange(80), drawn)[0]] = 1, 0
+    with pytest.raises(UserError, match="no image of class 0"):
+        EM(**CLASSWISE).check_run(one, make_harness().transform, make_harness().seed)
 
 
 def test_official_ignores_the_transform() -> None:
@@ -119,7 +136,8 @@ def test_official_ignores_the_transform() -> None:
 
 def test_misaligned_refuses_views_of_another_size() -> None:
     with pytest.raises(UserError, match=r", 6 px, not of 8 px.*imagenet-subset\.size=6"):
-        EM(**MISALIGNED).generate(random_images(), make_harness(crop=6))
+        EM(**MISALIGNED).check_run(random_images(), make_harness(crop=6).transform, 0)
+    EM(**OFFICIAL).check_run(random_images(), make_harness(crop=6).transform, 0)
 
 
 @pytest.mark.parametrize(

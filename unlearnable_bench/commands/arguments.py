@@ -114,6 +114,18 @@ def default_folder(plan: "Plan") -> Path:
     return Path("results") / "-".join(label.partition("[")[0] for label in labels)
 
 
+def _takes_several(key: str) -> bool:
+    """Return whether an option may have several values: it is a plugin's, and not a text."""
+    from unlearnable_bench.planning.registry import attacks, defenses, learners
+
+    section, _, name = key.partition(".")
+    for kind in (attacks, defenses, learners):
+        if section in kind.names():
+            types = {option.name: option.type for option in kind.get(section).options()}
+            return types.get(name, "str").partition("|")[0] != "str"
+    return False
+
+
 def parse_settings(items: list[str], *, several: bool = False) -> dict[str, str]:
     """Return the settings of repeated `--set NAME=VALUE` as a dict.
 
@@ -130,8 +142,8 @@ def parse_settings(items: list[str], *, several: bool = False) -> dict[str, str]
         if not (key and equals and value):
             raise UserError(f"--set {item}: write OPTION=VALUE, such as sem.steps=2000")
         if key in found:
-            single = not several or key.partition(".")[0] in ("training", "adversarial")
-            hint = "" if single else f", with several values as --set {key}={found[key]},{value}"
+            both = f"--set {key}={found[key]},{value}"
+            hint = f", with several values as {both}" if several and _takes_several(key) else ""
             raise UserError(f"--set {key} is given twice: give it once{hint}")
         found[key] = value
     return found

@@ -61,6 +61,14 @@ def report(
     rho_u: Annotated[str, _selection("radii of the noise")] = "",
     presets: Annotated[str, _selection("presets")] = "",
     seeds: Annotated[str, _selection("seeds")] = "",
+    newest: Annotated[
+        bool,
+        typer.Option(
+            "--newest",
+            help="Leave out cells of earlier versions of a plugin or of a file, whose rows have a "
+            "# and a hash.",
+        ),
+    ] = False,
     settings: Annotated[
         list[str],
         settings_option(
@@ -90,7 +98,7 @@ def report(
             "--all writes every report in every format; omit --report, --format and --set"
         )
     with reporting.damage_reported() as left_out:
-        frame = reporting.load(folders, plan, selection)
+        frame = reporting.load(folders, plan, selection, newest=newest)
         if everything:
             reporting.write_all(frame, output or Path("report"))
         else:

@@ -18,6 +18,7 @@ from unlearnable_bench.datasets.cache import cache_folder
 from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.datasets.notices import stderr_console
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.file_kinds import folder_kind_of
 from unlearnable_bench.files import clear_leftovers, scratch
 from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
 
@@ -33,6 +34,9 @@ def class_folders(inventory: Inventory, root: Path) -> list[str]:
     Raises:
         UserError: the folder is missing or holds fewer than two class folders.
     """
+    kind = folder_kind_of(root.parent)
+    if kind:
+        raise UserError(f"{root.parent} {kind}")
     names = inventory.classes(root)
     if len(names) < 2:
         state = f"has {len(names)} class folders" if root.is_dir() else "does not exist"

@@ -13,7 +13,7 @@ from importlib import metadata
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from unlearnable_bench.contract import (
     Attack,
@@ -25,6 +25,8 @@ from unlearnable_bench.contract import (
     first_line,
 )
 from unlearnable_bench.errors import UserError, one_line, unknown
+from unlearnable_bench.planning.other_names import what_to_write
+from unlearnable_bench.planning.packages import package_of
 
 _OWN = "unlearnable_bench."
 # Rows of tables and sections of --set that are not plugins.
@@ -50,6 +52,7 @@ class Chosen(Generic[T]):
         plugin: the configured object.
         source: SHA-256 of the file, for a plugin that is not packaged.
         row: name that the user chose (`ours=file:noise.npy`); empty: the registered name.
+        package: name, version and hash of the package, for an installed plugin of others.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Chosen(Generic[T]):
     plugin: T
     source: str | None = None
     row: str = ""
+    package: Mapping[str, str] | None = None
 
     @property
     def label(self) -> str:
@@ -74,7 +78,11 @@ class Chosen(Generic[T]):
         if self.row:  # its file is known by the fingerprint, wherever it lies
             options.pop("path", None)
         identity = {"name": self.name, "version": self.plugin.version, "options": options}
-        extra = {"source": self.source, "fingerprint": self.plugin.fingerprint()}
+        extra = {
+            "source": self.source,
+            "package": self.package,
+            "fingerprint": self.plugin.fingerprint(),
+        }
         return identity | {name: value for name, value in extra.items() if value}
 
 
@@ -108,14 +116,19 @@ class Registry(Generic[T]):
         """
         if name in self._from_files:
             return self._from_files[name][0]
+        return self._load(self._point(name))
+
+    def _point(self, name: str) -> EntryPoint:
+        """Return the one entry point of a name; as `get`."""
         points = entry_points(group=self.group, name=name)
         if not points:
-            raise unknown(self.kind, name, self.names())
+            instead = what_to_write(self.kind, name)
+            raise unknown(self.kind, name, self.names(), instead)
         if len({point.value for point in points}) > 1:
             packages = " and ".join(sorted(map(_package, points)))
             both = f"{self.kind} {name!r} is registered by {packages}"
             raise UserError(f"{both}; uninstall one of them")
-        return self._load(next(iter(points)))
+        return next(iter(points))
 
     def summary(self, name: str) -> str:
         """Return the first line of a plugin's docstring.
@@ -144,10 +157,11 @@ class Registry(Generic[T]):
         """
         cls = self.get(name)
         source = self._from_files[name][1] if name in self._from_files else None
+        package = None if source else package_of(self._point(name), cast("type", cls))
         plugin = cls.configured({**preset, **passed}, owner=name)
         usual, used = cls.configured(preset, owner=name).option_values(), plugin.option_values()
         changed = {key: used[key] for key in passed if used[key] != usual[key]}
-        return Chosen(name, changed, plugin, source)
+        return Chosen(name, changed, plugin, source, package=package)
 
     def add_file(self, classes: Iterable[type], digest: str, path: Path) -> list[str]:
         """Register the plugin classes of a file; `MyNoise` becomes `my-noise`.
