@@ -238,18 +238,18 @@ def test_leftovers_of_dead_processes_are_cleared_and_those_of_living_ones_not(
 ) -> None:
     old = time.time() - 3600
     with scratch(tmp_path, "alive") as alive:
-        dead, young = tmp_path / ".dead.json.0123.tmp", tmp_path / ".young.json.0123.tmp"
-        mine = tmp_path / "mine.tmp"
-        for folder in (dead, young, mine):
+        dead, young = (tmp_path / f".{n}.json.0123456789abcdef.tmp" for n in ("dead", "young"))
+        theirs = [tmp_path / name for name in ("mine.tmp", ".mine.tmp", ".mine.0123456789.tmp")]
+        for folder in (dead, young, *theirs):
             folder.mkdir()
             (folder / "half").write_text("half")
-        for folder in (alive, dead, mine):
+        for folder in (alive, dead, *theirs):
             os.utime(folder, (old, old))
         clear_leftovers(tmp_path)
         assert alive.exists()
         assert not dead.exists()
         assert young.exists()
-        assert mine.exists()
+        assert all((folder / "half").exists() for folder in theirs)
     assert not alive.exists()
 
 

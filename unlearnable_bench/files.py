@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -15,7 +16,8 @@ from unlearnable_bench.locks import locked
 
 __all__ = ["clear_leftovers", "locked", "read_bytes", "replacing", "scratch", "write_text"]
 
-_SUFFIX = ".tmp"
+# Of `scratch`; folders of others whose names only begin and end alike are never removed.
+_SCRATCH = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 _YOUNG = 60.0  # seconds in which a temporary folder may not be locked yet
 
 
@@ -30,7 +32,7 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
         parent: existing folder.
         name: beginning of the name, after a dot.
     """
-    folder = parent / f".{name}.{secrets.token_hex(8)}{_SUFFIX}"
+    folder = parent / f".{name}.{secrets.token_hex(8)}.tmp"
     folder.mkdir()  # fails if it exists
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -124,4 +126,4 @@ def _temporary(folder: Path, name: str) -> list[Path]:
     except OSError:
         return []
     start = f".{name}." if name else "."
-    return [folder / one for one in names if one.startswith(start) and one.endswith(_SUFFIX)]
+    return [folder / one for one in names if one.startswith(start) and _SCRATCH.fullmatch(one)]
