@@ -18,7 +18,7 @@ from unlearnable_bench.datasets.cache import cache_folder
 from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.datasets.notices import stderr_console
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import clear_leftovers, scratch
+from unlearnable_bench.files import clear_leftovers, read_bytes, scratch
 from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
 
 # Formats that may have more than 8 bits per value, which ubench 0.1 clipped.
@@ -189,10 +189,12 @@ def _load(
     parts: list[ImageSet] = []
     for split, part in zip(splits, ("train", "test"), strict=True):
         path, shape = folder / f"{part}.npy", (len(split.files), split.size, split.size, 3)
+        if not path.is_file():  # a pipe would be waited for
+            raise DamagedError(folder, f"{part}.npy is missing or not a regular file")
         try:
             images = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError) as error:
-            raise DamagedError(folder, error) from error
+        except Exception as error:  # numpy's parsers raise exceptions of many kinds
+            raise DamagedError(folder, f"{part}.npy: {error}") from error
         if images.shape != shape:
             raise DamagedError(folder, f"{part}.npy has the shape {list(images.shape)}")
         labels = np.array(split.labels, np.int64)
@@ -203,8 +205,10 @@ def _load(
 
 
 def _digest(folder: Path) -> str:
-    path = folder / "sha256"
-    text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
-    if len(text) != 64:
+    try:
+        content = read_bytes(folder / "sha256")
+    except OSError as error:
+        raise DamagedError(folder, f"sha256: {error.strerror}") from error
+    if len(content) != 64:
         raise DamagedError(folder, "its SHA-256 is missing")
-    return text
+    return content.decode("ascii", errors="replace")
