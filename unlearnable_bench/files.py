@@ -14,11 +14,23 @@ from pathlib import Path
 
 from unlearnable_bench.locks import locked
 
-__all__ = ["clear_leftovers", "locked", "read_bytes", "replacing", "scratch", "write_text"]
+__all__ = [
+    "NotRegularError",
+    "clear_leftovers",
+    "locked",
+    "read_bytes",
+    "replacing",
+    "scratch",
+    "write_text",
+]
 
 # Of `scratch`; folders of others whose names only begin and end alike are never removed.
 _SCRATCH = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 _YOUNG = 60.0  # seconds in which a temporary folder may not be locked yet
+
+
+class NotRegularError(OSError):
+    """A folder, a pipe, a device or a link to itself is in place of a file."""
 
 
 @contextmanager
@@ -83,15 +95,21 @@ def read_bytes(path: Path | str) -> bytes:
     """Return the content of a regular file; a link to one is followed.
 
     Raises:
-        OSError: no file, or a folder, pipe or device, which could be read for ever.
+        NotRegularError: a folder, or a pipe or device, which could be read for ever.
+        OSError: no file, or one that cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link to itself, a socket
+            raise NotRegularError(error.errno, error.strerror, str(path)) from error
+        raise
     try:
         state = os.fstat(descriptor)
         if stat.S_ISDIR(state.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            raise NotRegularError(errno.EISDIR, "it is a folder", str(path))
         if not stat.S_ISREG(state.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+            raise NotRegularError(errno.EINVAL, "it is not a regular file", str(path))
         content = os.read(descriptor, state.st_size + 1)
         if len(content) != state.st_size:  # larger than a single read, or growing
             parts = [content]

@@ -1,12 +1,13 @@
 """What a results folder holds, without what differs between two runs: times and versions."""
 
 import hashlib
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from unlearnable_bench.damage import collected
@@ -28,11 +29,12 @@ def of(folder: Path) -> Outcome:
             found[f"cells/{record.key}"] = _facts(record)
         for one in read_robustness(folder):
             found[f"robustness/{one.key}"] = _without_times(msgspec.structs.asdict(one))
-    for plan in folder.glob("plans/*.json"):
-        found[f"plans/{plan.stem}"] = json.loads(plan.read_text())["cells"]
+        for key, plan in ResultsFolder(folder).plans(lenient=True).items():
+            found[f"plans/{key}"] = plan["cells"]
     for kind in ("poisons", "networks", "strips", "noise"):
         for path in folder.glob(f"{kind}/*.safetensors"):
-            found[f"{kind}/{path.stem}"] = _digest(path)
+            with suppress(OSError, SafetensorError):  # damaged
+                found[f"{kind}/{path.stem}"] = _digest(path)
     found |= {f"failures/{path.stem}": None for path in folder.glob("failures/*.json")}
     return found
 

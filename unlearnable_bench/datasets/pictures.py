@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def decoded(
         UserError: an unreadable image, one of another size, or a full disk.
     """
     folder = cache_folder() / f"{name}-{_fingerprint(root, splits, class_names)}"
+    _clear_leftovers(folder.parent, name)
     if folder.exists():
         try:
             return _checked(name, splits, class_names, transform, folder)
@@ -135,7 +137,6 @@ def _convert(
         )
     console = stderr_console()
     console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
-    _clear_leftovers(home, name)
     with scratch(home, name) as temporary:
         made = temporary / "made"
         made.mkdir()
@@ -151,9 +152,10 @@ def _clear_leftovers(home: Path, name: str) -> None:
     """Remove what killed conversions left, also those of versions before 0.3."""
     clear_leftovers(home)
     for made in home.glob(f".{name}-*/made"):
-        newest = max(path.stat().st_mtime for path in (made, *made.iterdir()))
-        if time.time() - newest > _ABANDONED:
-            shutil.rmtree(made.parent, ignore_errors=True)
+        with suppress(OSError):  # another process removes it
+            newest = max(path.stat().st_mtime for path in (made, *made.iterdir()))
+            if time.time() - newest > _ABANDONED:
+                shutil.rmtree(made.parent, ignore_errors=True)
 
 
 def _write(split: Split, path: Path, console: Console) -> None:
