@@ -34,7 +34,7 @@ def sweep(place: Path, code: int, kinds: str, count: int) -> Tally:
         kept, lasting = index % 4 < 2, index % 2 == 0
         world.clear(kept=kept)
         done = world.attempt(failing(place, number, code, kinds, lasting=lasting))
-        wrong = [*world.disturbed(done, kept=kept), *world.repeated(kept=kept)]
+        wrong = [*world.disturbed(done, kept=kept), *world.repeated(done, kept=kept)]
         name = f"{errno.errorcode[code]}{' lasting' if lasting else ''}"
         tally.add(f"{name} at operation {number}: {done.text.strip()[-300:]!r}", wrong)
     return tally

@@ -44,7 +44,7 @@ def limits(place: Path) -> Tally:
         done = world.attempt(
             lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         )
-        wrong = [*world.disturbed(done, kept=kept), *world.repeated(kept=kept)]
+        wrong = [*world.disturbed(done, kept=kept), *world.repeated(done, kept=kept)]
         tally.add(f"files of at most {size} bytes: {done.text.strip()[-300:]!r}", wrong)
     return tally
 
@@ -72,7 +72,7 @@ def fill(place: Path) -> Tally | None:
         wrong = [*world.disturbed(done, kept=False)]
         if system.mount(b"tmpfs", b"out", b"tmpfs", _REMOUNT, f"size={4 * _WHOLE}k".encode()):
             raise OSError(ctypes.get_errno(), "remount")
-        wrong += world.repeated(kept=False)
+        wrong += world.repeated(done, kept=False)
         tally.add(f"a disk of {4 * size + 4} KiB: {done.text.strip()[-300:]!r}", wrong)
         assert not system.umount(b"out")
     return tally

@@ -106,4 +106,4 @@ def _wrong(world: World, extra: list[Path]) -> list[str]:
         wrong.append(f"lost: {lost}")
     for path in extra:
         path.unlink(missing_ok=True)
-    return [*wrong, *world.repeated(kept=True, damaged=True)]
+    return [*wrong, *world.repeated(done, kept=True, damaged=True)]

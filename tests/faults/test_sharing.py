@@ -92,4 +92,4 @@ def _wrong(world: World, ended: list[Result], victim: int | None) -> Iterator[st
     # A killed process may have made a noise that it could not store.
     if len(made) - len(set(made)) > (victim is not None):
         yield f"noise was made {len(made)} times for {len(set(made))} poisons"
-    yield from world.repeated(kept=True)
+    yield from world.repeated(ended[0], kept=True)

@@ -41,6 +41,6 @@ def sweep(place: Path, command: str, which: signal.Signals, count: int, seed: in
             wrong.append("the signal was ignored")
         if which == signal.SIGKILL and done.code != -which:
             wrong.append(f"ended with {done.code}")
-        wrong += world.repeated(kept=kept)
+        wrong += world.repeated(done, kept=kept)
         tally.add(f"{which.name} at operation {number} of {command}", wrong)
     return tally
