@@ -43,7 +43,7 @@ def share(place: Path, locks: str) -> Tally:
         threads = world.begin(
             partial(_watch, place, number if victim == 1 else None), partial(_threads, world)
         )
-        wrong = [*_wrong(world, [world.wait(alone), world.wait(threads)], victim)]
+        wrong = [*_wrong(world, world.wait(alone, threads), victim)]
         what = "undisturbed" if number is None else f"SIGKILL of {victim} at operation {number}"
         tally.add(f"{what}, {locks}", wrong)
     return tally

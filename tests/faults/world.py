@@ -177,7 +177,7 @@ class World:
         command: tuple[str, ...] | None = None,
     ) -> Result:
         """Run a command, or this one, in a fork; what `disturb` changes ends with it."""
-        return self.wait(self.begin(disturb, command and partial(_ubench, command)))
+        return self.wait(self.begin(disturb, command and partial(_ubench, command)))[0]
 
     def begin(
         self,
@@ -208,12 +208,16 @@ class World:
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(code)
 
-    def wait(self, started: tuple[int, int]) -> Result:
-        """Wait for a command that `begin` started."""
-        pid, receive = started
-        with os.fdopen(receive, "rb") as pipe:
-            text = pipe.read().decode(errors="replace")
-        return Result(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text)
+    def wait(self, *started: tuple[int, int]) -> list[Result]:
+        """Wait for commands that `begin` started; the first that ends is reaped first."""
+        # One that was killed and not reaped would count as alive, and hold its soft locks.
+        ended = dict(os.wait() for _ in started)
+        results = []
+        for pid, receive in started:
+            with os.fdopen(receive, "rb") as pipe:
+                text = pipe.read().decode(errors="replace")
+            results.append(Result(os.waitstatus_to_exitcode(ended[pid]), text))
+        return results
 
     def disturbed(self, done: Result, *, kept: bool) -> Iterator[str]:
         """Yield what is wrong right after a command that was disturbed."""
