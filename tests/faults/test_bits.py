@@ -149,7 +149,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "marker": ("out/ubench.json", lambda _: [*ResultsFolder(OUT).plans()]),
     "poison": ("out/poisons/*.safetensors", lambda p: _arrays(ResultsFolder(OUT).poison(p.stem))),
     "network": (
-        "out/networks/*[0-9a-f].safetensors",
+        f"out/networks/{32 * '?'}.safetensors",
         lambda path: _arrays(read_tensors(path, torch.device("cpu"))),
     ),
     "state at an update": (

@@ -28,18 +28,25 @@ class Kind:
     removed: tuple[str, ...] = ()
 
 
-_WORK = ("cells/*.json", "robustness/*.json", "poisons/*.safetensors")
+_CELLS = ("cells/*.json", "robustness/*.json")
+_NOISE = (*_CELLS, "poisons/*.safetensors")
+_NETWORKS = f"out/networks/{32 * '?'}.safetensors"
 KINDS = {
-    "record": Kind("out/cells/*.json"),
-    "plan": Kind("out/plans/*.json"),
-    "measurement": Kind("out/robustness/*.json"),
-    "poison": Kind("out/poisons/*.safetensors", _WORK[:2]),
-    "strip": Kind("out/strips/*.safetensors", _WORK[:2]),
-    "noise": Kind("out/noise/*.safetensors", _WORK[:2]),
-    "network": Kind("out/networks/*[0-9a-f].safetensors", _WORK[:2]),
-    "state at an update": Kind("out/networks/*-1.safetensors", _WORK),
-    "decoded pictures": Kind("home/imagenet-subset-*/*"),
-    "checkpoint": Kind("states"),
+    "run": {
+        "record": Kind("out/cells/*.json"),
+        "plan": Kind("out/plans/*.json"),
+        "poison": Kind("out/poisons/*.safetensors", _CELLS),
+        "strip": Kind("out/strips/*.safetensors", _CELLS),
+        "noise": Kind("out/noise/*.safetensors", _CELLS),
+        "network": Kind(_NETWORKS, _NOISE),
+        "state at an update": Kind("out/networks/*-1.safetensors", _NOISE),
+        "decoded pictures": Kind("home/imagenet-subset-*/*"),
+        "checkpoint": Kind("halfway"),
+    },
+    "correlate": {
+        "measurement": Kind("out/robustness/*.json"),
+        "network": Kind(_NETWORKS, _CELLS),
+    },
 }
 
 
@@ -95,26 +102,26 @@ DAMAGES: tuple[Damage, ...] = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("command", KINDS)
 def test_a_damaged_file_is_made_again_or_named(
-    part: int, tmp_path: Path, survived: Callable[[str, Tally], None]
+    command: str, tmp_path: Path, survived: Callable[[str, Tally], None]
 ) -> None:
     place = tmp_path / "world"
     place.mkdir()
-    survived("damaged files", elsewhere(damage_files, place, [*KINDS][part::3], part))
+    survived("damaged files", elsewhere(damage_files, place, command))
 
 
-def damage_files(place: Path, kinds: list[str], seed: int) -> Tally:
-    world, tally, draw = World(place, "correlate"), Tally(), random.Random(seed)
-    if "checkpoint" in kinds:
+def damage_files(place: Path, command: str) -> Tally:
+    world, tally, draw = World(place, command), Tally(), random.Random(0)
+    if command == "run":
         halfway(world)
         shutil.copytree("out", "halfway", symlinks=True)
-    for name in kinds:
-        # Every damage of some kinds, half of the damages of each kind.
-        for damage in DAMAGES if ALL else DAMAGES[[*KINDS].index(name) % 2 :: 2]:
-            kind = KINDS[name]
+    for index, (name, kind) in enumerate(KINDS[command].items()):
+        # All damages, or half of them: the other half of the next kind.
+        for damage in DAMAGES if ALL else DAMAGES[index % 2 :: 2]:
             _prepare(world, kind)
-            pattern = "out/work/*.safetensors" if name == "checkpoint" else kind.pattern
+            checkpoint = kind.pattern == "halfway"
+            pattern = "out/work/*.safetensors" if checkpoint else kind.pattern
             path = draw.choice(sorted(Path().glob(pattern)))
             damage(path, draw)
             tally.add(f"{name} {damage.__name__} {path}", [*_wrong(world)])
@@ -123,7 +130,7 @@ def damage_files(place: Path, kinds: list[str], seed: int) -> Tally:
 
 def _prepare(world: World, kind: Kind) -> None:
     world.restore()
-    if kind.pattern == "states":
+    if kind.pattern == "halfway":
         shutil.rmtree("out")
         shutil.copytree("halfway", "out", symlinks=True)
     for pattern in kind.removed:

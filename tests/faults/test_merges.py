@@ -1,5 +1,6 @@
 """Results folders that are copied over each other, in part, in any order, by tools with bugs."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ def merge_all(place: Path) -> Tally:
             name = form.format(stem=path.stem, suffix=path.suffix)
             extra.append(Path("out") / path.with_name(name))
             _copy(source / path, extra[-1], cut=damaged)
-        tally.add(f"{order} {conflicts}", [*_wrong(world, extra)])
+        tally.add(f"{order} {conflicts}", _wrong(world, extra))
 
     merged()
     return tally
@@ -85,7 +86,8 @@ def _unfinished(world: World) -> list[Path]:
 def _results(source: Path) -> list[Path]:
     """Return the stored files below a folder, relative to it, without those of others."""
     paths = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
-    return [path for path in paths if path.suffix in (".json", ".safetensors", ".partial", ".lock")]
+    endings = (".json", ".safetensors", ".lock")
+    return [path for path in paths if path.suffix in endings and path.parent.suffix != ".tmp"]
 
 
 def _copy(source: Path, target: Path, *, cut: bool) -> None:
@@ -106,4 +108,7 @@ def _wrong(world: World, extra: list[Path]) -> list[str]:
         wrong.append(f"lost: {lost}")
     for path in extra:
         path.unlink(missing_ok=True)
-    return [*wrong, *world.repeated(done, kept=True, damaged=True)]
+    # Noise and networks of finished cells are not made again.
+    needless = re.compile(r"(poisons|networks|strips|noise)/\S+ is missing")
+    later = world.repeated(done, kept=True, damaged=True)
+    return [*wrong, *(line for line in later if not needless.fullmatch(line))]
