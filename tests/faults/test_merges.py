@@ -38,7 +38,7 @@ def merge_all(place: Path) -> Tally:
     files = [(source, path) for source in sources for path in _results(source)]
 
     @settings(
-        max_examples=300 if ALL else 25,
+        max_examples=300 if ALL else 20,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
