@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import gc
+from collections import Counter
 
 import pytest
 import torch
@@ -17,3 +18,19 @@ def _garbage_is_searched_for_among_what_a_test_makes() -> None:
     """Each cell of a run collects garbage, for which no imported module need be read."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many injected faults (`tests/faults`) were survived."""
+    injected, survived = Counter[str](), Counter[str]()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties:
+                if name == "faults" and report.when == "call":
+                    injected[value[0]] += value[1]
+                    survived[value[0]] += value[2]
+    if injected:
+        terminalreporter.section("faults injected and survived")
+        for kind, count in [*injected.items(), ("all", injected.total())]:
+            right = survived.total() if kind == "all" else survived[kind]
+            terminalreporter.line(f"{kind:24} {count:6} injected, {right:6} survived")

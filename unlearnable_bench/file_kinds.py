@@ -89,9 +89,12 @@ def _stacked(count: int) -> str:
 
 
 def _archive(path: Path) -> str | None:
-    """Return what a zip archive without arrays is."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    """Return what a zip archive without arrays is, or that it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # zipfile raises exceptions of many kinds
+        return "is a damaged zip archive; copy or download it again"
     if any(name.endswith("/data.pkl") for name in names):
         return (
             "is a file of torch.save; save its tensor as an array: np.save('noise.npy', "

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -13,10 +14,23 @@ from pathlib import Path
 
 from unlearnable_bench.locks import locked
 
-__all__ = ["clear_leftovers", "locked", "read_bytes", "replacing", "scratch", "write_text"]
+__all__ = [
+    "NotRegularError",
+    "clear_leftovers",
+    "locked",
+    "read_bytes",
+    "replacing",
+    "scratch",
+    "write_text",
+]
 
-_SUFFIX = ".tmp"
+# Of `scratch`; folders of others whose names only begin and end alike are never removed.
+_SCRATCH = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 _YOUNG = 60.0  # seconds in which a temporary folder may not be locked yet
+
+
+class NotRegularError(OSError):
+    """A folder, a pipe, a device or a link to itself is in place of a file."""
 
 
 @contextmanager
@@ -30,7 +44,7 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
         parent: existing folder.
         name: beginning of the name, after a dot.
     """
-    folder = parent / f".{name}.{secrets.token_hex(8)}{_SUFFIX}"
+    folder = parent / f".{name}.{secrets.token_hex(8)}.tmp"
     folder.mkdir()  # fails if it exists
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -81,15 +95,21 @@ def read_bytes(path: Path | str) -> bytes:
     """Return the content of a regular file; a link to one is followed.
 
     Raises:
-        OSError: no file, or a folder, pipe or device, which could be read for ever.
+        NotRegularError: a folder, or a pipe or device, which could be read for ever.
+        OSError: no file, or one that cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link to itself, a socket
+            raise NotRegularError(error.errno, error.strerror, str(path)) from error
+        raise
     try:
         state = os.fstat(descriptor)
         if stat.S_ISDIR(state.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            raise NotRegularError(errno.EISDIR, "it is a folder", str(path))
         if not stat.S_ISREG(state.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+            raise NotRegularError(errno.EINVAL, "it is not a regular file", str(path))
         content = os.read(descriptor, state.st_size + 1)
         if len(content) != state.st_size:  # larger than a single read, or growing
             parts = [content]
@@ -124,4 +144,4 @@ def _temporary(folder: Path, name: str) -> list[Path]:
     except OSError:
         return []
     start = f".{name}." if name else "."
-    return [folder / one for one in names if one.startswith(start) and one.endswith(_SUFFIX)]
+    return [folder / one for one in names if one.startswith(start) and _SCRATCH.fullmatch(one)]

@@ -35,6 +35,7 @@ from unlearnable_bench import seal
 from unlearnable_bench.damage import DamagedError, note, set_aside
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.files import (
+    NotRegularError,
     locked,
     read_bytes,
     replacing,
@@ -385,5 +386,8 @@ def _left_out(error: UserError) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
+    """Return the error about a file that cannot be read: damaged, if it is not a file at all."""
     reason = error.strerror or error
+    if isinstance(error, NotRegularError):
+        return DamagedError(path, reason)
     return UserError(f"{path} cannot be read ({reason}); check its owner and permissions")
