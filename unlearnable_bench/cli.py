@@ -5,8 +5,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from unlearnable_bench import __version__
-from unlearnable_bench.commands.arguments import INTERRUPTED
+from unlearnable_bench import __version__, interruption
 from unlearnable_bench.commands.bench import bench
 from unlearnable_bench.commands.correlate import correlate
 from unlearnable_bench.commands.data import data_app
@@ -15,6 +14,8 @@ from unlearnable_bench.commands.report import compare, report
 from unlearnable_bench.commands.run import run
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.reports._text import printable
+
+INTERRUPTED = 130  # exit code of Ctrl-C by some versions of typer, whatever the signal
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -50,12 +51,18 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line; a `UserError` is one line on stderr and exit code 2."""
+    with interruption.raised():
+        code = _exit_code()
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
         code: Any = app(sys.argv[1:] or ["--help"], prog_name="ubench", standalone_mode=False)
     except UserError as error:
-        _fail(str(error))
+        return _failed(str(error))
     except OSError as error:  # a path that cannot be written, a full disk
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+        return _failed(f"{error.filename or 'file'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
@@ -64,12 +71,12 @@ def main() -> NoReturn:
             raise
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "ubench"
-        _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
-    if code == INTERRUPTED:  # some versions of typer return it instead of raising
-        typer.echo("interrupted; run the same command again to resume", err=True)
-    sys.exit(code if isinstance(code, int) else 0)
+        return _failed(f"{error.format_message().rstrip('.')}; see {command} --help")
+    if code == INTERRUPTED:  # which some versions of typer return instead of raising
+        return _failed(str(interruption.last()), interruption.last().code)
+    return code if isinstance(code, int) else 0
 
 
-def _fail(message: str) -> NoReturn:
+def _failed(message: str, code: int = 2) -> int:
     typer.echo(f"ubench: {printable(message)}", err=True)
-    sys.exit(2)
+    return code

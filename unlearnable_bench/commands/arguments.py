@@ -12,8 +12,6 @@ from unlearnable_bench.errors import UserError
 if TYPE_CHECKING:
     from unlearnable_bench.planning.plan import Plan
 
-INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
-
 
 def text_option(metavar: str, meaning: str) -> Any:
     """Return an option that takes a text."""

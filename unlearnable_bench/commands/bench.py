@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from unlearnable_bench import interruption
 from unlearnable_bench.commands.arguments import (
-    INTERRUPTED,
     AsJson,
     Device,
     split_names,
@@ -60,4 +60,4 @@ def bench(
     else:
         interrupted = printing.bench(where, as_json=as_json, without=split_names(without))
     if interrupted:
-        sys.exit(INTERRUPTED)
+        sys.exit(interruption.last().code)

@@ -6,18 +6,20 @@ computes is postponed, then found finished, or computed if that process did not 
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
+from unlearnable_bench import interruption
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.device import own_stream
-from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
+from unlearnable_bench.harness.progress import Progress, Silent, Stop, StoppedError
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
+from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.robustness import (
     Robustness,
@@ -79,6 +81,7 @@ def execute(
 
     Raises:
         FolderGoneError: the folder was moved or removed meanwhile.
+        Interrupted: Ctrl-C, or a signal of the command; the loops have written their state.
     """
     use_fast_path(device)
     # Reproducible results: no choice of algorithms by timing, no non-deterministic sums.
@@ -88,8 +91,14 @@ def execute(
     pack = pack or _FASTEST_PACK.get(device.type, 1)
     pack = min(pack, max(1, len(missing)))
     workers = _Workers(folder, device, progress or Silent(), on_cell, pack)
-    for wait in (False, True):  # first the free cells, then those that others did not finish
-        missing = workers.run(missing, wait=wait)
+    done = len(plan.work) - len(missing)
+    with interruption.postponed(workers.stop) as saved:
+        try:
+            for wait in (False, True):  # the free cells, then those that others did not finish
+                missing = workers.run(missing, wait=wait)
+        finally:
+            finished = f"{done + workers.computed} of {count(len(plan.work), 'cell')} finished"
+            saved += [finished, *workers.saved]
     failures = tuple(workers.failures)
     return Summary(workers.computed, len(plan.work) - workers.computed - len(failures), failures)
 
@@ -123,12 +132,14 @@ class _Workers:
         pack: int,
     ) -> None:
         self._folder, self._device, self._on_cell, self._pack = folder, device, on_cell, pack
-        self._progress = Stoppable(progress)
+        self.stop = Stop()
+        self.saved: list[str] = []
         self._worker = partial(
             Worker,
             folder,
             device,
-            self._progress,
+            progress,
+            self.stop,
             failed={},
             warned=set(),
             packed=pack,
@@ -146,7 +157,8 @@ class _Workers:
             return [cell for cell in cells if not self._attempt(cell)]
         # Noise is not packed: it uses the whole device, and its generation time is a result.
         for poison in {cell.poison.key: cell.poison for cell in cells}.values():
-            self._mine.worker.prepare(poison)
+            with self._saved_noted(poison.name):
+                self._mine.worker.prepare(poison)
         self._numbers = itertools.count(1)
         with ThreadPoolExecutor(self._pack, initializer=self._start) as pool:
             try:  # around `submit` too: an interruption while threads start must stop them
@@ -157,7 +169,7 @@ class _Workers:
                     if not attempt.result()
                 ]
             except BaseException:
-                self._progress.stop = True
+                self.stop.requested = True
                 pool.shutdown(cancel_futures=True)
                 raise
 
@@ -169,8 +181,11 @@ class _Workers:
     def _attempt(self, cell: Cell | Probe) -> bool:
         """Compute an item unless another process does; return whether it is finished or failed."""
         self._folder.check_present()
-        tick = self._progress.check
+        self.stop.check()
+        tick = self.stop.check
         with ExitStack() as stack:
+            stack.enter_context(self._saved_noted(cell.name))
+            stack.enter_context(self.stop.storing())
             try:
                 claim = self._folder.claim(cell.key, wait=self._wait, tick=tick, what=cell.name)
                 if not stack.enter_context(claim):
@@ -193,6 +208,16 @@ class _Workers:
                 self.computed += 1
                 self._on_cell(cell, result)
         return True
+
+    @contextmanager
+    def _saved_noted(self, name: str) -> Iterator[None]:
+        """Note what a cell or poison saves when its work is stopped."""
+        try:
+            yield
+        except StoppedError as stopped:
+            if str(stopped):
+                self.saved.append(f"{stopped} ({name})")
+            raise
 
     def _finish(self, item: Cell | Probe) -> Record | Robustness:
         """Compute an item and write its result."""
