@@ -5,7 +5,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from unlearnable_bench import __version__, interruption
+from unlearnable_bench import __version__, interruption, streams
 from unlearnable_bench.commands.bench import bench
 from unlearnable_bench.commands.correlate import correlate
 from unlearnable_bench.commands.data import data_app
@@ -33,7 +33,7 @@ app.add_typer(data_app, name="data")
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"ubench {__version__}")
+        sys.stdout.write(f"ubench {__version__}\n")
         raise typer.Exit
 
 
@@ -51,8 +51,13 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line; a `UserError` is one line on stderr and exit code 2."""
-    with interruption.raised():
+    with interruption.raised(), streams.guarded() as outputs:
         code = _exit_code()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        lost = [output.lost for output in outputs.values() if output.lost]
+        if lost:
+            code = _failed(f"text was lost: {lost[0]}", code or 2)
     sys.exit(code)
 
 
@@ -78,5 +83,5 @@ def _exit_code() -> int:
 
 
 def _failed(message: str, code: int = 2) -> int:
-    typer.echo(f"ubench: {printable(message)}", err=True)
+    sys.stderr.write(f"ubench: {printable(message)}\n")
     return code

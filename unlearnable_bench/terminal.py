@@ -31,8 +31,9 @@ def print_table(out: Console, table: Table) -> None:
     out.print()
     say(out, sheet.caption)
     grid = new_grid([sheet.corner], sheet.headings)
+    between = " ± " if _can_write("±", out) else " +/- "
     for name, cells in sheet.rows:
-        grid.add_row(Text(name), *map(_text, cells))
+        grid.add_row(Text(name), *(_text(cell, between) for cell in cells))
     print_grid(out, grid)
     notes = " ".join([*sheet.notes, *(f"{symbol} {text}." for symbol, text in sheet.legend)])
     if notes:
@@ -72,9 +73,17 @@ class Tracker:
         self._bars.remove_task(task)
 
 
-def _text(cell: Cell | None) -> Text:
+def _can_write(text: str, out: Console) -> bool:
+    try:
+        text.encode(out.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _text(cell: Cell | None, between: str) -> Text:
     if cell is None:
         return Text()
     marks = (symbol for symbol, _ in marks_of(cell))
-    text = " ".join([text_of(cell, " ± ", _STYLE), *marks]).strip()
+    text = " ".join([text_of(cell, between, _STYLE), *marks]).strip()
     return Text(text, style="bold" if cell.entry.best else "")

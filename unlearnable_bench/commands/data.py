@@ -1,5 +1,6 @@
 """`ubench data`: the cache of data sets."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,4 +34,4 @@ def import_file(
     from unlearnable_bench.datasets.importing import import_data
 
     path, verdict = import_data(name, file)
-    typer.echo(f"imported {name} into {path}: {verdict}")
+    sys.stdout.write(f"imported {name} into {path}: {verdict}\n")

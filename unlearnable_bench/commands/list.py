@@ -1,6 +1,7 @@
 """`ubench list`: plugins and presets, with their options."""
 
 import json
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -27,6 +28,6 @@ def list_kind(
     load_plugins(plugins)
     entries = listing(kind, options=verbose or as_json)
     if as_json:
-        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=1))
+        sys.stdout.write(json.dumps([asdict(entry) for entry in entries], indent=1) + "\n")
     else:
         print_listing(entries)

@@ -1,6 +1,7 @@
 """`ubench run`: from options and plan files to records and tables."""
 
 import shlex
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -167,7 +168,7 @@ def run(
         machine = {"--out": out, "--device": device, "--pack": pack}
         kept = (part for flag, value in machine.items() if value for part in (flag, str(value)))
         again = shlex.join(["ubench", "run", str(written), *files, *kept])
-        typer.echo(f"wrote {written}; run it: {again}")
+        sys.stdout.write(f"wrote {written}; run it: {again}\n")
     failed = console.run(
         plan,
         out or default_folder(plan),
