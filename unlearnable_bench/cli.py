@@ -5,16 +5,17 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from unlearnable_bench import __version__, interruption, streams
+from unlearnable_bench import __version__, interruption, streams, traces
 from unlearnable_bench.commands.bench import bench
 from unlearnable_bench.commands.correlate import correlate
 from unlearnable_bench.commands.data import data_app
 from unlearnable_bench.commands.list import list_kind
 from unlearnable_bench.commands.report import compare, report
 from unlearnable_bench.commands.run import run
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.reports._text import printable
 
+INTERNAL = 1  # exit code of an error that is not the user's
 INTERRUPTED = 130  # exit code of Ctrl-C by some versions of typer, whatever the signal
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line; a `UserError` is one line on stderr and exit code 2."""
+    traces.hide()
     with interruption.raised(), streams.guarded() as outputs:
         code = _exit_code()
         for stream in (sys.stdout, sys.stderr):
@@ -65,18 +67,19 @@ def _exit_code() -> int:
     try:
         code: Any = app(sys.argv[1:] or ["--help"], prog_name="ubench", standalone_mode=False)
     except UserError as error:
-        return _failed(str(error))
-    except OSError as error:  # a path that cannot be written, a full disk
-        return _failed(f"{error.filename or 'file'}: {error.strerror or error}")
+        return _failed(f"{error}{traces.told(error)}")
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
         # typer's own errors; their class has moved between its versions.
-        if not hasattr(error, "format_message"):
-            raise
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "ubench"
-        return _failed(f"{error.format_message().rstrip('.')}; see {command} --help")
+        if hasattr(error, "format_message"):
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "ubench"
+            return _failed(f"{error.format_message().rstrip('.')}; see {command} --help")
+        where = traces.told(error)
+        if isinstance(error, OSError) and error.filename is not None:  # e.g. no permission
+            return _failed(f"{error.filename}: {error.strerror}{where}")
+        return _failed(f"internal error, please report it: {one_line(error)}{where}", INTERNAL)
     if code == INTERRUPTED:  # which some versions of typer return instead of raising
         return _failed(str(interruption.last()), interruption.last().code)
     return code if isinstance(code, int) else 0

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from unlearnable_bench.commands.arguments import Debug
+
 data_app = typer.Typer(help="Import data sets into the cache.")
 
 
@@ -24,6 +26,7 @@ def import_file(
             "edition of CIFAR, or SVHN's .mat files: the archive, the folder, or a file in it."
         ),
     ],
+    _debug: Debug = False,
 ) -> None:
     """Import a data set from local files instead of downloading it.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unlearnable_bench.commands.arguments import AsJson, PluginFiles, load_plugins
+from unlearnable_bench.commands.arguments import AsJson, Debug, PluginFiles, load_plugins
 
 
 def list_kind(
@@ -18,6 +18,7 @@ def list_kind(
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the options of each.")] = False,
     plugins: PluginFiles = [],  # noqa: B006 - typer copies it
+    _debug: Debug = False,
 ) -> None:
     """List attacks, defenses, learners, data sets, reports, presets.
 

@@ -10,6 +10,7 @@ import typer
 
 from unlearnable_bench.commands.arguments import (
     Dataset,
+    Debug,
     Device,
     DryRun,
     Pack,
@@ -126,6 +127,7 @@ def run(
     pack: Pack = None,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: DryRun = False,
+    _debug: Debug = False,
     written: Annotated[
         Path | None,
         typer.Option(

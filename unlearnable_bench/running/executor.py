@@ -29,7 +29,8 @@ from unlearnable_bench.results.robustness import (
 )
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import use_fast_path
-from unlearnable_bench.running.worker import Worker, reason, trace_of
+from unlearnable_bench.running.worker import Worker, reason
+from unlearnable_bench.traces import has_trace, trace_of
 
 OnDone = Callable[[Cell | Probe, Record | Robustness], None]
 
@@ -39,10 +40,17 @@ _FASTEST_PACK = {"cuda": 2}
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell or probe that could not be finished, with the reason in one line."""
+    """A cell or probe that could not be finished.
+
+    Attributes:
+        cell: the cell or probe.
+        reason: the reason in one line.
+        trace: the traceback if it matters, as of an exception in a plugin's code; or empty.
+    """
 
     cell: Cell | Probe
     reason: str
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,11 +203,12 @@ class _Workers:
                 result = self._finish(cell)
             except (Exception, SystemExit) as error:  # a failing cell must not stop the others
                 self._folder.check_present()
-                failure = Failure(cell, reason(error))
+                trace = trace_of(error)
+                failure = Failure(cell, reason(error), trace if has_trace(error) else "")
                 self.failures.append(failure)
                 labels = cell.labels if isinstance(cell, Cell) else {}
                 with suppress(OSError):  # e.g. a full disk, which may be the reason of the failure
-                    self._folder.write_failure(cell.key, labels, failure.reason, trace_of(error))
+                    self._folder.write_failure(cell.key, labels, failure.reason, trace)
                 return True
             with suppress(OSError):
                 self._folder.clear_failure(cell.key)

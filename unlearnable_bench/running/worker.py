@@ -4,7 +4,6 @@ import gc
 import hashlib
 import logging
 import random
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from unlearnable_bench.running.environment import describe, peak_memory
 from unlearnable_bench.running.robustness import measure
 from unlearnable_bench.running.surrogate import set_damaged_aside
 from unlearnable_bench.running.training import accuracy, train
+from unlearnable_bench.traces import RepeatedError, has_trace, trace_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ class Worker:
                 )
         except (Exception, SystemExit) as error:
             # As text, since the traceback would keep the method's tensors on the device alive.
-            self.failed[plan.key] = FailedPoison(reason(error), trace_of(error))
+            self.failed[plan.key] = FailedPoison(reason(error), trace_of(error), has_trace(error))
             raise
         return poison.images, {
             "key": plan.key,
@@ -282,14 +282,16 @@ class FailedPoison:
     Attributes:
         reason: the error in one line.
         trace: the whole traceback.
+        traced: whether the traceback matters (`has_trace`).
     """
 
     reason: str
     trace: str
+    traced: bool
 
     def again(self) -> UserError:
         """Return the error for another cell that needs the poison, with the original traceback."""
-        error = UserError(self.reason)
+        error = RepeatedError(self.reason, traced=self.traced)
         error.add_note(self.trace)
         return error
 
@@ -313,11 +315,6 @@ def reason(error: BaseException) -> str:
             "(--set training.batch_size=..., or the attack's batch_size and samples)"
         )
     return one_line(error)
-
-
-def trace_of(error: BaseException) -> str:
-    """Return the whole traceback of an error as text, with the errors that caused it."""
-    return "".join(traceback.format_exception(error))
 
 
 def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet | None]:
