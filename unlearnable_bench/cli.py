@@ -12,6 +12,7 @@ from unlearnable_bench.commands.data import data_app
 from unlearnable_bench.commands.list import list_kind
 from unlearnable_bench.commands.report import compare, report
 from unlearnable_bench.commands.run import run
+from unlearnable_bench.disk import disk_error
 from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.reports._text import printable
 
@@ -66,23 +67,29 @@ def main() -> NoReturn:
 def _exit_code() -> int:
     try:
         code: Any = app(sys.argv[1:] or ["--help"], prog_name="ubench", standalone_mode=False)
-    except UserError as error:
-        return _failed(f"{error}{traces.told(error)}")
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
-        # typer's own errors; their class has moved between its versions.
-        if hasattr(error, "format_message"):
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else "ubench"
-            return _failed(f"{error.format_message().rstrip('.')}; see {command} --help")
-        where = traces.told(error)
-        if isinstance(error, OSError) and error.filename is not None:  # e.g. no permission
-            return _failed(f"{error.filename}: {error.strerror}{where}")
-        return _failed(f"internal error, please report it: {one_line(error)}{where}", INTERNAL)
+        return _failed(*_line_of(error))
     if code == INTERRUPTED:  # which some versions of typer return instead of raising
         return _failed(str(interruption.last()), interruption.last().code)
     return code if isinstance(code, int) else 0
+
+
+def _line_of(error: Exception) -> tuple[str, int]:
+    """Return the line and the exit code of an error, whose traceback is printed or stored."""
+    # typer's own errors; their class has moved between its versions.
+    if hasattr(error, "format_message"):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "ubench"
+        return f"{error.format_message().rstrip('.')}; see {command} --help", 2
+    full = disk_error(error)
+    where = "" if full else traces.told(error)
+    if isinstance(error, UserError) or full:
+        return f"{full or error}{where}", 2
+    if isinstance(error, OSError) and error.filename is not None:  # e.g. no permission
+        return f"{error.filename}: {error.strerror}{where}", 2
+    return f"internal error, please report it: {one_line(error)}{where}", INTERNAL
 
 
 def _failed(message: str, code: int = 2) -> int:

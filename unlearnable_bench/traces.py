@@ -48,7 +48,10 @@ def has_trace(error: BaseException) -> bool:
         return error.traced
     if not isinstance(error, UserError):
         return True
-    return error.__cause__ is not None and one_line(error.__cause__) in str(error)
+    cause = error.__cause__
+    if isinstance(cause, UserError):
+        return has_trace(cause)
+    return cause is not None and one_line(cause) in str(error)
 
 
 def trace_of(error: BaseException) -> str:

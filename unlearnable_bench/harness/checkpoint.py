@@ -142,7 +142,8 @@ class Checkpoint:
         started = time.monotonic()
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state.items()}
         about = {"key": self._path.stem, "done": self._done, "seconds": self._times.read()}
-        with replacing(self._path, single_writer=True) as temporary:
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        with replacing(self._path, size=size, single_writer=True) as temporary:
             metadata = {"about": json.dumps(about), "checksum": seal.PLACEHOLDER}
             save_file(tensors, temporary, metadata)
             seal.seal_file(temporary)

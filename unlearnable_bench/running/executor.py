@@ -15,6 +15,7 @@ from functools import partial
 import torch
 
 from unlearnable_bench import interruption
+from unlearnable_bench.disk import DiskError
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.device import own_stream
 from unlearnable_bench.harness.progress import Progress, Silent, Stop, StoppedError
@@ -89,6 +90,7 @@ def execute(
 
     Raises:
         FolderGoneError: the folder was moved or removed meanwhile.
+        DiskError: the disk is full.
         Interrupted: Ctrl-C, or a signal of the command; the loops have written their state.
     """
     use_fast_path(device)
@@ -99,14 +101,15 @@ def execute(
     pack = pack or _FASTEST_PACK.get(device.type, 1)
     pack = min(pack, max(1, len(missing)))
     workers = _Workers(folder, device, progress or Silent(), on_cell, pack)
-    done = len(plan.work) - len(missing)
+    workers.total, workers.done = len(plan.work), len(plan.work) - len(missing)
     with interruption.postponed(workers.stop) as saved:
         try:
             for wait in (False, True):  # the free cells, then those that others did not finish
                 missing = workers.run(missing, wait=wait)
+        except DiskError as error:
+            raise DiskError(f"{error} ({workers.finished})") from error
         finally:
-            finished = f"{done + workers.computed} of {count(len(plan.work), 'cell')} finished"
-            saved += [finished, *workers.saved]
+            saved += [workers.finished, *workers.saved]
     failures = tuple(workers.failures)
     return Summary(workers.computed, len(plan.work) - workers.computed - len(failures), failures)
 
@@ -154,8 +157,13 @@ class _Workers:
         )
         self._mine = threading.local()
         self._lock = threading.Lock()
-        self.computed = 0
+        self.total = self.done = self.computed = 0
         self.failures: list[Failure] = []
+
+    @property
+    def finished(self) -> str:
+        """How many cells are finished, for messages."""
+        return f"{self.done + self.computed} of {count(self.total, 'cell')} finished"
 
     def run(self, cells: list[Cell | Probe], *, wait: bool) -> list[Cell | Probe]:
         """Compute cells and probes; return those that another process computes."""
@@ -201,13 +209,15 @@ class _Workers:
                 if _settle(self._folder, cell):
                     return True
                 result = self._finish(cell)
+            except DiskError:  # all other cells would fail alike
+                raise
             except (Exception, SystemExit) as error:  # a failing cell must not stop the others
                 self._folder.check_present()
                 trace = trace_of(error)
                 failure = Failure(cell, reason(error), trace if has_trace(error) else "")
                 self.failures.append(failure)
                 labels = cell.labels if isinstance(cell, Cell) else {}
-                with suppress(OSError):  # e.g. a full disk, which may be the reason of the failure
+                with suppress(OSError, DiskError):
                     self._folder.write_failure(cell.key, labels, failure.reason, trace)
                 return True
             with suppress(OSError):

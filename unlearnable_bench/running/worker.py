@@ -5,7 +5,6 @@ import hashlib
 import logging
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from unlearnable_bench.damage import DamagedError, set_aside
+from unlearnable_bench.disk import DiskError
 from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
@@ -128,13 +128,14 @@ class Worker:
         """Generate a poison that the folder lacks, unless another process does."""
         if self.folder.has_poison(plan.key):
             return
-        # An error is reported with each cell that needs the poison.
-        with (
-            suppress(Exception, SystemExit),
-            self.folder.claim(plan.key, wait=False) as mine,
-        ):
-            if mine:
-                self._stored(plan)
+        try:
+            with self.folder.claim(plan.key, wait=False) as mine:
+                if mine:
+                    self._stored(plan)
+        except DiskError:
+            raise
+        except (Exception, SystemExit):
+            _LOG.debug("each cell that needs %s reports its error", plan.name)
 
     def _poison(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         """Return a poison and its metadata, from memory, from the folder, or generated now."""
@@ -203,6 +204,8 @@ class Worker:
                     f"a file that attack {plan.attack.name!r} reads changed meanwhile; run the "
                     "command again"
                 )
+        except DiskError:
+            raise
         except (Exception, SystemExit) as error:
             # As text, since the traceback would keep the method's tensors on the device alive.
             self.failed[plan.key] = FailedPoison(reason(error), trace_of(error), has_trace(error))
