@@ -80,7 +80,7 @@ def test_every_form_of_a_full_disk_is_recognised(tmp_path: Path) -> None:
         "run the same command again"
     )
     assert disk.disk_error(OSError(errno.EACCES, ""), tmp_path / "x", 1) is None
-    assert disk.disk_error(ValueError("os error 28")) is None
+    assert disk.disk_error(ValueError("(os error 28)")) is None
 
 
 def test_other_errors_pass(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 import math
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.text import Text
 
 from unlearnable_bench import api, damage, traces
@@ -25,7 +24,16 @@ from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import device_name
 from unlearnable_bench.running.executor import Summary, is_done
-from unlearnable_bench.terminal import Tracker, new_grid, print_grid, print_table, say, terminal
+from unlearnable_bench.terminal import (
+    Log,
+    Tracker,
+    bars,
+    new_grid,
+    print_grid,
+    print_table,
+    say,
+    terminal,
+)
 
 
 def run(
@@ -60,7 +68,7 @@ def run(
     errors = terminal(stderr=True)
     with damage.collected() as lines:
         try:
-            summary = _run_with_bars(out, plan, folder, device, pack, command)
+            summary = _run_with_progress(out, plan, folder, device, pack, command)
         finally:
             for line in lines:
                 say(errors, f"ubench: {line}")
@@ -179,7 +187,7 @@ def _other_axes(plan: Plan) -> str:
     return text if [*shares] == ["100 %"] else f"{text} x protected {', '.join(shares)}"
 
 
-def _run_with_bars(
+def _run_with_progress(
     out: Console,
     plan: Plan,
     folder: Path,
@@ -187,23 +195,23 @@ def _run_with_bars(
     pack: int | None,
     command: str | None,
 ) -> Summary:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=out, transient=True) as bars:
+    """Run a plan, with bars on a terminal and a line every minute in a file."""
 
-        def report(item: Cell | Probe, result: Record | Robustness) -> None:
-            seconds = sum(result.seconds.values())
-            say(out, f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s")
+    def report(item: Cell | Probe, result: Record | Robustness) -> None:
+        seconds = sum(result.seconds.values())
+        say(out, f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s")
 
+    with ExitStack() as stack:
+        progress = (
+            Tracker(stack.enter_context(bars(out)))
+            if out.is_terminal
+            else stack.enter_context(Log(out))
+        )
         return api.run(
             plan,
             folder,
             device=device,
-            progress=Tracker(bars),
+            progress=progress,
             on_cell=report,
             pack=pack,
             command=command,

@@ -76,6 +76,8 @@ def disk_error(
 def _number(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
+    if type(error).__name__ != "SafetensorError":
+        return 0
     found = _NUMBER.search(str(error))
     return int(found[1] or found[2]) if found else 0
 

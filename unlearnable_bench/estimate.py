@@ -10,6 +10,7 @@ from unlearnable_bench.errors import plugin_errors
 from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.running.environment import use_fast_path
+from unlearnable_bench.terminal import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,11 +66,4 @@ def estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
         gradient(x, y).sum().item()
         seconds.append(time.perf_counter() - started)
     total = passes / batch * min(seconds[warm:])
-    return f"about {_duration(total)} for the whole plan ({passes:.2g} image passes)"
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration in seconds, minutes or hours, whichever has two or three digits."""
-    if seconds > 90 * 60:
-        return f"{seconds / 3600:.0f} h"
-    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+    return f"about {duration(total)} for the whole plan ({passes:.2g} image passes)"
