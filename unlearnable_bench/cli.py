@@ -1,5 +1,6 @@
 """The command `ubench`: its commands, and how it ends."""
 
+import re
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -16,6 +17,7 @@ from unlearnable_bench.disk import disk_error
 from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.reports._text import printable
 
+_LONG = re.compile(r"\S{1000,}")  # a value that was pasted by mistake
 INTERNAL = 1  # exit code of an error that is not the user's
 INTERRUPTED = 130  # exit code of Ctrl-C by some versions of typer, whatever the signal
 
@@ -93,5 +95,6 @@ def _line_of(error: Exception) -> tuple[str, int]:
 
 
 def _failed(message: str, code: int = 2) -> int:
+    message = _LONG.sub(lambda word: f"{word[0][:100]}...{word[0][-100:]}", message)
     sys.stderr.write(f"ubench: {printable(message)}\n")
     return code

@@ -102,3 +102,11 @@ def test_an_error_of_our_own_is_one_line_and_code_1(
 def test_a_mistake_in_the_command_leaves_no_traceback(ubench: Command, home: Path) -> None:
     assert "traceback" not in ubench("list", "nothing").err
     assert not list(home.iterdir())
+
+
+def test_a_value_pasted_by_mistake_is_shortened(ubench: Command) -> None:
+    for command in (("list", "1" * 5000), run_tiny("--methods", "random", "--seeds", "1" * 5000)):
+        result = ubench(*command)
+        assert result.code == 2
+        assert f"{'1' * 100}...1" in result.err.replace("'", "")
+        assert len(result.err) < 500

@@ -141,8 +141,8 @@ def run(
 
     Example: ubench run grid.toml --seeds 0-4
 
-    Finished cells in the results folder are reused. An interrupted run resumes from its last
-    checkpoint (saved every minute).
+    Finished cells in the results folder are reused. An interrupted run resumes where it was: Ctrl-C
+    and SIGTERM save its state.
     """
     from unlearnable_bench import api, console
     from unlearnable_bench.planning import plan_file
