@@ -23,7 +23,7 @@ from unlearnable_bench.results.rendering import default_tables, render
 from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import device_name
-from unlearnable_bench.running.executor import Summary, is_done
+from unlearnable_bench.running.executor import Summary, check_names, is_done
 from unlearnable_bench.terminal import (
     Log,
     Tracker,
@@ -59,9 +59,12 @@ def run(
         pack: cells trained at once; None: the device's default.
         command: the command line, stored with the plan.
     """
+    check_names(plan)
     out = terminal()
-    known = ResultsFolder(folder).path if (folder / "ubench.json").exists() else None
-    done = sum(is_done(ResultsFolder(known), item) for item in plan.work) if known else 0
+    marker = folder / "ubench.json"
+    is_old = marker.exists() and bool(marker.stat().st_size)  # empty: cut off, and made again
+    known = ResultsFolder(folder) if is_old else None
+    done = sum(is_done(known, item) for item in plan.work) if known else 0
     _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
         return False

@@ -108,5 +108,5 @@ def test_a_value_pasted_by_mistake_is_shortened(ubench: Command) -> None:
     for command in (("list", "1" * 5000), run_tiny("--methods", "random", "--seeds", "1" * 5000)):
         result = ubench(*command)
         assert result.code == 2
-        assert f"{'1' * 100}...1" in result.err.replace("'", "")
+        assert f"{'1' * 99}...{'1' * 90}" in result.err
         assert len(result.err) < 500

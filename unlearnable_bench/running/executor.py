@@ -89,10 +89,12 @@ def execute(
             stream of its own; None: the fastest number, two on a GPU and one on the CPU.
 
     Raises:
+        UserError: a name that a record cannot hold.
         FolderGoneError: the folder was moved or removed meanwhile.
         DiskError: the disk is full.
         Interrupted: Ctrl-C, or a signal of the command; the loops have written their state.
     """
+    check_names(plan)
     use_fast_path(device)
     # Reproducible results: no choice of algorithms by timing, no non-deterministic sums.
     torch.backends.cudnn.benchmark = False
@@ -112,6 +114,24 @@ def execute(
             saved += [workers.finished, *workers.saved]
     failures = tuple(workers.failures)
     return Summary(workers.computed, len(plan.work) - workers.computed - len(failures), failures)
+
+
+def check_names(plan: Plan) -> None:
+    """Refuse names with bytes that are not text, e.g. of a file, before anything is computed.
+
+    Raises:
+        UserError: names the data set, attack, learner or defense.
+    """
+    names = {cell.poison.attack.label: "attack" for cell in plan.cells}
+    names |= {cell.learner.label: "learner" for cell in plan.cells}
+    names |= {cell.defense.label: "defense" for cell in plan.cells}
+    for name, kind in (names | {plan.data.name: "data set"}).items():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"the name of {kind} {name!r} is not UTF-8 text, which records need; rename its file"
+            ) from error
 
 
 def is_done(folder: ResultsFolder, item: Cell | Probe) -> bool:
