@@ -56,12 +56,22 @@ def test_an_empty_marker_is_written_again(ubench: Command, workplace: Path) -> N
     assert (workplace / "out" / "ubench.json").stat().st_size
 
 
-@pytest.mark.parametrize("learner", ["small-cnn", "densenet121"])
 def test_images_too_small_for_a_network_are_refused_before_any_work(
-    refused: Callable[..., str], workplace: Path, monkeypatch: pytest.MonkeyPatch, learner: str
+    refused: Callable[..., str], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UBENCH_HOME", str(workplace.parent / f"home of {workplace.name}"))
     small = {name: a[:, :3, :3] if name[0] == "x" else a for name, a in arrays().items()}
     np.savez(workplace / "tiny.npz", **small)
-    line = refused(*run_tiny("--methods", "random", "--learners", f"resnet18,{learner}"))
-    assert line.startswith(f"ubench: learner {learner!r} on images of 3 px fails: ")
+    line = refused(*run_tiny("--methods", "random", "--learners", "resnet18,densenet121"))
+    assert line.startswith("ubench: learner 'densenet121' on images of 3 px fails: ")
+
+
+def test_class_names_that_are_no_text_are_computed_and_reported(
+    ubench: Command, workplace: Path
+) -> None:
+    names = np.array(["red", os.fsdecode(b"gr\xffn"), "blue", "[/b]"])
+    np.savez(workplace / "tiny.npz", **arrays() | {"class_names": names})
+    assert ubench(*run_tiny("--methods", "random")).code == 0
+    result = ubench("report", "out", "--format", "html", "--output", "page.html")
+    assert (result.code, result.err) == (0, "")
+    assert (workplace / "page.html").stat().st_size

@@ -130,7 +130,7 @@ def check_names(plan: Plan) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"the name of {kind} {name!r} is not UTF-8 text, which records need; rename its file"
+                f"the name of {kind} {name!r} is not UTF-8 text, as records need; rename its file"
             ) from error
 
 
