@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from unlearnable_bench.disk import refusals_named
 from unlearnable_bench.locks import locked
 
 __all__ = [
@@ -34,7 +35,7 @@ class NotRegularError(OSError):
 
 
 @contextmanager
-def scratch(parent: Path, name: str) -> Iterator[Path]:
+def scratch(parent: Path, name: str, size: int | None = None) -> Iterator[Path]:
     """Yield a new temporary folder, which is removed at the end.
 
     It is locked as long as its process lives: `clear_leftovers` recognises by the lock what a
@@ -43,21 +44,28 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
     Args:
         parent: existing folder.
         name: beginning of the name, after a dot.
+        size: number of bytes that it is for, if known.
+
+    Raises:
+        DiskError: the disk takes no more files.
     """
     folder = parent / f".{name}.{secrets.token_hex(8)}.tmp"
-    folder.mkdir()  # fails if it exists
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+    with refusals_named(parent / name, size):
+        folder.mkdir()  # fails if it exists
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
 
 
 @contextmanager
-def replacing(path: Path, *, single_writer: bool = False) -> Iterator[Path]:
+def replacing(
+    path: Path, *, size: int | None = None, single_writer: bool = False
+) -> Iterator[Path]:
     """Yield a temporary path whose file atomically replaces `path` at the end.
 
     The temporary file has a folder of its own, because safetensors first writes to a third
@@ -67,14 +75,19 @@ def replacing(path: Path, *, single_writer: bool = False) -> Iterator[Path]:
 
     Args:
         path: the file to replace.
+        size: number of bytes to be written, if known.
         single_writer: no other process writes the file at the same time, so leftovers of a
             killed process are removed.
+
+    Raises:
+        DiskError: the disk takes no more files; an existing file is unchanged.
     """
-    path.parent.mkdir(exist_ok=True)
+    with refusals_named(path, size):
+        path.parent.mkdir(exist_ok=True)
     if single_writer:
         for left in (path.with_name(f".{path.name}.tmp"), *_temporary(path.parent, path.name)):
             shutil.rmtree(left, ignore_errors=True)
-    with scratch(path.parent, path.name) as folder:
+    with scratch(path.parent, path.name, size) as folder:
         temporary = folder / path.name
         temporary.touch()
         mode = temporary.stat().st_mode
@@ -85,8 +98,9 @@ def replacing(path: Path, *, single_writer: bool = False) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, flushed to disk before it gets its name."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    data = text.encode()
+    with replacing(path, size=len(data)) as temporary, temporary.open("wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
 

@@ -206,4 +206,5 @@ class Data:
         if self.digest is not None:
             return self.digest
         text = "\n".join([self.train.digest(), self.test.digest(), *self.class_names])
-        return hashlib.sha256(text.encode()).hexdigest()
+        # Bytes of a folder's name that are not UTF-8 are lone surrogates here.
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unlearnable_bench import traces
 from unlearnable_bench.errors import UserError
 
 if TYPE_CHECKING:
     from unlearnable_bench.planning.plan import Plan
-
-INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
 
 
 def text_option(metavar: str, meaning: str) -> Any:
@@ -70,6 +69,15 @@ Pack = Annotated[
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
+]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        callback=traces.show,
+        is_eager=True,
+        help="Print the traceback of every error, e.g. of a plugin's code.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

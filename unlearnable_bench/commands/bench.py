@@ -1,14 +1,14 @@
 """`ubench bench`: how fast the harness is on this device."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from unlearnable_bench import interruption
 from unlearnable_bench.commands.arguments import (
-    INTERRUPTED,
     AsJson,
+    Debug,
     Device,
     split_names,
     text_option,
@@ -40,6 +40,7 @@ def bench(
             "Comma-separated techniques of the GPU fast path to leave out (docs/performance.md).",
         ),
     ] = "",
+    _debug: Debug = False,
 ) -> None:
     """Time attack and training steps on this device.
 
@@ -60,4 +61,4 @@ def bench(
     else:
         interrupted = printing.bench(where, as_json=as_json, without=split_names(without))
     if interrupted:
-        sys.exit(INTERRUPTED)
+        raise typer.Exit(interruption.last().code)

@@ -6,6 +6,7 @@ import typer
 
 from unlearnable_bench.commands.arguments import (
     Dataset,
+    Debug,
     Device,
     DryRun,
     Pack,
@@ -70,6 +71,7 @@ def correlate(
     out: ResultsOut = None,
     pack: Pack = None,
     dry_run: DryRun = False,
+    _debug: Debug = False,
 ) -> None:
     """Correlate robustness with protection (SEM paper, Figure 3).
 

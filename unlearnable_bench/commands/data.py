@@ -1,9 +1,12 @@
 """`ubench data`: the cache of data sets."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from unlearnable_bench.commands.arguments import Debug
 
 data_app = typer.Typer(help="Import data sets into the cache.")
 
@@ -23,6 +26,7 @@ def import_file(
             "edition of CIFAR, or SVHN's .mat files: the archive, the folder, or a file in it."
         ),
     ],
+    _debug: Debug = False,
 ) -> None:
     """Import a data set from local files instead of downloading it.
 
@@ -33,4 +37,4 @@ def import_file(
     from unlearnable_bench.datasets.importing import import_data
 
     path, verdict = import_data(name, file)
-    typer.echo(f"imported {name} into {path}: {verdict}")
+    sys.stdout.write(f"imported {name} into {path}: {verdict}\n")

@@ -1,12 +1,13 @@
 """`ubench list`: plugins and presets, with their options."""
 
 import json
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from unlearnable_bench.commands.arguments import AsJson, PluginFiles, load_plugins
+from unlearnable_bench.commands.arguments import AsJson, Debug, PluginFiles, load_plugins
 
 
 def list_kind(
@@ -17,6 +18,7 @@ def list_kind(
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the options of each.")] = False,
     plugins: PluginFiles = [],  # noqa: B006 - typer copies it
+    _debug: Debug = False,
 ) -> None:
     """List attacks, defenses, learners, data sets, reports, presets.
 
@@ -27,6 +29,6 @@ def list_kind(
     load_plugins(plugins)
     entries = listing(kind, options=verbose or as_json)
     if as_json:
-        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=1))
+        sys.stdout.write(json.dumps([asdict(entry) for entry in entries], indent=1) + "\n")
     else:
         print_listing(entries)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from unlearnable_bench.commands.arguments import (
+    Debug,
     PluginFiles,
     load_plugins,
     parse_settings,
@@ -77,6 +78,7 @@ def report(
         ),
     ] = [],  # noqa: B006 - typer copies it
     plugins: PluginFiles = [],  # noqa: B006
+    _debug: Debug = False,
 ) -> None:
     """Make tables, figures or an HTML page from results folders.
 
@@ -113,6 +115,7 @@ def compare(
         Path,
         typer.Argument(help="Second results folder, e.g. of another preset, machine or author."),
     ],
+    _debug: Debug = False,
 ) -> None:
     """Compare the cells that two results folders share.
 

@@ -1,6 +1,7 @@
 """`ubench run`: from options and plan files to records and tables."""
 
 import shlex
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from unlearnable_bench.commands.arguments import (
     Dataset,
+    Debug,
     Device,
     DryRun,
     Pack,
@@ -125,6 +127,7 @@ def run(
     pack: Pack = None,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: DryRun = False,
+    _debug: Debug = False,
     written: Annotated[
         Path | None,
         typer.Option(
@@ -138,8 +141,8 @@ def run(
 
     Example: ubench run grid.toml --seeds 0-4
 
-    Finished cells in the results folder are reused. An interrupted run resumes from its last
-    checkpoint (saved every minute).
+    Finished cells in the results folder are reused. An interrupted run resumes where it was: Ctrl-C
+    and SIGTERM save its state.
     """
     from unlearnable_bench import api, console
     from unlearnable_bench.planning import plan_file
@@ -167,7 +170,7 @@ def run(
         machine = {"--out": out, "--device": device, "--pack": pack}
         kept = (part for flag, value in machine.items() if value for part in (flag, str(value)))
         again = shlex.join(["ubench", "run", str(written), *files, *kept])
-        typer.echo(f"wrote {written}; run it: {again}")
+        sys.stdout.write(f"wrote {written}; run it: {again}\n")
     failed = console.run(
         plan,
         out or default_folder(plan),

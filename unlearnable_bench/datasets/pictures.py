@@ -141,7 +141,7 @@ def _convert(
         )
     console = stderr_console()
     console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
-    with scratch(home, name) as temporary:
+    with scratch(home, name, needed) as temporary:
         made = temporary / "made"
         made.mkdir()
         for split, part in zip(splits, ("train", "test"), strict=True):

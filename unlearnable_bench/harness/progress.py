@@ -1,6 +1,7 @@
 """Progress of long loops, and their interruption."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,23 +23,35 @@ class Silent:
 
 
 class StoppedError(BaseException):
-    """Ends a thread's work after Ctrl-C, without counting as a failure of its cell."""
+    """Ends a thread's work on request, without counting as a failure of its cell.
+
+    The text, if any, is what was saved.
+    """
 
 
 @dataclass
-class Stoppable:
-    """Progress that ends every loop, and every caller of `check`, once `stop` is set."""
+class Stop:
+    """A request to end the work at the next step of its loops.
 
-    inner: Progress
-    stop: bool = False
+    Attributes:
+        requested: whether it is made.
+        holding: whether loops have begun whose result is not stored yet, so that they must be
+            left to write their state.
+    """
+
+    requested: bool = False
+    holding: bool = False
 
     def check(self) -> None:
-        """Raise a `StoppedError` once `stop` is set."""
-        if self.stop:
+        """Raise a `StoppedError` once the request is made."""
+        if self.requested:
             raise StoppedError
 
-    def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
-        """Yield from `steps`."""
-        for step in self.inner.track(label, total, steps):
-            self.check()
-            yield step
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """Mark work at whose end the result of its loops is stored."""
+        around = self.holding
+        try:
+            yield
+        finally:
+            self.holding = around

@@ -176,9 +176,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
         whole = whole_json(text)
         try:
-            record = _DECODER.decode(text if whole is None else whole)
-        except msgspec.ValidationError as error:
-            record, whole = _not_as_written(text, str(error))
+            try:
+                record = _DECODER.decode(text if whole is None else whole)
+            except msgspec.ValidationError as error:
+                record, whole = _not_as_written(text, str(error))
         except RecursionError:
             raise ValueError("it is nested too deep") from None
         if record.format != FORMAT:

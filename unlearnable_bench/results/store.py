@@ -276,7 +276,8 @@ class ResultsFolder:
             return
         self.check_present()
         tensors = {"images": np.ascontiguousarray(images)}
-        with replacing(self.poison_path(key), single_writer=True) as temporary:
+        path = self.poison_path(key)
+        with replacing(path, size=images.nbytes, single_writer=True) as temporary:
             about = {"about": json.dumps(metadata), "checksum": seal.PLACEHOLDER}
             save_file(tensors, temporary, about)
             seal.seal_file(temporary)
