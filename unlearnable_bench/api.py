@@ -14,6 +14,7 @@ from unlearnable_bench.results.rendering import render
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import pick_device
 from unlearnable_bench.running.executor import OnDone, Summary, execute
+from unlearnable_bench.running.threads import use_threads
 
 __all__ = ["load_records", "make_plan", "render", "run"]
 
@@ -26,6 +27,7 @@ def run(
     progress: Progress | None = None,
     on_cell: OnDone = lambda _item, _result: None,
     pack: int | None = None,
+    threads: int | None = None,
     command: str | None = None,
 ) -> Summary:
     """Run a plan: compute the cells that the results folder does not have yet.
@@ -38,11 +40,14 @@ def run(
         on_cell: called with each finished cell and its record, or probe and measurement.
         pack: number of cells trained at the same time, each in its own thread and, on a GPU, its
             own stream; None: two on a GPU, one on the CPU.
+        threads: number of threads on the CPU, for the whole process, on which results there
+            depend in the last digits; None: torch's, at most the cores that quotas allow.
         command: the command line that makes this plan, stored with it.
 
     Raises:
-        UserError: a folder or device that cannot be used, or a damaged file.
+        UserError: a folder, device or number of threads that cannot be used, or a damaged file.
     """
+    use_threads(threads)
     where = device if isinstance(device, torch.device) else pick_device(device)
     folder = ResultsFolder(Path(out), create=True)
     noted: dict[str, Any] = {

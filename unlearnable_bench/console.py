@@ -17,6 +17,7 @@ from rich.text import Text
 from unlearnable_bench import api
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness, input_gradient
+from unlearnable_bench.pace import Pace, crowded
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports._text import printable
@@ -28,6 +29,7 @@ from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import device_name, use_fast_path
 from unlearnable_bench.running.executor import Summary, is_done
+from unlearnable_bench.running.threads import use_threads
 from unlearnable_bench.terminal import Tracker, new_grid, print_grid, print_table, say, terminal
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def run(
     chosen_preset: bool,
     dry_run: bool,
     pack: int | None,
+    threads: int | None = None,
     command: str | None = None,
 ) -> bool:
     """Print the plan, run it with progress bars, print its tables; return whether a cell failed.
@@ -53,15 +56,18 @@ def run(
         chosen_preset: whether the user named the preset.
         dry_run: print the plan without running it.
         pack: cells trained at once; None: the device's default.
+        threads: number of threads on the CPU; None: the default.
         command: the command line, stored with the plan.
     """
     out = terminal()
+    use_threads(threads)
+    pace = Pace(plan, pack or 1)
     known = ResultsFolder(folder).path if (folder / "ubench.json").exists() else None
     done = sum(is_done(ResultsFolder(known), item) for item in plan.work) if known else 0
-    _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, dry_run=dry_run)
+    _show_plan(out, plan, folder, device, done, pace, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
         return False
-    summary = _run_with_bars(out, plan, folder, device, pack, command)
+    summary = _run_with_bars(out, plan, folder, device, pack, threads, command, pace)
     frame = api.load_records(folder, [cell.key for cell in plan.cells])
     if not frame.empty:
         for table in default_tables(frame):
@@ -118,6 +124,7 @@ def _show_plan(
     folder: Path,
     device: torch.device,
     done: int,
+    pace: Pace,
     *,
     chosen_preset: bool,
     dry_run: bool,
@@ -144,7 +151,7 @@ def _show_plan(
         "results": f"{folder} ({done} of {len(plan.work)} already finished)",
         "estimate": "nothing to compute"
         if done == len(plan.work)
-        else _estimate(plan, device, dry_run=dry_run),
+        else _estimate(plan, device, dry_run=dry_run, pace=pace),
     }
     for name, text in lines.items():
         say(out, text, prefix=f"{name:9} ")
@@ -173,11 +180,12 @@ def _other_axes(plan: Plan) -> str:
     return text if [*shares] == ["100 %"] else f"{text} x protected {', '.join(shares)}"
 
 
-def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
+def _estimate(plan: Plan, device: torch.device, *, dry_run: bool, pace: Pace | None = None) -> str:
     """Time the first learner's input gradient in the plan's precision, and extrapolate.
 
     On a GPU only in a dry run: compilation takes longer than many plans, and without it a step
-    takes ten times as long as in a run.
+    takes ten times as long as in a run. On a CPU, `pace` expects what is measured, and the hint
+    of busy cores follows the estimate.
     """
     passes = plan.image_passes()
     if passes is None:
@@ -205,8 +213,15 @@ def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
         started = time.perf_counter()
         gradient(x, y).sum().item()
         seconds.append(time.perf_counter() - started)
-    total = passes / batch * min(seconds[warm:])
-    return f"about {_duration(total)} for the whole plan ({passes:.2g} image passes)"
+    fastest = min(seconds[warm:])
+    text = f"about {_duration(passes / batch * fastest)} for the whole plan"
+    text += f" ({passes:.2g} image passes)"
+    if on_gpu:
+        return text
+    if pace:
+        pace.expect(fastest / batch)
+    hint = crowded(partial(gradient, x, y), fastest)
+    return f"{text}; {hint}" if hint else text
 
 
 def _duration(seconds: float) -> str:
@@ -222,7 +237,9 @@ def _run_with_bars(
     folder: Path,
     device: torch.device,
     pack: int | None,
+    threads: int | None,
     command: str | None,
+    pace: Pace,
 ) -> Summary:
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -240,9 +257,10 @@ def _run_with_bars(
             plan,
             folder,
             device=device,
-            progress=Tracker(bars),
+            progress=pace.watch(Tracker(bars), partial(say, out)),
             on_cell=report,
             pack=pack,
+            threads=threads,
             command=command,
         )
 

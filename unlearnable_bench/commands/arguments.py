@@ -67,6 +67,17 @@ Pack = Annotated[
         help="Number of cells trained at the same time; default: 2 on CUDA, otherwise 1.",
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COUNT",
+        min=1,
+        max=1024,
+        help="Number of threads on the CPU, on which results there depend in the last digits; "
+        "default: OMP_NUM_THREADS, otherwise the cores that affinity, CPU quotas and "
+        "SLURM_CPUS_PER_TASK allow.",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),

@@ -12,6 +12,7 @@ from unlearnable_bench.commands.arguments import (
     PresetName,
     ResultsOut,
     Seeds,
+    Threads,
     command_line,
     default_folder,
     parse_settings,
@@ -69,6 +70,7 @@ def correlate(
     device: Device = "",
     out: ResultsOut = None,
     pack: Pack = None,
+    threads: Threads = None,
     dry_run: DryRun = False,
 ) -> None:
     """Correlate robustness with protection (SEM paper, Figure 3).
@@ -110,6 +112,7 @@ def correlate(
         chosen_preset=bool(preset),
         dry_run=dry_run,
         pack=pack,
+        threads=threads,
         command=command_line(),
     )
     if failed:

@@ -16,6 +16,7 @@ from unlearnable_bench.commands.arguments import (
     PresetName,
     ResultsOut,
     Seeds,
+    Threads,
     command_line,
     default_folder,
     load_plugins,
@@ -123,6 +124,7 @@ def run(
     device: Device = "",
     out: ResultsOut = None,
     pack: Pack = None,
+    threads: Threads = None,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: DryRun = False,
     written: Annotated[
@@ -164,7 +166,7 @@ def run(
     if written:
         plan_file.write(written, options)
         files = chain.from_iterable(("--plugin", str(file)) for file in plugins)
-        machine = {"--out": out, "--device": device, "--pack": pack}
+        machine = {"--out": out, "--device": device, "--pack": pack, "--threads": threads}
         kept = (part for flag, value in machine.items() if value for part in (flag, str(value)))
         again = shlex.join(["ubench", "run", str(written), *files, *kept])
         typer.echo(f"wrote {written}; run it: {again}")
@@ -175,6 +177,7 @@ def run(
         chosen_preset=chosen_preset,
         dry_run=dry_run,
         pack=pack,
+        threads=threads,
         command=command_line(),
     )
     if failed:
