@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from unlearnable_bench.harness.pauses import paused_seconds
 from unlearnable_bench.harness.progress import Progress
 from unlearnable_bench.planning.plan import Plan
 
@@ -90,9 +91,10 @@ class _Watched:
 
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
         """Yield from `steps`."""
-        started = time.monotonic()
+        started = time.monotonic() - paused_seconds()
         for done, step in enumerate(self._inner.track(label, total, steps), 1):
             yield step
-            hint = self._pace.check(label, total, done, time.monotonic() - started)
+            seconds = time.monotonic() - paused_seconds() - started
+            hint = self._pace.check(label, total, done, seconds)
             if hint:
                 self._say(hint)
