@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from unlearnable_bench import notebook
 from unlearnable_bench.harness.progress import Progress
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Plan
@@ -36,7 +37,8 @@ def run(
         plan: from `make_plan`.
         out: the results folder, made if it does not exist.
         device: `cpu`, `cuda`, `cuda:1`; None: CUDA if available.
-        progress: display of the loops; None: no display.
+        progress: display of the loops; None: one line that is updated in place in a notebook,
+            otherwise no display.
         on_cell: called with each finished cell and its record, or probe and measurement.
         pack: number of cells trained at the same time, each in its own thread and, on a GPU, its
             own stream; None: two on a GPU, one on the CPU.
@@ -56,4 +58,8 @@ def run(
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
     folder.write_plan(plan.key, noted if command is None else noted | {"command": command})
-    return execute(plan, folder, where, progress, on_cell, pack)
+    line = None if progress else notebook.line()
+    summary = execute(plan, folder, where, progress or line, on_cell, pack)
+    if line:
+        line.show(str(summary))
+    return summary

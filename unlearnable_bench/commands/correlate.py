@@ -84,12 +84,13 @@ def correlate(
     from unlearnable_bench import console
     from unlearnable_bench.planning import plan_file
     from unlearnable_bench.planning.correlation import Noise, make_correlation_plan
+    from unlearnable_bench.presets import default_preset
     from unlearnable_bench.running.environment import pick_device
 
     where = pick_device(device or None)
     options = {
         "methods": method, "dataset": dataset, "seeds": seeds, "set": parse_settings(settings),
-        "preset": preset or ("fast" if where.type == "cuda" else "smoke"),
+        "preset": preset or default_preset(where.type),
         "rho-a": rho_a,
     }  # fmt: skip
     rest = plan_file.arguments({k: v for k, v in options.items() if v is not None}, "--")

@@ -145,6 +145,7 @@ def run(
     """
     from unlearnable_bench import api, console
     from unlearnable_bench.planning import plan_file
+    from unlearnable_bench.presets import default_preset
     from unlearnable_bench.running.environment import pick_device
 
     line = {
@@ -161,7 +162,7 @@ def run(
     where = pick_device(device or None)
     chosen_preset = bool(options.get("preset"))
     if not chosen_preset:
-        options["preset"] = "fast" if where.type == "cuda" else "smoke"
+        options["preset"] = default_preset(where.type)
     plan = api.make_plan(**plan_file.arguments(options, "--"))
     if written:
         plan_file.write(written, options)

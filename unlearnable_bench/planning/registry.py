@@ -92,6 +92,7 @@ class Registry(Generic[T]):
     group: str
     base: type[T]
     _from_files: dict[str, tuple[type[T], str]] = field(default_factory=dict)
+    _paths: dict[str, Path] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """Return every registered name, sorted, without importing anything."""
@@ -149,29 +150,51 @@ class Registry(Generic[T]):
         changed = {key: used[key] for key in passed if used[key] != usual[key]}
         return Chosen(name, changed, plugin, source)
 
+    def names_from(self, digest: str) -> list[str]:
+        """Return the names that a source with this hash registered."""
+        return [name for name, (_, source) in self._from_files.items() if source == digest]
+
+    def forget_file(self, path: Path) -> None:
+        """Free the names that a file registered, whatever its content was."""
+        for name in [n for n, known in self._paths.items() if known == path.resolve()]:
+            self._from_files.pop(name, None)
+            del self._paths[name]
+
+    def add_class(self, cls: type[T], digest: str) -> str:
+        """Register a class, instead of an older one of its name; return the name.
+
+        Raises:
+            UserError: a class that is not a complete plugin, or the name of an installed one.
+        """
+        self._from_files.pop(plugin_name(cls), None)
+        return self._add([cls], digest, f"class {cls.__name__}")[0]
+
     def add_file(self, classes: Iterable[type], digest: str, path: Path) -> list[str]:
         """Register the plugin classes of a file; `MyNoise` becomes `my-noise`.
 
         Raises:
             UserError: a class that is not a complete plugin, or a name in use.
         """
+        added = self._add(classes, digest, f"--plugin {path}")
+        self._paths |= dict.fromkeys(added, path.resolve())
+        return added
+
+    def _add(self, classes: Iterable[type], digest: str, origin: str) -> list[str]:
         added = []
         for cls in classes:
             if not issubclass(cls, self.base):
                 continue
             if inspect.isabstract(cls):
                 lacking = ", ".join(sorted(vars(cls)["__abstractmethods__"]))
-                raise UserError(f"--plugin {path}: define {lacking} in {cls.__name__}")
+                raise UserError(f"{origin}: define {lacking} in {cls.__name__}")
             if any(isinstance(value, Field) for value in vars(cls).values()):
                 how = "@dataclass(frozen=True, kw_only=True)"
-                raise UserError(f"--plugin {path}: write {how} above {cls.__name__}")
-            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+                raise UserError(f"{origin}: write {how} above {cls.__name__}")
+            name = plugin_name(cls)
             if name in RESERVED:
-                raise UserError(f"--plugin {path}: the name {name!r} is reserved; rename the class")
+                raise UserError(f"{origin}: the name {name!r} is reserved; rename the class")
             if name in self.names():
-                raise UserError(
-                    f"--plugin {path}: {self.kind} {name!r} already exists; rename the class"
-                )
+                raise UserError(f"{origin}: {self.kind} {name!r} already exists; rename the class")
             self._from_files[name] = (cls, digest)
             added.append(name)
         return added
@@ -188,6 +211,11 @@ class Registry(Generic[T]):
                 f"{self.base.__name__}"
             )
         return cls
+
+
+def plugin_name(cls: type) -> str:
+    """Return the name of a class that is not packaged: `MyNoise` is `my-noise`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 
 
 def _docstring(module: str, cls: str) -> str | None:
