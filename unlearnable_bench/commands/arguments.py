@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unlearnable_bench.commands.completion import Complete, names_of
 from unlearnable_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
 
 
-def text_option(metavar: str, meaning: str) -> Any:
-    """Return an option that takes a text."""
-    return typer.Option(metavar=metavar, help=meaning)
+def text_option(metavar: str, meaning: str, complete: Complete | None = None) -> Any:
+    """Return an option that takes a text, whose values a shell may complete."""
+    return typer.Option(metavar=metavar, help=meaning, autocompletion=complete)
 
 
 def settings_option(metavar: str, meaning: str) -> Any:
@@ -38,7 +39,9 @@ Device = Annotated[
 Dataset = Annotated[
     str | None,
     text_option(
-        "NAME", "Data set, e.g. cifar10, or npz:FILE for your own images; default: the preset's."
+        "NAME",
+        "Data set, e.g. cifar10, or npz:FILE for your own images; default: the preset's.",
+        names_of("datasets"),
     ),
 ]
 PresetName = Annotated[
@@ -47,6 +50,7 @@ PresetName = Annotated[
         "NAME",
         "Training schedules and attack settings: smoke, fast or paper; default: fast on CUDA, "
         "otherwise smoke.",
+        names_of("presets"),
     ),
 ]
 Seeds = Annotated[

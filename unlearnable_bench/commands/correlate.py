@@ -20,6 +20,7 @@ from unlearnable_bench.commands.arguments import (
     text_option,
     whole_numbers,
 )
+from unlearnable_bench.commands.completion import words
 from unlearnable_bench.errors import UserError
 
 
@@ -48,7 +49,9 @@ def correlate(
             "variant; default: only after the last update.",
         ),
     ] = "",
-    method: Annotated[str, text_option("NAME", "Attack to vary: sem or rem.")] = "sem",
+    method: Annotated[
+        str, text_option("NAME", "Attack to vary: sem or rem.", words("sem", "rem"))
+    ] = "sem",
     rho_a: Annotated[
         str,
         text_option(

@@ -24,6 +24,7 @@ from unlearnable_bench.commands.arguments import (
     settings_option,
     text_option,
 )
+from unlearnable_bench.commands.completion import names_of, words
 from unlearnable_bench.errors import UserError
 
 
@@ -40,7 +41,11 @@ def run(
     ] = None,
     methods: Annotated[
         str | None,
-        text_option("NAMES", "Comma-separated attacks, e.g. sem,rem or ours=file:noise.npy."),
+        text_option(
+            "NAMES",
+            "Comma-separated attacks, e.g. sem,rem or ours=file:noise.npy.",
+            names_of("attacks", ","),
+        ),
     ] = None,
     rho_a: Annotated[
         str | None,
@@ -66,12 +71,15 @@ def run(
             "NAMES",
             "Comma-separated architectures to train, e.g. resnet18,vgg16-bn; default: the "
             "preset's.",
+            names_of("learners", ","),
         ),
     ] = None,
     surrogate: Annotated[
         str | None,
         text_option(
-            "NAME", "Architecture of the surrogate that attacks use; default: the preset's."
+            "NAME",
+            "Architecture of the surrogate that attacks use; default: the preset's.",
+            names_of("learners"),
         ),
     ] = None,
     defenses: Annotated[
@@ -79,6 +87,7 @@ def run(
         text_option(
             "NAMES",
             "Comma-separated defenses, e.g. jpeg,cutmix; jpeg+cutmix applies both; default: none.",
+            names_of("defenses", ",+"),
         ),
     ] = None,
     protect: Annotated[
@@ -118,7 +127,9 @@ def run(
     precision: Annotated[
         str | None,
         text_option(
-            "NAME", "Arithmetic of the networks: bf16, fp32 or fp64; default: the preset's."
+            "NAME",
+            "Arithmetic of the networks: bf16, fp32 or fp64; default: the preset's.",
+            words("bf16", "fp32", "fp64"),
         ),
     ] = None,
     device: Device = "",

@@ -74,13 +74,13 @@ def make_plan(
     Raises:
         UserError: an unknown name or option, an invalid value, or data that cannot be read.
     """
-    methods = names_of(registry.attacks, methods)
+    rows: list[str] = names_of(registry.attacks, methods)
     defenses = names_of(registry.defenses, defenses)
     learners = names_of(registry.learners, learners)
-    surrogate = name_of(registry.learners, surrogate)
-    dataset = name_of(registry.datasets, dataset)
+    maker_name: str | None = name_of(registry.learners, surrogate)
+    data_name: str | None = name_of(registry.datasets, dataset)
     refuse_types(
-        methods=(methods, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
+        methods=(rows, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
         defenses=(defenses, str), learners=(learners, str), protect=(protect, (int, float)),
         protect_classes=(protect_classes, str),
     )  # fmt: skip
@@ -89,7 +89,7 @@ def make_plan(
     precision = precision or base.precision
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
-    names = list(dict.fromkeys([*(["clean"] if clean else []), *methods]))
+    names = list(dict.fromkeys([*(["clean"] if clean else []), *rows]))
     refuse_rows(names)
     if not names or not rho_a or not seeds or not defenses or not protect:
         raise UserError(
@@ -103,10 +103,10 @@ def make_plan(
         for name in _unique(learners or [base.learner])
         for chosen in _learners(name, sections)
     ]
-    _refuse_unused(attacks, rho_u, surrogate)
-    makers = _learners(surrogate or base.surrogate, sections)
+    _refuse_unused(attacks, rho_u, maker_name)
+    makers = _learners(maker_name or base.surrogate, sections)
     schedules, preset_label = _schedules(base, sections, precision, adversarial_cells=any(rho_a))
-    data = _data(dataset or base.dataset, sections)
+    data = _data(data_name or base.dataset, sections)
     sections.refuse_rest()
     attacks, remarks = _checked(attacks, data)
     protections = protections_of(data, protect, protect_classes)

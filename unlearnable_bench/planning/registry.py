@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field
 from functools import cache
 from importlib import metadata
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
@@ -126,14 +127,25 @@ class Registry(Generic[T]):
         Raises:
             UserError: as `get`.
         """
-        points = entry_points(group=self.group, name=name)
-        values = {point.value for point in points}
-        if name not in self._from_files and len(values) == 1:
-            module, _, cls = values.pop().partition(":")
-            found = _docstring(module, cls) if module.startswith(_OWN) else None
-            if found:
-                return first_line(found)
-        return self.get(name).summary()
+        return self.parsed_summary(name) or self.get(name).summary()
+
+    def parsed_summary(self, name: str) -> str:
+        """Return the first line of a built-in plugin's docstring, "" for others."""
+        parsed = self._parsed(name)
+        return first_line(ast.get_docstring(parsed) or "") if parsed else ""
+
+    def takes_path(self, name: str) -> bool:
+        """Return whether a built-in plugin has the option `path`, as in `npz:PATH`."""
+        body = getattr(self._parsed(name), "body", [])
+        return any(isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "path" for n in body)
+
+    def _parsed(self, name: str) -> ast.ClassDef | None:
+        """Return the class of a built-in plugin, None for others, without importing it."""
+        values = {point.value for point in entry_points(group=self.group, name=name)}
+        if name in self._from_files or len(values) != 1:
+            return None
+        module, _, cls = values.pop().partition(":")
+        return _class(module, cls) if module.startswith(_OWN) else None
 
     def choose(
         self, name: str, passed: Mapping[str, Any] = {}, preset: Mapping[str, Any] = {}
@@ -218,14 +230,21 @@ def plugin_name(cls: type) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 
 
-def _docstring(module: str, cls: str) -> str | None:
-    """Return the docstring of a class without importing its module."""
-    spec = importlib.util.find_spec(module)
+def _class(module: str, cls: str) -> ast.ClassDef | None:
+    """Return a class, parsed without importing its module."""
+    spec, folders = None, sys.modules["unlearnable_bench"].__path__
+    parts = module.split(".")
+    for end in range(2, len(parts) + 1):
+        # `importlib.util.find_spec` would import the packages around it, of which one needs torch.
+        spec = PathFinder.find_spec(".".join(parts[:end]), folders)
+        if spec is None:
+            return None
+        folders = spec.submodule_search_locations or []
     if spec is None or spec.origin is None:
         return None
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == cls:
-            return ast.get_docstring(node)
+            return node
     return None
 
 
