@@ -72,7 +72,7 @@ class Process:
 
     def __init__(self) -> None:
         self.now, self.used = 50.0, 3.0
-        self.watch = pauses._Watch()
+        self.watch = pauses._Watch(clock=lambda: self.now, cpu=lambda: self.used)
         self.watch._thread = SimpleNamespace(is_alive=lambda: True)  # type: ignore[assignment]
         self.watch._looked, self.watch._used = self.now, self.used
 
@@ -84,11 +84,8 @@ class Process:
 
 
 @pytest.fixture
-def process(monkeypatch: pytest.MonkeyPatch) -> Process:
-    process = Process()
-    clock = SimpleNamespace(perf_counter=lambda: process.now, process_time=lambda: process.used)
-    monkeypatch.setattr(pauses, "time", clock)
-    return process
+def process() -> Process:
+    return Process()
 
 
 def test_a_gap_without_work_is_a_pause(process: Process) -> None:

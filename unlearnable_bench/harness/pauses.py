@@ -8,6 +8,7 @@ at the clock ten times a second: a longer gap in which the process has used no C
 
 import threading
 import time
+from collections.abc import Callable
 
 _INTERVAL = 0.1  # seconds between two looks
 _SHORTEST = 3.0  # seconds; a thread may be late by less on a loaded machine
@@ -17,9 +18,19 @@ _IDLE = 0.1
 
 
 class _Watch:
-    """Looks at the clock, in a thread and whenever it is asked."""
+    """Looks at the clock, in a thread and whenever it is asked.
 
-    def __init__(self) -> None:
+    Args:
+        clock: the time in seconds.
+        cpu: seconds of CPU time that the process has used.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._clock, self._cpu = clock, cpu
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._paused = 0.0
@@ -28,7 +39,7 @@ class _Watch:
     def paused(self) -> float:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():  # or a forked process
-                self._looked, self._used = time.perf_counter(), time.process_time()
+                self._looked, self._used = self._clock(), self._cpu()
                 self._thread = threading.Thread(target=self._run, name="ubench pauses", daemon=True)
                 self._thread.start()
         return self._look()
@@ -40,7 +51,7 @@ class _Watch:
 
     def _look(self) -> float:
         with self._lock:
-            now, used = time.perf_counter(), time.process_time()
+            now, used = self._clock(), self._cpu()
             gap = now - self._looked
             if gap >= _SHORTEST and used - self._used < _IDLE * gap:
                 self._paused += gap - _INTERVAL
