@@ -300,7 +300,8 @@ class EM(Attack):
         return delta, gradient
 
     def _poison(self, images: ImageSet, noise: Tensor, notes: dict[str, float]) -> Poison:
-        return Poison.from_noise(images, 255 * noise, self.rho_u, notes)
+        # In place, since a copy may not fit into the memory of a GPU.
+        return Poison.from_noise(images, noise.mul_(255), self.rho_u, notes)
 
 
 @dataclass(frozen=True)

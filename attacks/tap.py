@@ -83,7 +83,8 @@ class TAP(Attack):
             if visit + 1 == len(visits) and restart == int(losses[: restart + 1].argmin()):
                 best.copy_(noise)
         notes = {"loss": float(-sign * losses.min())}
-        return Poison.from_noise(images, 255 * best, self.rho_u, notes)
+        # In place, since a copy may not fit into the memory of a GPU.
+        return Poison.from_noise(images, best.mul_(255), self.rho_u, notes)
 
     def image_passes(self, images: int) -> float:
         """Count the passes of the attack, without those of the clean training."""

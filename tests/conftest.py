@@ -2,15 +2,25 @@
 
 import gc
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import settings
 
+from unlearnable_bench.planning import grid
+
 # The same examples everywhere, so that a failure seen once can be seen again.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("repeatable")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plans_are_small_on_a_gpu_too() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "default_preset", lambda: "smoke")
+        yield
 
 
 @pytest.fixture(autouse=True)

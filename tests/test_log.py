@@ -88,6 +88,7 @@ def test_the_command_prints_lines_into_a_file_only(
     for is_terminal in (False, True):
         out = Console(file=io.StringIO(), force_terminal=is_terminal)
         folder = tmp_path / str(is_terminal)
-        console._run_with_progress(out, plan, folder, console.torch.device("cpu"), 1, None)
+        cpu, pace = console.torch.device("cpu"), console.Pace(plan, 1)
+        console._run_with_progress(out, plan, folder, cpu, 1, None, None, pace)
         assert entered == ([] if is_terminal else [out])
         entered.clear()

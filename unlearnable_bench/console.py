@@ -3,6 +3,7 @@
 import math
 import shlex
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from rich.text import Text
 from unlearnable_bench import api, damage, traces
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.estimate import check_learners, estimate
+from unlearnable_bench.pace import Pace
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports._text import printable
@@ -24,6 +26,7 @@ from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import device_name
 from unlearnable_bench.running.executor import Summary, check_names, is_done
+from unlearnable_bench.running.threads import use_threads
 from unlearnable_bench.terminal import (
     Log,
     Tracker,
@@ -44,6 +47,7 @@ def run(
     chosen_preset: bool,
     dry_run: bool,
     pack: int | None,
+    threads: int | None = None,
     command: str | None = None,
 ) -> bool:
     """Print the plan, run it with progress bars, print its tables.
@@ -57,21 +61,23 @@ def run(
         chosen_preset: whether the user named the preset.
         dry_run: print the plan without running it.
         pack: cells trained at once; None: the device's default.
+        threads: number of threads on the CPU; None: the default.
         command: the command line, stored with the plan.
     """
     check_names(plan)
-    out = terminal()
+    use_threads(threads)
+    out, pace = terminal(), Pace(plan, pack or 1)
     marker = folder / "ubench.json"
     is_old = marker.exists() and bool(marker.stat().st_size)  # empty: cut off, and made again
     known = ResultsFolder(folder) if is_old else None
     done = sum(is_done(known, item) for item in plan.work) if known else 0
-    _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, dry_run=dry_run)
+    _show_plan(out, plan, folder, device, done, pace, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
         return False
     errors = terminal(stderr=True)
     with damage.collected() as lines:
         try:
-            summary = _run_with_progress(out, plan, folder, device, pack, command)
+            summary = _run_with_progress(out, plan, folder, device, pack, threads, command, pace)
         finally:
             for line in lines:
                 say(errors, f"ubench: {line}")
@@ -134,6 +140,7 @@ def _show_plan(
     folder: Path,
     device: torch.device,
     done: int,
+    pace: Pace,
     *,
     chosen_preset: bool,
     dry_run: bool,
@@ -162,7 +169,7 @@ def _show_plan(
     }
     if done < len(plan.work):
         check_learners(plan, device)
-        lines["estimate"] = estimate(plan, device, dry_run=dry_run)
+        lines["estimate"] = estimate(plan, device, dry_run=dry_run, pace=pace)
     for name, text in lines.items():
         say(out, text, prefix=f"{name:9} ")
         if name == "noise":
@@ -196,7 +203,9 @@ def _run_with_progress(
     folder: Path,
     device: torch.device,
     pack: int | None,
+    threads: int | None,
     command: str | None,
+    pace: Pace,
 ) -> Summary:
     """Run a plan, with bars on a terminal and a line every minute in a file."""
 
@@ -214,9 +223,10 @@ def _run_with_progress(
             plan,
             folder,
             device=device,
-            progress=progress,
+            progress=pace.watch(progress, partial(say, out)),
             on_cell=report,
             pack=pack,
+            threads=threads,
             command=command,
         )
 

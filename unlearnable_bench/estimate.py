@@ -8,6 +8,7 @@ import torch
 
 from unlearnable_bench.errors import plugin_errors
 from unlearnable_bench.harness import Harness, input_gradient
+from unlearnable_bench.pace import Pace, crowded
 from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.running.environment import use_fast_path
 from unlearnable_bench.terminal import duration
@@ -33,11 +34,12 @@ def check_learners(plan: Plan, device: torch.device) -> None:
             learner.plugin.build(plan.data.train.classes, size).to(device)(images)
 
 
-def estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
+def estimate(plan: Plan, device: torch.device, *, dry_run: bool, pace: Pace | None = None) -> str:
     """Time the first learner's input gradient in the plan's precision, and extrapolate.
 
     On a GPU only in a dry run: compilation takes longer than many plans, and without it a step
-    takes ten times as long as in a run.
+    takes ten times as long as in a run. On a CPU, `pace` expects what is measured, and the hint
+    of busy cores follows the estimate.
     """
     passes = plan.image_passes()
     if passes is None:
@@ -65,5 +67,12 @@ def estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
         started = time.perf_counter()
         gradient(x, y).sum().item()
         seconds.append(time.perf_counter() - started)
-    total = passes / batch * min(seconds[warm:])
-    return f"about {duration(total)} for the whole plan ({passes:.2g} image passes)"
+    fastest = min(seconds[warm:])
+    total = duration(passes / batch * fastest)
+    text = f"about {total} for the whole plan ({passes:.2g} image passes)"
+    if on_gpu:
+        return text
+    if pace:
+        pace.expect(fastest / batch)
+    hint = crowded(partial(gradient, x, y), fastest)
+    return f"{text}; {hint}" if hint else text

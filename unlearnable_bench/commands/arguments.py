@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearnable_bench import traces
+from unlearnable_bench.commands.completion import Complete, names_of
 from unlearnable_bench.errors import UserError
 
 if TYPE_CHECKING:
     from unlearnable_bench.planning.plan import Plan
 
 
-def text_option(metavar: str, meaning: str) -> Any:
-    """Return an option that takes a text."""
-    return typer.Option(metavar=metavar, help=meaning)
+def text_option(metavar: str, meaning: str, complete: Complete | None = None) -> Any:
+    """Return an option that takes a text, whose values a shell may complete."""
+    return typer.Option(metavar=metavar, help=meaning, autocompletion=complete)
 
 
 def settings_option(metavar: str, meaning: str) -> Any:
@@ -37,7 +38,9 @@ Device = Annotated[
 Dataset = Annotated[
     str | None,
     text_option(
-        "NAME", "Data set, e.g. cifar10, or npz:FILE for your own images; default: the preset's."
+        "NAME",
+        "Data set, e.g. cifar10, or npz:FILE for your own images; default: the preset's.",
+        names_of("datasets"),
     ),
 ]
 PresetName = Annotated[
@@ -46,6 +49,7 @@ PresetName = Annotated[
         "NAME",
         "Training schedules and attack settings: smoke, fast or paper; default: fast on CUDA, "
         "otherwise smoke.",
+        names_of("presets"),
     ),
 ]
 Seeds = Annotated[
@@ -64,6 +68,17 @@ Pack = Annotated[
         metavar="COUNT",
         min=1,
         help="Number of cells trained at the same time; default: 2 on CUDA, otherwise 1.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COUNT",
+        min=1,
+        max=1024,
+        help="Number of threads on the CPU, on which results there depend in the last digits; "
+        "default: OMP_NUM_THREADS, otherwise the cores that affinity, CPU quotas and "
+        "SLURM_CPUS_PER_TASK allow.",
     ),
 ]
 DryRun = Annotated[

@@ -10,6 +10,7 @@ from unlearnable_bench.commands.arguments import (
     AsJson,
     Debug,
     Device,
+    Threads,
     split_names,
     text_option,
 )
@@ -18,6 +19,7 @@ from unlearnable_bench.errors import UserError
 
 def bench(
     device: Device = "",
+    threads: Threads = None,
     as_json: AsJson = False,
     growth: Annotated[
         bool,
@@ -49,6 +51,7 @@ def bench(
     Each step is timed as a run computes it and in eager fp32 PyTorch.
     """
     from unlearnable_bench.running.environment import pick_device
+    from unlearnable_bench.running.threads import use_threads
     from unlearnable_bench.timing import printing
 
     if growth and without:
@@ -56,6 +59,7 @@ def bench(
     if figure and not growth:
         raise UserError("--figure draws what --growth measures; add --growth")
     where = pick_device(device or None)
+    use_threads(threads)
     if growth:
         interrupted = printing.growth(where, as_json=as_json, figure=figure)
     else:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unlearnable_bench.commands.arguments import Debug
+from unlearnable_bench.commands.completion import words
 
 data_app = typer.Typer(help="Import data sets into the cache.")
 
@@ -18,7 +19,13 @@ def _group() -> None:
 
 @data_app.command("import")
 def import_file(
-    name: Annotated[str, typer.Argument(help="Data set: cifar10, cifar100 or svhn.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Data set: cifar10, cifar100 or svhn.",
+            autocompletion=words("cifar10", "cifar100", "svhn"),
+        ),
+    ],
     file: Annotated[
         Path,
         typer.Argument(

@@ -8,12 +8,18 @@ from typing import Annotated
 import typer
 
 from unlearnable_bench.commands.arguments import AsJson, Debug, PluginFiles, load_plugins
+from unlearnable_bench.commands.completion import words
 
 
 def list_kind(
     kind: Annotated[
         str,
-        typer.Argument(help="Kind: attacks, defenses, learners, datasets, reports or presets."),
+        typer.Argument(
+            help="Kind: attacks, defenses, learners, datasets, reports or presets.",
+            autocompletion=words(
+                "attacks", "defenses", "learners", "datasets", "reports", "presets"
+            ),
+        ),
     ],
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the options of each.")] = False,

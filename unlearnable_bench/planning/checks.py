@@ -1,26 +1,13 @@
 """What is refused before any work: arguments, radii, data and seeds that a method cannot use."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from unlearnable_bench.contract import Attack
 from unlearnable_bench.errors import UserError, plugin_errors
 from unlearnable_bench.images import Data
 from unlearnable_bench.planning.registry import Chosen
 from unlearnable_bench.radius import Radius
-
-
-def refuse_types(**given: tuple[Any, Any]) -> None:
-    """Refuse arguments from a notebook that are not lists of the right type."""
-    for name, (values, kind) in given.items():
-        kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        if isinstance(values, str) or not isinstance(values, Iterable):
-            raise UserError(f"make_plan({name}=...) takes a list of {kinds}, got {values!r}")
-        for value in values:
-            if not isinstance(value, kind) or isinstance(value, bool):
-                got = f"{value!r} of type {type(value).__name__}"
-                raise UserError(f"make_plan({name}=...) takes {kinds}, got {got}")
 
 
 def checked(

@@ -4,14 +4,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
-from unlearnable_bench.contract import Attack, Defense, Learner, Plugin
+from unlearnable_bench.contract import Attack, Dataset, Defense, Learner, Plugin
 from unlearnable_bench.errors import UserError, plugin_errors, unknown
 from unlearnable_bench.images import Data
 from unlearnable_bench.options import Configurable, Setting, as_text, checked_setting
 from unlearnable_bench.planning import registry
-from unlearnable_bench.planning.checks import checked, refuse_types, refuse_unused
+from unlearnable_bench.planning.checks import checked, refuse_unused
 from unlearnable_bench.planning.class_names import class_text
 from unlearnable_bench.planning.composition import (
     adversarial_only,
@@ -21,11 +22,12 @@ from unlearnable_bench.planning.composition import (
     refuse_shares,
     without_effect,
 )
+from unlearnable_bench.planning.given import name_of, names_of, refuse_types
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
 from unlearnable_bench.planning.protection import Protection, protections_of
 from unlearnable_bench.planning.registry import Chosen, Registry
 from unlearnable_bench.planning.row_names import named, refuse_rows, split_row
-from unlearnable_bench.presets import Preset, load_preset
+from unlearnable_bench.presets import Preset, default_preset, load_preset
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.schedule import Precision, Training
 
@@ -34,14 +36,14 @@ T = TypeVar("T", bound=Plugin)
 
 def make_plan(
     *,
-    methods: Sequence[str],
+    methods: Sequence[str | Path | type[Attack]],
     rho_a: Sequence[Radius] = (Radius("0"),),
     rho_u: Sequence[Radius] = (),
-    defenses: Sequence[str] = ("none",),
-    learners: Sequence[str] = (),
-    surrogate: str | None = None,
-    dataset: str | None = None,
-    preset: str = "smoke",
+    defenses: Sequence[str | Path | type[Defense]] = ("none",),
+    learners: Sequence[str | Path | type[Learner]] = (),
+    surrogate: str | Path | type[Learner] | None = None,
+    dataset: str | Path | type[Dataset] | None = None,
+    preset: str | None = None,
     seeds: Sequence[int] = (0,),
     precision: str | None = None,
     settings: Mapping[str, Setting] = {},
@@ -50,6 +52,9 @@ def make_plan(
     protect_classes: Sequence[str] = (),
 ) -> Plan:
     """Resolve names, presets and settings into cells; loads the data.
+
+    An attack, defense, learner or data set may be given by name, as a class, or as the `Path` of a
+    Python file that defines it, as with `--plugin`.
 
     Args:
         methods: names of attacks, `file:PATH`, or `ROW=file:PATH` with a name for its row.
@@ -60,7 +65,8 @@ def make_plan(
         surrogate: name of the surrogate's architecture; None: the preset's.
         dataset: name of a data set, such as `cifar10`, `npz:FILE` or `folder:DIR`; None: the
             preset's.
-        preset: name of the preset.
+        preset: name of the preset; None: `fast` if CUDA is available, otherwise `smoke`, as on the
+            command line.
         seeds: seeds of the noise and of training, one replicate each.
         precision: `bf16`, `fp32` or `fp64`; None: the preset's.
         settings: option to value, such as `{"sem.steps": 2000}`; the part before the dot is a
@@ -76,17 +82,22 @@ def make_plan(
     Raises:
         UserError: an unknown name or option, an invalid value, or data that cannot be read.
     """
+    rows: list[str] = names_of(registry.attacks, methods)
+    defenses = names_of(registry.defenses, defenses)
+    learners = names_of(registry.learners, learners)
+    maker_name: str | None = name_of(registry.learners, surrogate)
+    data_name: str | None = name_of(registry.datasets, dataset)
     refuse_types(
-        methods=(methods, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
+        methods=(rows, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
         defenses=(defenses, str), learners=(learners, str), protect=(protect, (int, float)),
         protect_classes=(protect_classes, str),
     )  # fmt: skip
-    base = load_preset(preset)
+    base = load_preset(preset or default_preset())
     sections = _sections(settings)
     precision = precision or base.precision
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
-    names = list(dict.fromkeys([*(["clean"] if clean else []), *methods]))
+    names = list(dict.fromkeys([*(["clean"] if clean else []), *rows]))
     refuse_rows(names)
     if not names or not rho_a or not seeds or not defenses or not protect:
         raise UserError(
@@ -100,8 +111,8 @@ def make_plan(
         for name in _unique(learners or [base.learner])
         for chosen in _learners(name, sections)
     ]
-    refuse_unused(attacks, rho_u, surrogate)
-    makers = _learners(surrogate or base.surrogate, sections)
+    refuse_unused(attacks, rho_u, maker_name)
+    makers = _learners(maker_name or base.surrogate, sections)
     schedules, preset_label = _schedules(
         base,
         sections,
@@ -109,7 +120,7 @@ def make_plan(
         adversarial_cells=any(rho_a),
         several_steps=any(map(reads_pgd_steps, chosen_defenses)),
     )
-    data = _data(dataset or base.dataset, sections)
+    data = _data(data_name or base.dataset, sections)
     sections.refuse_rest()
     attacks, remarks = checked(attacks, data, _unique(seeds))
     protections = protections_of(data, protect, protect_classes)

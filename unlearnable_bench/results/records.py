@@ -61,7 +61,13 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """One finished cell."""
+    """One finished cell.
+
+    Examples:
+        >>> from unlearnable_bench import Record
+        >>> Record.__struct_fields__[4:7]
+        ('attack', 'learner', 'defense')
+    """
 
     format: int
     """Version of this schema."""

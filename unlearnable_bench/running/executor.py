@@ -62,11 +62,21 @@ class Summary:
         computed: number of cells and probes that this call finished.
         reused: number of those that the folder had or another process finished.
         failures: those that could not be finished, which does not affect the others.
+
+    Examples:
+        >>> from unlearnable_bench import Summary
+        >>> print(Summary(computed=1, reused=2, failures=()))
+        1 cell computed, 2 reused
     """
 
     computed: int
     reused: int
     failures: tuple[Failure, ...]
+
+    def __str__(self) -> str:
+        text = f"{self.computed} cell{'' if self.computed == 1 else 's'} computed"
+        text = f"{text}, {self.reused} reused"
+        return f"{text}, {len(self.failures)} failed" if self.failures else text
 
 
 def execute(

@@ -22,7 +22,7 @@ from unlearnable_bench.harness.device import EXCLUSIVE
 from unlearnable_bench.harness.progress import Progress, Silent, Stop
 from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.identity import as_json
-from unlearnable_bench.images import ImageSet, Pixels
+from unlearnable_bench.images import ImageSet, Pixels, blocks
 from unlearnable_bench.planning.plan import Cell, PoisonPlan, Probe
 from unlearnable_bench.poison import Budget, Poison
 from unlearnable_bench.radius import Radius
@@ -394,7 +394,8 @@ def _check(name: str, clean: Pixels, poison: Any) -> None:
             "the budget"
         )
     bounded = poison.budget.norm != "none"
-    if (poison.budget.radius or not bounded) and np.array_equal(images, clean):
+    unchanged = (np.array_equal(images[part], clean[part]) for part in blocks(clean))
+    if (poison.budget.radius or not bounded) and all(unchanged):
         within = f" within {poison.budget.norm} {poison.budget.radius}" if bounded else ""
         raise UserError(
             f"attack {name!r} changed no image{within}; noise is in units of 1/255 "
