@@ -93,11 +93,17 @@ class EM(Attack):
     )
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a training set that lacks a class, for class-wise noise.
+        """Refuse a step size of 0, and for class-wise noise a training set that lacks a class.
 
         Raises:
-            UserError: `variant` is classwise and a class has no image.
+            UserError: the noise would stay where it starts, at 0; or `variant` is classwise and a
+                class has no image.
         """
+        if self.alpha_u is not None and not self.alpha_u and self.variant != "misaligned":
+            raise UserError(
+                f"em.alpha_u={self.alpha_u}: the noise starts at 0 and would stay there; give a "
+                "step size above 0, such as 0.8/255"
+            )
         if self.variant == "classwise":
             _refuse_missing(images.labels, images.classes, "the training set")
 

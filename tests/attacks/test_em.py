@@ -105,6 +105,13 @@ def test_classwise_refuses_a_class_without_images() -> None:
     EM(**OFFICIAL).check(images)
 
 
+def test_a_step_size_of_zero_is_refused_where_the_noise_starts_at_zero() -> None:
+    for variant in (OFFICIAL, CLASSWISE):
+        with pytest.raises(UserError, match=r"em\.alpha_u=0: the noise starts at 0"):
+            EM(**variant | {"alpha_u": Radius("0")}).check(random_images())
+    EM(**MISALIGNED | {"alpha_u": Radius("0")}).check(random_images())  # a random start
+
+
 def test_classwise_refuses_a_seed_whose_noise_search_lacks_a_class_before_the_run() -> None:
     few = random_images(10, classes=9)  # a fifth of 10 images cannot hold 9 classes
     with pytest.raises(
