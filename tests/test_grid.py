@@ -114,6 +114,8 @@ def run(data: str, out: Path, **asked: Any) -> None:
     taken = {*asked["methods"], *asked.get("defenses", []), "small-cnn", "training"}
     taken |= {"adversarial"} if any(asked.get("rho_a", ())) else set()
     settings = {key: value for key, value in TINY.items() if key.split(".")[0] in taken}
+    if asked.get("defenses") == ["fgsm"]:  # one step, so that a number of steps has no effect
+        del settings["adversarial.pgd_steps"]
     noise = out.parent / "noise.npy"
     if "file" in asked["methods"]:
         np.save(noise, np.full((12, 32, 32, 3), 3, np.int8))

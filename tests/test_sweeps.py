@@ -257,7 +257,7 @@ def test_a_comma_in_a_path_is_part_of_the_path(tmp_path: Path) -> None:
 def test_noise_from_several_files_is_swept_by_a_list(data: str, tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in ("one.npy", "two,three.npy")]
     for index, path in enumerate(paths):
-        np.save(path, np.full((8, 8, 8, 3), index, np.int8))
+        np.save(path, np.full((8, 8, 8, 3), index + 1, np.int8))
     found = cells(data, methods=["file"], settings={"file.path": paths})
     assert [cell.poison.attack.plugin.option_values()["path"] for cell in found] == paths
     with pytest.raises(UserError, match=r"two,three\.npy"):

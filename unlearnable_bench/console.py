@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from unlearnable_bench import api, damage, traces
+from unlearnable_bench import api, traces
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.estimate import check_learners, estimate
 from unlearnable_bench.pace import Pace
@@ -52,7 +52,7 @@ def run(
 ) -> bool:
     """Print the plan, run it with progress bars, print its tables.
 
-    Returns whether a cell failed or a damaged file was found.
+    Returns whether a cell failed.
 
     Args:
         plan: from `make_plan`.
@@ -75,12 +75,7 @@ def run(
     if dry_run:
         return False
     errors = terminal(stderr=True)
-    with damage.collected() as lines:
-        try:
-            summary = _run_with_progress(out, plan, folder, device, pack, threads, command, pace)
-        finally:
-            for line in lines:
-                say(errors, f"ubench: {line}")
+    summary = _run_with_progress(out, plan, folder, device, pack, threads, command, pace)
     frame = api.load_records(folder, [cell.key for cell in plan.cells])
     if not frame.empty:
         for table in default_tables(frame):
@@ -96,7 +91,7 @@ def run(
         if traces.is_shown():
             errors.print(Text(failure.trace))
         say(errors, f"ubench: {failure.cell.name}: {failure.reason}{where}")
-    return bool(summary.failures or lines)
+    return bool(summary.failures)
 
 
 def _print_correlations(out: Console, frame: pd.DataFrame) -> None:

@@ -2,13 +2,11 @@
 
 import gc
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from unlearnable_bench import damage
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.reports._text import printable
 from unlearnable_bench.results.frame import load_records, select
@@ -65,23 +63,6 @@ def load(
     frame = _newest(select(frame, **selection), drop=newest)
     _warn_unfinished(frame, keys)
     return frame
-
-
-@contextmanager
-def damage_reported() -> Iterator[list[str]]:
-    """Collect the damaged files that are left out, and name each on stderr at the end.
-
-    Yields:
-        The lines, empty as long as nothing is damaged.
-    """
-    with damage.collected() as lines:
-        try:
-            yield lines
-        finally:
-            error = str(sys.exc_info()[1])
-            for line in lines:
-                if line.partition(" is damaged")[0] not in error:  # which is printed anyway
-                    _say(line)
 
 
 def _newest(frame: pd.DataFrame, *, drop: bool) -> pd.DataFrame:

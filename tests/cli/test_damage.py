@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import QUICK, Command, run_tiny
+from commands import QUICK, Command, arrays, run_tiny
+from PIL import Image
 
 from unlearnable_bench import api
 from unlearnable_bench.seal import sealed_json
@@ -182,3 +183,30 @@ def test_a_report_counts_records_without_a_checksum(ubench: Command, workplace: 
     assert result.code == 0
     assert result.err == "ubench: 2 records of versions before 0.3 without a checksum\n"
     assert not api.load_records(workplace / "results")["checksum"].any()
+
+
+def test_damaged_pictures_of_the_cache_are_decoded_again_and_named(
+    ubench: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UBENCH_HOME", str(workplace / "home"))
+    data = arrays(16, 8)
+    for split, part in (("train", "train"), ("test", "val")):
+        images, labels = data[f"x_{split}"], data[f"y_{split}"]
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = Path("pictures", part, f"n0000000{label}", f"{number}.JPEG")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    asked = ("run", *QUICK, "--dataset", "imagenet-subset:pictures", "--methods", "clean")
+    for option in ("classes=4", "size=16", "crop=16"):
+        asked = (*asked, "--set", f"imagenet-subset.{option}")
+    asked = (*asked, "--dry-run")
+    assert ubench(*asked).code == 0
+    (decoded,) = Path("home").rglob("train.npy")
+    pixels = bytearray(decoded.read_bytes())
+    pixels[-1] ^= 1
+    decoded.write_bytes(pixels)
+    result = ubench(*asked)
+    assert result.code == 2
+    assert f"{decoded.parent.name} is damaged" in result.err
+    assert "decoded again" in result.err
+    assert ubench(*asked).code == 0

@@ -22,6 +22,7 @@ from unlearnable_bench.commands.arguments import (
     whole_numbers,
 )
 from unlearnable_bench.commands.completion import words
+from unlearnable_bench.commands.damaged import damage_named
 from unlearnable_bench.errors import UserError
 
 
@@ -103,23 +104,26 @@ def correlate(
     radii = rest.pop("rho_a")
     if len(radii) != 1:
         raise UserError(f"--rho-a takes one radius, such as 4/255, got {rho_a}")
-    plan = make_correlation_plan(
-        surrogate_rho_a=plan_file.arguments({"rho-a": surrogate_rho_a}, "--surrogate-")["rho_a"],
-        noises=[Noise.parse(part) for part in noise.split(",")],
-        rho_a=radii[0],
-        stops=whole_numbers("--stops", stops),
-        method=method,
-        **rest,
-    )
-    failed = console.run(
-        plan,
-        out or default_folder(plan),
-        where,
-        chosen_preset=bool(preset),
-        dry_run=dry_run,
-        pack=pack,
-        threads=threads,
-        command=command_line(),
-    )
-    if failed:
-        raise typer.Exit(2)
+    with damage_named():
+        plan = make_correlation_plan(
+            surrogate_rho_a=plan_file.arguments({"rho-a": surrogate_rho_a}, "--surrogate-")[
+                "rho_a"
+            ],
+            noises=[Noise.parse(part) for part in noise.split(",")],
+            rho_a=radii[0],
+            stops=whole_numbers("--stops", stops),
+            method=method,
+            **rest,
+        )
+        failed = console.run(
+            plan,
+            out or default_folder(plan),
+            where,
+            chosen_preset=bool(preset),
+            dry_run=dry_run,
+            pack=pack,
+            threads=threads,
+            command=command_line(),
+        )
+        if failed:
+            raise typer.Exit(2)

@@ -27,6 +27,7 @@ from unlearnable_bench.commands.arguments import (
     text_option,
 )
 from unlearnable_bench.commands.completion import names_of, words
+from unlearnable_bench.commands.damaged import damage_named
 from unlearnable_bench.errors import UserError
 
 
@@ -177,23 +178,24 @@ def run(
     chosen_preset = bool(options.get("preset"))
     if not chosen_preset:
         options["preset"] = default_preset(where.type)
-    plan = api.make_plan(**plan_file.arguments(options, "--"))
-    if written:
-        plan_file.write(written, options)
-        files = chain.from_iterable(("--plugin", str(file)) for file in plugins)
-        machine = {"--out": out, "--device": device, "--pack": pack, "--threads": threads}
-        kept = (part for flag, value in machine.items() if value for part in (flag, str(value)))
-        again = shlex.join(["ubench", "run", str(written), *files, *kept])
-        sys.stdout.write(f"wrote {written}; run it: {again}\n")
-    failed = console.run(
-        plan,
-        out or default_folder(plan),
-        where,
-        chosen_preset=chosen_preset,
-        dry_run=dry_run,
-        pack=pack,
-        threads=threads,
-        command=command_line(),
-    )
-    if failed:
-        raise typer.Exit(2)
+    with damage_named():
+        plan = api.make_plan(**plan_file.arguments(options, "--"))
+        if written:
+            plan_file.write(written, options)
+            files = chain.from_iterable(("--plugin", str(file)) for file in plugins)
+            machine = {"--out": out, "--device": device, "--pack": pack, "--threads": threads}
+            kept = (part for flag, value in machine.items() if value for part in (flag, str(value)))
+            again = shlex.join(["ubench", "run", str(written), *files, *kept])
+            sys.stdout.write(f"wrote {written}; run it: {again}\n")
+        failed = console.run(
+            plan,
+            out or default_folder(plan),
+            where,
+            chosen_preset=chosen_preset,
+            dry_run=dry_run,
+            pack=pack,
+            threads=threads,
+            command=command_line(),
+        )
+        if failed:
+            raise typer.Exit(2)

@@ -342,7 +342,7 @@ def _schedules(
         if "pgd_steps" in values and not several_steps:
             raise UserError(
                 f"--set {section}.pgd_steps has no effect in this plan: its defenses take a single "
-                "step; add a defense that does not, such as none"
+                "step; omit it"
             )
     changed = {
         f"training.{k}": v

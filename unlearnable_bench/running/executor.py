@@ -252,7 +252,7 @@ class _Workers:
                 return True
             with suppress(OSError):
                 self._folder.clear_failure(cell.key)
-            self._folder.checkpoint(cell.key).unlink(missing_ok=True)
+                self._folder.checkpoint(cell.key).unlink(missing_ok=True)
             with self._lock:
                 self.computed += 1
                 self._on_cell(cell, result)
