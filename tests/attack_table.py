@@ -10,6 +10,7 @@ from unlearnable_bench.attacks.clean import Clean
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.file import File
 from unlearnable_bench.attacks.ntga import NTGA
+from unlearnable_bench.attacks.ops import OPS
 from unlearnable_bench.attacks.random import Random
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sc import SC
@@ -82,6 +83,7 @@ TABLE = {
     "clean": Entry(attack=Clean(), seeded=False),
     "random": Entry(attack=Random()),
     "file": Entry(attack=File(path="noise.npy"), seeded=False),
+    "ops": Entry(attack=OPS(), seeded=False, others=(OPS(sparsity=3),)),
     "sc": Entry(attack=SC(patch=4), images=60, others=(SC(patch=4, rho_u=Radius("8/255")),)),
     "em": Entry(
         # One batch a round: a round begins in the middle of an epoch.

@@ -35,6 +35,7 @@ FIELD = {
     "mobilenetv2": "MobileNetV2",
     "none": "None",
     "ntga": "NTGA",
+    "ops": "OPS",
     "orthogonal-projection": "OP",
     "pgd-l2": "PGD-L2",
     "randaugment": "RandAugment",
