@@ -6,7 +6,9 @@ from typing import Any
 
 from unlearnable_bench import Attack, Radius
 from unlearnable_bench.attacks import em, rem
+from unlearnable_bench.attacks.class_random import ClassRandom
 from unlearnable_bench.attacks.clean import Clean
+from unlearnable_bench.attacks.cuda import CUDA
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.file import File
 from unlearnable_bench.attacks.ntga import NTGA
@@ -82,7 +84,9 @@ TWO_LOOPS = (("surrogate", 1), ("surrogate", 2), ("extraction", 0), ("extraction
 TABLE = {
     "clean": Entry(attack=Clean(), seeded=False),
     "random": Entry(attack=Random()),
+    "class-random": Entry(attack=ClassRandom()),
     "file": Entry(attack=File(path="noise.npy"), seeded=False),
+    "cuda": Entry(attack=CUDA()),
     "ops": Entry(attack=OPS(), seeded=False, others=(OPS(sparsity=3),)),
     "sc": Entry(attack=SC(patch=4), images=60, others=(SC(patch=4, rho_u=Radius("8/255")),)),
     "em": Entry(

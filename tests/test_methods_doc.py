@@ -69,6 +69,7 @@ NAMED = {
     "sem": ["noise_rho_a=2/255", "rho_a=0 noise_rho_a=4/255"],
     "tap": ["alpha_u=0.4/255", "untargeted=true alpha_u=0.4/255", "restarts=8", "steps=100"],
     "ntga": ["steps=10", "t=8", "kernel=fnn t=4096", "stride=3"],
+    "cuda": ["size=9 blur=0.06"],
     "ops": ["sparsity=3"],
     "sc": ["rho_u=8/255"],
     "cutmix": ["probability=0.5"],
