@@ -6,6 +6,7 @@ from typing import Any
 
 from unlearnable_bench import Attack, Radius
 from unlearnable_bench.attacks import em, rem
+from unlearnable_bench.attacks.ar import AR
 from unlearnable_bench.attacks.class_random import ClassRandom
 from unlearnable_bench.attacks.clean import Clean
 from unlearnable_bench.attacks.cuda import CUDA
@@ -86,6 +87,7 @@ TABLE = {
     "random": Entry(attack=Random()),
     "class-random": Entry(attack=ClassRandom()),
     "file": Entry(attack=File(path="noise.npy"), seeded=False),
+    "ar": Entry(attack=AR(), others=(AR(rho_u=Radius("8/255")),)),
     "cuda": Entry(attack=CUDA()),
     "ops": Entry(attack=OPS(), seeded=False, others=(OPS(sparsity=3),)),
     "sc": Entry(attack=SC(patch=4), images=60, others=(SC(patch=4, rho_u=Radius("8/255")),)),

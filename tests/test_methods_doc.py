@@ -70,6 +70,7 @@ NAMED = {
     "tap": ["alpha_u=0.4/255", "untargeted=true alpha_u=0.4/255", "restarts=8", "steps=100"],
     "ntga": ["steps=10", "t=8", "kernel=fnn t=4096", "stride=3"],
     "cuda": ["size=9 blur=0.06"],
+    "ar": ["response=3", "norm=1", "rho_u=8/255"],
     "ops": ["sparsity=3"],
     "sc": ["rho_u=8/255"],
     "cutmix": ["probability=0.5"],

@@ -11,6 +11,7 @@ from unlearnable_bench.radius import USUAL_RHO_U, Radius, norm_and_bound
 # Names in tables; a plugin that is not listed is printed under its own name.
 FIELD = {
     "adversarial": "adversarial training",
+    "ar": "AR",
     "bilateral-filter": "Bilateral",
     "bit-depth": "BDR",
     "cifar10": "CIFAR-10",
