@@ -73,7 +73,6 @@ class AR(Attack):
         if response is None:
             response = 10.0 if images.classes <= 10 else min(3.0, 300 / images.classes)
         found = processes(images.classes, images.size, response, harness.random("processes"))
-        norm = images.size / 32 if self.norm is None else self.norm
         poisoned, random = np.empty_like(images.images), harness.random("noise")
         side = images.size + _DROPPED
         block = max(1, _VALUES // (3 * side**2))
@@ -84,18 +83,26 @@ class AR(Attack):
                 draws = random.normal(3, len(part), 4 * side - 4).double().cpu().numpy()
                 pattern = _scan(draws, found[label]).transpose(3, 0, 1, 2)
                 if self.rho_u is None:
-                    pattern *= norm / np.sqrt((pattern**2).sum((1, 2, 3), keepdims=True))
+                    pattern *= self._norm(images) / np.sqrt(
+                        (pattern**2).sum((1, 2, 3), keepdims=True)
+                    )
                 else:
                     pattern *= float(self.rho_u) / np.abs(pattern).max((1, 2, 3), keepdims=True)
                 levels = np.rint(images.images[part] + 255 * pattern)
                 poisoned[part] = np.clip(levels, 0, 255).astype(np.uint8)
-        return Poison(
-            poisoned, Budget("l2", norm) if self.rho_u is None else Budget("linf", self.rho_u)
-        )
+        return Poison(poisoned, self._budget(images))
 
     def image_passes(self, images: int) -> float:
         """Return 0, since the method uses no network."""
         return 0
+
+    def _budget(self, images: ImageSet) -> Budget:
+        if self.rho_u is not None:
+            return Budget("linf", self.rho_u)
+        return Budget("l2", self._norm(images))
+
+    def _norm(self, images: ImageSet) -> float:
+        return images.size / 32 if self.norm is None else self.norm
 
 
 def processes(classes: int, size: int, response: float, random: Random) -> Field:

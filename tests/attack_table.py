@@ -14,6 +14,7 @@ from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.file import File
 from unlearnable_bench.attacks.ntga import NTGA
 from unlearnable_bench.attacks.ops import OPS
+from unlearnable_bench.attacks.pil import PIL
 from unlearnable_bench.attacks.random import Random
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sc import SC
@@ -90,6 +91,12 @@ TABLE = {
     "ar": Entry(attack=AR(), others=(AR(rho_u=Radius("8/255")),)),
     "cuda": Entry(attack=CUDA()),
     "ops": Entry(attack=OPS(), seeded=False, others=(OPS(sparsity=3),)),
+    "pil": Entry(
+        attack=PIL(epochs=4, batch_size=10, steps=3, block=9),
+        stops=(("classifier", 1), ("classifier", 3), ("noise", 0), ("noise", 2)),
+        single=PIL(epochs=2, batch_size=10, steps=2),
+        others=(PIL(epochs=2, shuffled=False),),
+    ),
     "sc": Entry(attack=SC(patch=4), images=60, others=(SC(patch=4, rho_u=Radius("8/255")),)),
     "em": Entry(
         # One batch a round: a round begins in the middle of an epoch.

@@ -42,6 +42,7 @@ FIELD = {
     "orthogonal-projection": "OP",
     "pgd-l2": "PGD-L2",
     "randaugment": "RandAugment",
+    "pil": "PIL",
     "random": "Random",
     "rem": "REM",
     "remainder": "Clean subset",
