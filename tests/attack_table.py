@@ -20,6 +20,7 @@ from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sc import SC
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.attacks.tap import TAP
+from unlearnable_bench.attacks.tue import TUE
 
 OFFICIAL: dict[str, Any] = {
     "noise_steps": 5,
@@ -96,6 +97,9 @@ TABLE = {
         stops=(("classifier", 1), ("classifier", 3), ("noise", 0), ("noise", 2)),
         single=PIL(epochs=2, batch_size=10, steps=2),
         others=(PIL(epochs=2, shuffled=False),),
+    ),
+    "tue": Entry(
+        attack=TUE(sweeps=4, steps=3, batch_size=10), stops=(("sweeps", 1), ("sweeps", 3))
     ),
     "sc": Entry(attack=SC(patch=4), images=60, others=(SC(patch=4, rho_u=Radius("8/255")),)),
     "em": Entry(

@@ -71,6 +71,7 @@ NAMED = {
     "ntga": ["steps=10", "t=8", "kernel=fnn t=4096", "stride=3"],
     "cuda": ["size=9 blur=0.06"],
     "ar": ["response=3", "norm=1", "rho_u=8/255"],
+    "tue": ["sweeps=196"],
     "ops": ["sparsity=3"],
     "sc": ["rho_u=8/255"],
     "cutmix": ["probability=0.5"],

@@ -57,6 +57,7 @@ FIELD = {
     "tap": "TAP",
     "tiny-imagenet": "Tiny-ImageNet",
     "trades": "TRADES",
+    "tue": "TUE",
     "ueraser-lite": "UEraser-lite",
     "ueraser-max": "UEraser-max",
     "uniform-noise": "Uniform noise",
