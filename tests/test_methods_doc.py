@@ -74,6 +74,7 @@ NAMED = {
     "tue": ["sweeps=196"],
     "ops": ["sparsity=3"],
     "sc": ["rho_u=8/255"],
+    "mlp2": ["width=128"],
     "cutmix": ["probability=0.5"],
     "mart": ["beta=6"],
 }
