@@ -75,6 +75,8 @@ NAMED = {
     "ops": ["sparsity=3"],
     "sc": ["rho_u=8/255"],
     "mlp2": ["width=128"],
+    "low-pass": ["cutoff=0.25"],
+    "rsk": ["spread=0"],
     "cutmix": ["probability=0.5"],
     "mart": ["beta=6"],
 }
