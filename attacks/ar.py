@@ -38,6 +38,8 @@ class AR(Attack):
     seed. No network; the budget is L2. `rho_u` scales to an L-infinity radius instead.
     """
 
+    needs = "labels"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     norm: float | None = option(

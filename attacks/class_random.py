@@ -20,6 +20,8 @@ class ClassRandom(Attack):
     optimisation; [arXiv 2102.04716](https://arxiv.org/abs/2102.04716) has it in the L2 ball (P5).
     """
 
+    needs = "labels"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
@@ -28,7 +30,7 @@ class ClassRandom(Attack):
         """Add the pattern of its class to each image."""
         levels, shape = self.rho_u.levels, images.images.shape[1:]
         draws = harness.random("noise").integers(2 * levels + 1, images.classes, *shape)
-        patterns = (draws - levels).cpu().numpy().astype(np.int16)
+        patterns = (draws - levels).cpu().numpy().astype(np.float32)
         poisoned = np.empty_like(images.images)
         for start in range(0, len(images), _BLOCK):
             part = slice(start, start + _BLOCK)

@@ -22,6 +22,8 @@ class CUDA(Attack):
     not related to NVIDIA CUDA.
     """
 
+    needs = "labels"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     blur: float = option(

@@ -24,6 +24,8 @@ class OPS(Attack):
     not taken again. No network; the budget is L0.
     """
 
+    needs = "labels"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     sparsity: int = option(1, "number of pixels changed in an image", minimum=1)
@@ -93,10 +95,9 @@ def _scores(pixels: Pixels, index: NDArray[np.int64]) -> NDArray[np.float64]:
     # constant difference has variance 0, without rounding.
     n = len(index)
     both = np.stack([sums, 255 * n - sums]), np.stack([squares, 65025 * n - 510 * sums + squares])
-    total, square = (
-        sum(values[_CORNERS[:, channel], :, :, channel] for channel in range(3)) for values in both
-    )
-    total, variance = np.moveaxis(total, 0, 2), np.moveaxis(3 * n * square - total**2, 0, 2)
+    # Of each channel the values of the 8 colours, added over the channels.
+    total, square = (values[_CORNERS, :, :, range(3)].sum(1).transpose(1, 2, 0) for values in both)
+    variance = 3 * n * square - total**2
     scores = np.where(total > 0, np.inf, 0.0)
     np.divide(total, np.sqrt(variance), out=scores, where=variance > 0)
     return scores

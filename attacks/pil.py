@@ -23,6 +23,8 @@ class PIL(Attack):
     classifier is the method's own: the noise does not depend on the surrogate of the run.
     """
 
+    needs = "labels"
+
     # Of the harness's networks none is used, so that the surrogate is not part of the key.
     surrogate: ClassVar[Literal["none"]] = "none"
 

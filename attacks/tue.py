@@ -23,6 +23,8 @@ class TUE(Attack):
     on its network; this form leaves the network out.
     """
 
+    needs = "labels"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")

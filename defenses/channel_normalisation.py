@@ -19,6 +19,8 @@ class ChannelNormalisation(Defense):
     ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)).
     """
 
+    needs = "nothing"
+
     std: float = option(
         0.25, "standard deviation of a channel in units of the pixel range", minimum=0
     )

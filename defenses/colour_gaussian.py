@@ -16,6 +16,8 @@ class ColourGaussian(Defense):
     ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)).
     """
 
+    needs = "nothing"
+
     shift: Radius = option(Radius("8/255"), "largest shift of a channel")
     noise: Radius = option(Radius("8/255"), "largest standard deviation of the noise")
 

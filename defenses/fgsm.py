@@ -18,6 +18,8 @@ class FGSM(Defense):
     code computes it in train mode, which also updates the BatchNorm statistics.
     """
 
+    needs = "labels"
+
     adversarial_only: ClassVar[bool] = True
 
     alpha: float = option(1.25, "step size in units of rho_a", minimum=0)

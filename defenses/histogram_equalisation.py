@@ -18,6 +18,8 @@ class HistogramEqualisation(Defense):
     One of the adaptive defenses of DUNE ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)).
     """
 
+    needs = "nothing"
+
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
         """Equalise each channel by itself."""
         return per_image(images, _equalised)

@@ -16,6 +16,8 @@ class LABWhitening(Defense):
     with OpenCV's colour space.
     """
 
+    needs = "nothing"
+
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
         """Remove each image's mean colour and the correlation of its channels."""
         return whitened(images, cv2.COLOR_RGB2Lab, cv2.COLOR_Lab2RGB)

@@ -20,6 +20,8 @@ class LowPass(Defense):
     is rounded and clipped to 8 bits.
     """
 
+    needs = "nothing"
+
     cutoff: float = option(
         0.5,
         "share of the rows and columns of DCT coefficients that are kept; 1 keeps all",

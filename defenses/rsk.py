@@ -18,6 +18,8 @@ class RSK(Defense):
     and columns of DCT coefficients ([code](https://github.com/aseriesof-tubes/RSK)).
     """
 
+    needs = "nothing"
+
     spread: float = option(
         0.1, "standard deviation of the kernel's entries; 0 is a fixed kernel (SSK)", minimum=0
     )

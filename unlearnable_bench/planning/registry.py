@@ -125,14 +125,36 @@ class Registry(Generic[T]):
         Raises:
             UserError: as `get`.
         """
+        node = self._parsed(name)
+        found = ast.get_docstring(node) if node else None
+        return first_line(found) if found else self.get(name).summary()
+
+    def needs(self, name: str) -> str:
+        """Return what a plugin declares to need; empty for kinds that declare nothing.
+
+        Built-in plugins are parsed, not imported.
+
+        Raises:
+            UserError: as `get`.
+        """
+        if not hasattr(self.base, "needs"):
+            return ""
+        node = self._parsed(name)
+        for line in node.body if node else []:
+            if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
+                target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+                if ast.unparse(target) == "needs":
+                    return str(ast.literal_eval(line.value))
+        return str(self.get(name).needs)  # type: ignore[attr-defined]
+
+    def _parsed(self, name: str) -> ast.ClassDef | None:
+        """Return the syntax tree of a built-in plugin's class; None: not built in."""
         points = entry_points(group=self.group, name=name)
         values = {point.value for point in points}
-        if name not in self._from_files and len(values) == 1:
-            module, _, cls = values.pop().partition(":")
-            found = _docstring(module, cls) if module.startswith(_OWN) else None
-            if found:
-                return first_line(found)
-        return self.get(name).summary()
+        if name in self._from_files or len(values) != 1:
+            return None
+        module, _, cls = values.pop().partition(":")
+        return _class_of(module, cls) if module.startswith(_OWN) else None
 
     def choose(
         self, name: str, passed: Mapping[str, Any] = {}, preset: Mapping[str, Any] = {}
@@ -190,14 +212,14 @@ class Registry(Generic[T]):
         return cls
 
 
-def _docstring(module: str, cls: str) -> str | None:
-    """Return the docstring of a class without importing its module."""
+def _class_of(module: str, cls: str) -> ast.ClassDef | None:
+    """Return the syntax tree of a class without importing its module."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return None
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == cls:
-            return ast.get_docstring(node)
+            return node
     return None
 
 
