@@ -12,6 +12,7 @@ from report_cells import cell, frame
 
 from unlearnable_bench import UserError, api
 from unlearnable_bench.identity import key_of
+from unlearnable_bench.results import frame as frame_module
 from unlearnable_bench.results.frame import load_records, select
 from unlearnable_bench.results.store import ResultsFolder
 
@@ -59,6 +60,29 @@ def test_what_a_plan_asks_for_and_is_not_there_is_failed_or_missing(folder: Path
     assert found["attack"].tolist()[1:] == ["tap", "ar"]
     assert found["reason"].tolist() == ["", "", "it broke"]
     assert found["test_accuracy"].isna().tolist() == [False, True, True]
+
+
+def test_a_cell_has_what_its_attack_and_its_defense_need() -> None:
+    made = load_records(MEASURED)
+    found = {(r["attack"], r["attack_needs"]) for _, r in made.iterrows()}
+    assert {("clean", "nothing"), ("random", "nothing"), ("sem", "labels")} <= found
+    needs = dict(zip(made["defense"], made["defense_needs"], strict=True))
+    assert needs["none"] == needs["jpeg"] == "nothing"
+    assert needs["cutmix"] == "labels"
+
+
+def test_combined_defenses_need_what_each_part_needs() -> None:
+    def needs(*names: str) -> str:
+        parts = {"parts": [{"name": name} for name in names]}
+        defense = {"name": "+".join(names), "options": parts}
+        attack = {"name": "not-installed"}
+        found = frame_module._needs({"defense": defense, "poison": {"attack": attack}})
+        assert found["attack_needs"] == ""
+        return found["defense_needs"]
+
+    assert needs("jpeg", "grayscale") == "nothing"
+    assert needs("jpeg", "early-stopping", "cutmix") == "clean subset+labels"
+    assert needs("not-installed") == ""
 
 
 def test_of_a_cell_that_two_folders_hold_the_first_ones_counts(folder: Path) -> None:

@@ -1,14 +1,16 @@
 """The cells of results folders as one tidy DataFrame, the only input of reports."""
 
 import gc
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.robustness import Robustness, read_robustness
@@ -40,6 +42,8 @@ def load_records(
         dataset, attack, learner, defense, preset: labels, with changed options in brackets.
         rho_a, rho_u: radii as text: `4/255`; of another norm than L-infinity `l2 1.3`,
             `l0 1` (pixels) or `none`.
+        attack_needs, defense_needs: what the installed plugins of these names declare to need
+            besides images (`labels`, `clean subset`; joined by `+`); empty if not installed.
         protect: share of the images that are poisoned, 0 to 1.
         seed: seed of the noise and of training.
         test_accuracy, protected_accuracy, peak_accuracy, train_accuracy: in percent.
@@ -138,6 +142,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
     row |= {"status": "done", "reason": ""}
     row |= {name: getattr(record, name) for name in (*LABELS, *_VALUES)}
     return row | {
+        **_needs(record.identity),
         "rho_u": str(record.rho_u),
         "setting": record.setting,
         "poison": poison["key"],
@@ -155,6 +160,24 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         **{name: quality.get(name, float("nan")) for name in QUALITY},
         **dict.fromkeys(ROBUSTNESS, float("nan")),
     }
+
+
+def _needs(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the attack and the defense of a cell declare to need."""
+    defense = identity["defense"]
+    parts = defense.get("options", {}).get("parts") or [defense]
+    found = dict.fromkeys(_declared("defenses", part["name"]) for part in parts)
+    several = [need for need in found if len(found) == 1 or need not in ("", "nothing")]
+    attack = _declared("attacks", identity["poison"]["attack"]["name"])
+    return {"attack_needs": attack, "defense_needs": "+".join(several)}
+
+
+@cache
+def _declared(kind: str, name: str) -> str:
+    try:
+        return registry.REGISTRIES[kind].needs(name)
+    except UserError:  # not installed here, or unusable
+        return ""
 
 
 def _with_robustness(
