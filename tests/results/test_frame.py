@@ -1,6 +1,7 @@
 """Cells of results folders as a frame: order, several folders, what is not finished, selection."""
 
 import gc
+import io
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from report_cells import cell, frame
 
 from unlearnable_bench import UserError, api
 from unlearnable_bench.identity import key_of
+from unlearnable_bench.reports.tidy import CSV
 from unlearnable_bench.results import frame as frame_module
 from unlearnable_bench.results.frame import load_records, select
 from unlearnable_bench.results.store import ResultsFolder
@@ -69,6 +71,18 @@ def test_a_cell_has_what_its_attack_and_its_defense_need() -> None:
     needs = dict(zip(made["defense"], made["defense_needs"], strict=True))
     assert needs["none"] == needs["jpeg"] == "nothing"
     assert needs["cutmix"] == "labels"
+
+
+def test_the_csv_report_has_what_each_row_needs() -> None:
+    made = load_records(MEASURED)
+    rows = pd.read_csv(io.StringIO(CSV().render(made)))
+    columns = ["attack", "defense", "attack_needs", "defense_needs"]
+    found = set(rows[columns].itertuples(index=False, name=None))
+    assert ("sem", "cutmix", "labels", "labels") in found
+    assert ("clean", "none", "nothing", "nothing") in found
+    without = CSV().render(made.drop(columns=["attack_needs", "defense_needs"]))
+    assert "needs" not in without
+    assert len(without.splitlines()) == len(rows) + 1
 
 
 def test_combined_defenses_need_what_each_part_needs() -> None:
