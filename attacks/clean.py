@@ -10,6 +10,8 @@ from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius
 class Clean(Attack):
     """Clean images, without noise: the reference for every other row."""
 
+    needs = "nothing"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:

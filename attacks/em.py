@@ -52,6 +52,8 @@ class EM(Attack):
     optimised on a random fifth of the training set.
     """
 
+    needs = "labels"
+
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     variant: Literal["official", "misaligned", "classwise"] = option(
         "official",

@@ -36,6 +36,8 @@ class File(Attack):
     such a file.
     """
 
+    needs = "undeclared"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     path: str = option("", "path of the file: .npy, .npz or .safetensors")

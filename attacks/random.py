@@ -40,6 +40,8 @@ class Random(Attack):
         (124, 132)
     """
 
+    needs = "nothing"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")

@@ -51,6 +51,8 @@ class REM(Attack):
     noise only.
     """
 
+    needs = "labels"
+
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     rho_a: Radius = option(
         Radius("4/255"), "radius of the adversarial perturbation delta_a, L-infinity"

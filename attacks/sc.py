@@ -32,6 +32,8 @@ class SC(Attack):
     instead, which makes it a different attack.
     """
 
+    needs = "labels"
+
     surrogate: ClassVar[Literal["none"]] = "none"
 
     # The truncation to 8 bits would remove weaker noise.

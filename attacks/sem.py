@@ -15,4 +15,6 @@ class SEM(REM):
     EOT sample, the surrogate against adversarial ones as in REM.
     """
 
+    needs = "labels"
+
     perturbation: Perturbation = option("uniform", PERTURBATION_SUMMARY)

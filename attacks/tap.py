@@ -21,6 +21,8 @@ class TAP(Attack):
     the true label instead, as APBench does.
     """
 
+    needs = "labels"
+
     surrogate: ClassVar[Literal["clean"]] = "clean"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")

@@ -12,6 +12,8 @@ from unlearnable_bench.defenses.preparation import per_image
 class BilateralFilter(Defense):
     """Bilateral filter on the training images (9, 75, 75): a low-pass test of the SEM code."""
 
+    needs = "nothing"
+
     diameter: int = option(9, "diameter of the neighbourhood in pixels", minimum=1)
     sigma_color: float = option(
         75.0,

@@ -29,6 +29,8 @@ class BitDepth(Defense):
         [[0, 0], [64, 192]]
     """
 
+    needs = "nothing"
+
     bits: int = option(2, "number of bits left of the eight", minimum=1, maximum=8)
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:

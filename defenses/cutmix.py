@@ -18,6 +18,8 @@ class CutMix(Defense):
     in the authors' code.
     """
 
+    needs = "labels"
+
     alpha: float = option(
         1.0, "parameter of Beta(alpha, alpha), from which lambda is drawn", minimum=0.01
     )

@@ -16,6 +16,8 @@ class Cutout(Defense):
     square is black as in the code of EM, ISS and APBench.
     """
 
+    needs = "nothing"
+
     size: int = option(16, "side of the square in pixels", minimum=1)
 
     def augment(

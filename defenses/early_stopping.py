@@ -14,6 +14,8 @@ class EarlyStopping(Defense):
     The learner needs some clean labelled images for this.
     """
 
+    needs = "clean subset"
+
     share: float = option(
         0.02,
         "share of the training images that are held out without poison",

@@ -18,6 +18,8 @@ class FGSM(Defense):
     code computes it in train mode, which also updates the BatchNorm statistics.
     """
 
+    needs = "labels"
+
     adversarial_only: ClassVar[bool] = True
     reads_pgd_steps: ClassVar[bool] = False
 

@@ -18,6 +18,8 @@ class GaussianBlur(Defense):
     not change 8-bit images.
     """
 
+    needs = "nothing"
+
     sigma: float = option(1.0, "standard deviation in pixels", minimum=0.1)
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:

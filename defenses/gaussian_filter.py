@@ -12,6 +12,8 @@ from unlearnable_bench.defenses.preparation import per_image, refuse_even
 class GaussianFilter(Defense):
     """Gaussian filter on the training images, 3x3: a low-pass test of the SEM code."""
 
+    needs = "nothing"
+
     size: int = option(3, "side of the window in pixels, odd", minimum=1)
     sigma: float = option(
         0.0,

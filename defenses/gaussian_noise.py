@@ -11,6 +11,8 @@ from unlearnable_bench import Defense, Random, option
 class GaussianNoise(Defense):
     """Add Gaussian noise to each training batch, drawn independently in every step."""
 
+    needs = "nothing"
+
     std: float = option(
         0.03,
         "standard deviation in units of the pixel range; the default is about 8/255",

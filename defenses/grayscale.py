@@ -19,6 +19,8 @@ class Grayscale(Defense):
     luma as in the authors' code.
     """
 
+    needs = "nothing"
+
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
         """Replace the three channels of each image by its luma."""
         return per_image(images, _luma)

@@ -20,6 +20,8 @@ class JPEG(Defense):
     its default chroma subsampling (4:2:0), as in the authors' code.
     """
 
+    needs = "nothing"
+
     quality: int = option(
         10, "quality of the JPEG encoder; lower compresses more", minimum=1, maximum=100
     )

@@ -20,6 +20,8 @@ class MART(Defense):
     updated with x and with x'.
     """
 
+    needs = "labels"
+
     adversarial_only: ClassVar[bool] = True
 
     beta: float = option(

@@ -12,6 +12,8 @@ from unlearnable_bench.defenses.preparation import per_image
 class MeanFilter(Defense):
     """Mean filter on the training images, 3x3: a low-pass test of the SEM code."""
 
+    needs = "nothing"
+
     size: int = option(3, "side of the window in pixels", minimum=1)
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:

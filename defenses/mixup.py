@@ -17,6 +17,8 @@ class Mixup(Defense):
     authors' code.
     """
 
+    needs = "labels"
+
     alpha: float = option(
         1.0, "parameter of Beta(alpha, alpha), from which lambda is drawn", minimum=0.01
     )

@@ -29,6 +29,8 @@ class OrthogonalProjection(Defense):
     defense.
     """
 
+    needs = "labels"
+
     steps: int = option(
         980,
         "number of updates of the regression; the default is 20 epochs of CIFAR-10, as in the "

@@ -18,6 +18,8 @@ class PGDL2(Defense):
     the change of an image in units of the pixel range; 128/255 is about 0.5.
     """
 
+    needs = "labels"
+
     adversarial_only: ClassVar[bool] = True
 
     def perturb(

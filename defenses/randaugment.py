@@ -18,6 +18,8 @@ class RandAugment(Defense):
     defaults of torchvision. Operations and directions are drawn for each image.
     """
 
+    needs = "nothing"
+
     num_ops: int = option(2, "number of operations applied in sequence to an image", minimum=0)
     magnitude: float = option(
         9.0, "magnitude of the operations; 30 is the strongest", minimum=0, maximum=30

@@ -23,6 +23,8 @@ class TRADES(Defense):
     time, with the same logits.
     """
 
+    needs = "labels"
+
     adversarial_only: ClassVar[bool] = True
 
     beta: float = option(

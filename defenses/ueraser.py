@@ -1,6 +1,7 @@
 """UEraser: strong augmentation, or the strongest of several by the loss."""
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class UEraserLite(Defense):
     uses: the plasma is a diamond-square fractal of mean 1/2, and the operation is drawn for
     each image rather than for the batch.
     """
+
+    needs: ClassVar[Literal["nothing", "labels"]] = "nothing"
 
     probability: float = option(
         0.5,
@@ -67,6 +70,8 @@ class UEraserMax(UEraserLite):
     losses are those of the current model in eval mode, and only the selected augmentation is
     trained on; the authors' code computes all losses in one pass in train mode.
     """
+
+    needs = "labels"
 
     candidates: int = option(5, "number of augmentations drawn for each image", minimum=1)
 

@@ -21,6 +21,8 @@ class UniformNoise(Defense):
     us.
     """
 
+    needs = "nothing"
+
     radius: Radius = option(Radius("4/255"), "radius of the noise, L-infinity")
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:

@@ -9,6 +9,8 @@ from unlearnable_bench import Report
 from unlearnable_bench.reports._csv import harmless
 from unlearnable_bench.results.aggregate import aggregate
 
+_NEEDS = ("attack_needs", "defense_needs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CSV(Report):
@@ -39,4 +41,8 @@ class JSON(Report):
 
 def _rows(frame: pd.DataFrame) -> pd.DataFrame:
     rows: pd.DataFrame = aggregate(frame).drop(columns="setting")
-    return rows
+    if not {*_NEEDS} <= {*frame.columns}:
+        return rows
+    labels = ["attack", "defense"]
+    needs = frame.drop_duplicates(labels).set_index(labels)[[*_NEEDS]]
+    return rows.join(needs, on=labels)

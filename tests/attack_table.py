@@ -6,15 +6,21 @@ from typing import Any
 
 from unlearnable_bench import Attack, Radius
 from unlearnable_bench.attacks import em, rem
+from unlearnable_bench.attacks.ar import AR
+from unlearnable_bench.attacks.class_random import ClassRandom
 from unlearnable_bench.attacks.clean import Clean
+from unlearnable_bench.attacks.cuda import CUDA
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.attacks.file import File
 from unlearnable_bench.attacks.ntga import NTGA
+from unlearnable_bench.attacks.ops import OPS
+from unlearnable_bench.attacks.pil import PIL
 from unlearnable_bench.attacks.random import Random
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sc import SC
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.attacks.tap import TAP
+from unlearnable_bench.attacks.tue import TUE
 
 OFFICIAL: dict[str, Any] = {
     "noise_steps": 5,
@@ -81,7 +87,20 @@ TWO_LOOPS = (("surrogate", 1), ("surrogate", 2), ("extraction", 0), ("extraction
 TABLE = {
     "clean": Entry(attack=Clean(), seeded=False),
     "random": Entry(attack=Random()),
+    "class-random": Entry(attack=ClassRandom()),
     "file": Entry(attack=File(path="noise.npy"), seeded=False),
+    "ar": Entry(attack=AR(), others=(AR(rho_u=Radius("8/255")),)),
+    "cuda": Entry(attack=CUDA()),
+    "ops": Entry(attack=OPS(), seeded=False, others=(OPS(sparsity=3),)),
+    "pil": Entry(
+        attack=PIL(epochs=4, batch_size=10, steps=3, block=9),
+        stops=(("classifier", 1), ("classifier", 3), ("noise", 0), ("noise", 2)),
+        single=PIL(epochs=2, batch_size=10, steps=2),
+        others=(PIL(epochs=2, shuffled=False),),
+    ),
+    "tue": Entry(
+        attack=TUE(sweeps=4, steps=3, batch_size=10), stops=(("sweeps", 1), ("sweeps", 3))
+    ),
     "sc": Entry(attack=SC(patch=4), images=60, others=(SC(patch=4, rho_u=Radius("8/255")),)),
     "em": Entry(
         # One batch a round: a round begins in the middle of an epoch.

@@ -8,7 +8,7 @@ other results.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, get_args
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import Configurable
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from unlearnable_bench.poison import Poison
     from unlearnable_bench.radius import Radius
     from unlearnable_bench.results.table import Table
+
+
+Need = Literal[
+    "nothing", "labels", "clean subset", "clean pairs", "pretrained weights", "undeclared"
+]
+"""What a method takes besides the training images: nothing; their labels; for a defense, clean
+images of its own, or clean images with their poisoned form; weights trained on other data.
+"undeclared" is the default, for plugins that do not say."""
 
 
 class Plugin(Configurable):
@@ -62,6 +70,8 @@ class Attack(Plugin, ABC):
             "clean" if it calls `clean_network` (whose training schedule then is part of the
             poison's key), "none" if it uses no network. A `generate` that does otherwise is
             refused, because the surrogate is part of the key of its results.
+        needs: what it takes besides the clean training images, which every attack has: "nothing",
+            "labels", "pretrained weights" and so on (`Need`). It is printed, and not part of keys.
 
     Examples:
         >>> from dataclasses import dataclass
@@ -83,6 +93,7 @@ class Attack(Plugin, ABC):
     """
 
     surrogate: ClassVar[Literal["none", "own", "clean"]] = "own"
+    needs: ClassVar[Need] = "undeclared"
 
     def __init_subclass__(cls) -> None:
         """Refuse the attributes by which plugins of ubench 0.1 declared their surrogate."""
@@ -98,6 +109,7 @@ class Attack(Plugin, ABC):
                 f"attack {cls.__name__} declares surrogate = {cls.surrogate!r}; allowed: none, "
                 "own, clean"
             )
+        _check_needs("attack", cls)
 
     def resolved(self, images: "ImageSet") -> Self:
         """Return the method with options filled in that it decides by the data.
@@ -189,12 +201,22 @@ class Defense(Plugin):
         [0.0, 1.0]
     """
 
+    needs: ClassVar[Need] = "undeclared"
+    """What it takes besides the poisoned images and the labels as targets of training: "nothing",
+    "labels" if its own hooks read them, "clean subset" and so on (`Need`). It is printed, and not
+    part of keys."""
+
     adversarial_only: ClassVar[bool] = False
     """Whether it acts only in adversarial training. At rho_a = 0 it would be standard training
     under another name, so such cells are left out."""
 
     reads_pgd_steps: ClassVar[bool] = True
     """Whether `perturb` uses `steps`. If no defense of a run does, a setting of it is refused."""
+
+    def __init_subclass__(cls) -> None:
+        """Refuse an unknown declaration of what the defense needs."""
+        super().__init_subclass__()
+        _check_needs("defense", cls)
 
     def validation_share(self) -> float:
         """Return the share of clean images to hold out for the choice of the epoch, 0 to 1."""
@@ -270,6 +292,14 @@ class Defense(Plugin):
         from torch.nn import functional  # noqa: PLC0415
 
         return functional.cross_entropy(model(perturbed), y)
+
+
+def _check_needs(kind: str, cls: type[Attack | Defense]) -> None:
+    allowed = get_args(Need)
+    if cls.needs not in allowed:
+        raise UserError(
+            f"{kind} {cls.__name__} declares needs = {cls.needs!r}; allowed: {', '.join(allowed)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,18 @@ from unlearnable_bench.terminal import say, terminal
 
 @dataclass(frozen=True)
 class Listed:
-    """One line of `ubench list`."""
+    """One line of `ubench list`.
+
+    Attributes:
+        name: name of the plugin or preset.
+        summary: first line of its docstring, or why it cannot be used.
+        needs: what an attack or defense declares to need; empty for other kinds.
+        options: its options.
+    """
 
     name: str
     summary: str
+    needs: str
     options: list[OptionInfo]
 
 
@@ -37,15 +45,16 @@ def listing(kind: str, *, options: bool) -> list[Listed]:
     if kind not in kinds:
         raise unknown("kind", kind, kinds)
     if kind == "presets":
-        return [Listed(name, load_preset(name).summary, []) for name in preset_names()]
+        return [Listed(name, load_preset(name).summary, "", []) for name in preset_names()]
     plugins = registry.REGISTRIES[kind]
     entries = []
     for name in plugins.names():
         try:
             described = plugins.get(name).options() if options else []
-            entries.append(Listed(name, plugins.summary(name), described))
+            needs = plugins.needs(name)
+            entries.append(Listed(name, plugins.summary(name), needs, described))
         except UserError as error:
-            entries.append(Listed(name, f"unusable: {error}", []))
+            entries.append(Listed(name, f"unusable: {error}", "", []))
     return entries
 
 
@@ -55,7 +64,8 @@ def print_listing(entries: list[Listed]) -> None:
     names = [printable(entry.name) for entry in entries]
     width = max(map(cell_len, names))
     for name, entry in zip(names, entries, strict=True):
-        say(out, entry.summary, prefix=set_cell_size(name, width + 2))
+        summary = f"{entry.summary} Needs: {entry.needs}." if entry.needs else entry.summary
+        say(out, summary, prefix=set_cell_size(name, width + 2))
         for option in entry.options:
             facts = [option.type, option.range, f"default {option.default or 'empty'}"]
             meaning = f"{option.name} ({', '.join(filter(None, facts))}): {option.summary}"

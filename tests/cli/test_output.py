@@ -42,7 +42,7 @@ def test_list_as_json_is_a_list_of_objects(ubench: Command, kind: str) -> None:
     assert result.code == 0
     assert entries
     for entry in entries:
-        assert entry.keys() == {"name", "summary", "options"}
+        assert entry.keys() == {"name", "summary", "needs", "options"}
         assert entry["summary"]
         for option in entry["options"]:
             assert option.keys() == {"name", "type", "range", "default", "summary"}

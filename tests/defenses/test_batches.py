@@ -13,12 +13,14 @@ from torchvision.transforms import v2
 
 from unlearnable_bench import Defense, Random
 from unlearnable_bench.defenses import ueraser
+from unlearnable_bench.defenses.colour_gaussian import ColourGaussian
 from unlearnable_bench.defenses.cutmix import CutMix, cutmix
 from unlearnable_bench.defenses.cutout import Cutout, cutout
 from unlearnable_bench.defenses.gaussian_noise import GaussianNoise
 from unlearnable_bench.defenses.mixing import beta
 from unlearnable_bench.defenses.mixup import Mixup, mixup
 from unlearnable_bench.defenses.randaugment import RandAugment
+from unlearnable_bench.defenses.rsk import RSK
 from unlearnable_bench.defenses.ueraser import UEraserLite, UEraserMax
 
 COUNT, SIZE, CLASSES = 6, 16, 5
@@ -31,6 +33,8 @@ RANDOM_ONES: list[Defense] = [
     CutMix(),
     CutMix(alpha=3.0, probability=0.5),
     GaussianNoise(),
+    ColourGaussian(),
+    RSK(),
     RandAugment(),
     RandAugment(num_ops=3, magnitude=30.0, magnitudes="random"),
     UEraserLite(),

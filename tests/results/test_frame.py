@@ -1,6 +1,7 @@
 """Cells of results folders as a frame: order, several folders, what is not finished, selection."""
 
 import gc
+import io
 import json
 import math
 import shutil
@@ -15,6 +16,8 @@ from report_cells import cell, frame
 
 from unlearnable_bench import UserError, api
 from unlearnable_bench.identity import key_of
+from unlearnable_bench.reports.tidy import CSV
+from unlearnable_bench.results import frame as frame_module
 from unlearnable_bench.results.frame import _row, load_records, select
 from unlearnable_bench.results.records import Bound
 from unlearnable_bench.results.store import ResultsFolder
@@ -63,6 +66,41 @@ def test_what_a_plan_asks_for_and_is_not_there_is_failed_or_missing(folder: Path
     assert found["attack"].tolist()[1:] == ["tap", "ar"]
     assert found["reason"].tolist() == ["", "", "it broke"]
     assert found["test_accuracy"].isna().tolist() == [False, True, True]
+
+
+def test_a_cell_has_what_its_attack_and_its_defense_need() -> None:
+    made = load_records(MEASURED)
+    found = {(r["attack"], r["attack_needs"]) for _, r in made.iterrows()}
+    assert {("clean", "nothing"), ("random", "nothing"), ("sem", "labels")} <= found
+    needs = dict(zip(made["defense"], made["defense_needs"], strict=True))
+    assert needs["none"] == needs["jpeg"] == "nothing"
+    assert needs["cutmix"] == "labels"
+
+
+def test_the_csv_report_has_what_each_row_needs() -> None:
+    made = load_records(MEASURED)
+    rows = pd.read_csv(io.StringIO(CSV().render(made)))
+    columns = ["attack", "defense", "attack_needs", "defense_needs"]
+    found = set(rows[columns].itertuples(index=False, name=None))
+    assert ("sem", "cutmix", "labels", "labels") in found
+    assert ("clean", "none", "nothing", "nothing") in found
+    without = CSV().render(made.drop(columns=["attack_needs", "defense_needs"]))
+    assert "needs" not in without
+    assert len(without.splitlines()) == len(rows) + 1
+
+
+def test_combined_defenses_need_what_each_part_needs() -> None:
+    def needs(*names: str) -> str:
+        parts = {"parts": [{"name": name} for name in names]}
+        defense = {"name": "+".join(names), "options": parts}
+        attack = {"name": "not-installed"}
+        found = frame_module._needs({"defense": defense, "poison": {"attack": attack}})
+        assert found["attack_needs"] == ""
+        return found["defense_needs"]
+
+    assert needs("jpeg", "grayscale") == "nothing"
+    assert needs("jpeg", "early-stopping", "cutmix") == "clean subset+labels"
+    assert needs("not-installed") == ""
 
 
 def test_of_a_cell_that_two_folders_hold_the_first_ones_counts(folder: Path) -> None:

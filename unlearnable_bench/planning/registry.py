@@ -147,6 +147,24 @@ class Registry(Generic[T]):
         parsed = self._parsed(name)
         return first_line(ast.get_docstring(parsed) or "") if parsed else ""
 
+    def needs(self, name: str) -> str:
+        """Return what a plugin declares to need; empty for kinds that declare nothing.
+
+        Built-in plugins are parsed, not imported.
+
+        Raises:
+            UserError: as `get`.
+        """
+        if not hasattr(self.base, "needs"):
+            return ""
+        node = self._parsed(name)
+        for line in node.body if node else []:
+            if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
+                target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+                if ast.unparse(target) == "needs":
+                    return str(ast.literal_eval(line.value))
+        return str(self.get(name).needs)  # type: ignore[attr-defined]
+
     def takes_path(self, name: str) -> bool:
         """Return whether a built-in plugin has the option `path`, as in `npz:PATH`."""
         body = getattr(self._parsed(name), "body", [])

@@ -1,14 +1,16 @@
 """The cells of results folders as one tidy DataFrame, the only input of reports."""
 
 import gc
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius, norm_and_bound
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.robustness import Robustness, read_robustness
@@ -42,6 +44,8 @@ def load_records(
             `l0 1` (pixels) or `none`.
         rho_a_value, rho_u_value: the same as numbers: in units of the pixel range (0.0157 for
             `4/255`), of norm l0 in pixels; NaN for `none`.
+        attack_needs, defense_needs: what the installed plugins of these names declare to need
+            besides images (`labels`, `clean subset`; joined by `+`); empty if not installed.
         protect: share of the images that are poisoned, 0 to 1.
         seed: seed of the noise and of training.
         test_accuracy, protected_accuracy, peak_accuracy, train_accuracy: in percent.
@@ -140,6 +144,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
     row |= {"status": "done", "reason": ""}
     row |= {name: getattr(record, name) for name in (*LABELS, *_VALUES)}
     return row | {
+        **_needs(record.identity),
         "rho_u": str(record.rho_u),
         **_radius_values(record.rho_a, str(record.rho_u)),
         "setting": record.setting,
@@ -167,6 +172,24 @@ def _radius_values(rho_a: str | None, rho_u: str | None) -> dict[str, float]:
         norm, bound = norm_and_bound(text or "none")
         values[name] = float(bound or "nan") if norm != "linf" else float(Radius(bound))
     return values
+
+
+def _needs(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the attack and the defense of a cell declare to need."""
+    defense = identity["defense"]
+    parts = defense.get("options", {}).get("parts") or [defense]
+    found = dict.fromkeys(_declared("defenses", part["name"]) for part in parts)
+    several = [need for need in found if len(found) == 1 or need not in ("", "nothing")]
+    attack = _declared("attacks", identity["poison"]["attack"]["name"])
+    return {"attack_needs": attack, "defense_needs": "+".join(several)}
+
+
+@cache
+def _declared(kind: str, name: str) -> str:
+    try:
+        return registry.REGISTRIES[kind].needs(name)
+    except UserError:  # not installed here, or unusable
+        return ""
 
 
 def _with_robustness(
