@@ -1,8 +1,8 @@
 """Error-minimizing noise, as published and as implemented in the REM code base."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class EM(Attack):
     optimised on flipped and cropped views, but stored for the unaugmented images.
     `variant=classwise` is the authors' class-wise form: one noise for all images of a class,
     optimised on a random fifth of the training set.
+
+    As in the authors' code, the surrogate of `official` and `classwise` gets images in [0, 1],
+    not x - 0.5. BatchNorm hides the difference in train mode, except at the zero padding, but
+    not in eval mode, in which the noise is made, before its running mean has caught up.
     """
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
@@ -69,6 +73,11 @@ class EM(Attack):
         "number of images in a batch; none: official and classwise 512, misaligned 128",
         minimum=1,
     )
+    centred: bool | None = option(
+        None,
+        "input of the surrogate: true for x - 0.5, as other networks get, false for x in [0, 1]; "
+        "none: misaligned true, official and classwise false (true before version 0.3)",
+    )
     lr: float = option(0.1, "learning rate of the surrogate", minimum=0)
     rounds: int = option(50, "maximum number of rounds", minimum=1, when=_IN_ROUNDS)
     batches: int = option(
@@ -87,6 +96,14 @@ class EM(Attack):
         minimum=1,
         when=("variant is misaligned", lambda attack: attack.variant == "misaligned"),
     )
+
+    def resolved(self, images: ImageSet) -> Self:
+        """Fill in `centred` where it differs from earlier versions, for the keys of results.
+
+        Misaligned EM gives the results of earlier versions, so its keys stay the same too.
+        """
+        usual = self.variant == "misaligned"
+        return replace(self, centred=None if self._centred and usual else self._centred)
 
     def check(self, images: ImageSet) -> None:
         """Refuse a training set that lacks a class, for class-wise noise.
@@ -114,6 +131,10 @@ class EM(Attack):
         return float(usual * (self.batches * size + searched * noise_steps))
 
     @property
+    def _centred(self) -> bool:
+        return self.variant == "misaligned" if self.centred is None else self.centred
+
+    @property
     def _noise_steps(self) -> int:
         usual = {"official": 20, "misaligned": 10, "classwise": 1}
         return self.noise_steps or usual[self.variant]
@@ -127,7 +148,7 @@ class EM(Attack):
         rows = self._classwise if self.variant == "classwise" else self._samplewise
         search = rows(images, labels, harness)
         # Trained on unaugmented images; the surrogates of other methods see random views.
-        model = harness.network(images, size=images.size)
+        model = harness.network(images, size=images.size, centred=self._centred)
         optimizer = sgd(model, lr=self.lr)
         # Warm-started: each round continues from the noise of the previous one.
         shape = (search.rows, *pixels.shape[1:])
@@ -224,7 +245,7 @@ class EM(Attack):
                 f"{images.size} px; use images of that size: --set imagenet-subset.size={view}"
             )
         pixels, labels = harness.tensors(images)
-        model = harness.network(images)
+        model = harness.network(images, centred=self._centred)
         optimizer = sgd(model, lr=self.lr)
         random = harness.random("generation")
         noise = torch.zeros(pixels.shape, dtype=harness.dtype, device=harness.device)

@@ -8,12 +8,17 @@ import attack_checks
 import numpy as np
 import oracles
 import pytest
+import torch
 from attack_table import CLASSWISE, MISALIGNED, OFFICIAL
-from helpers import Tiny, make_harness, random_images
+from helpers import Centred, Tiny, make_harness, random_images
+from torch import nn
 
-from unlearnable_bench import Radius, UserError
+from unlearnable_bench import Harness, ImageSet, Radius, UserError
 from unlearnable_bench.attacks.em import EM
 from unlearnable_bench.harness.checkpoint import Checkpoint
+from unlearnable_bench.images import Pixels
+from unlearnable_bench.learners import Normalise
+from unlearnable_bench.running.surrogate import final_surrogate
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,80 @@ def test_official_clips_the_norm_of_the_gradient() -> None:
     network = attack_checks.starting_network(harness, images)
     expected, _ = oracles.em_official(network, images, attack)
     np.testing.assert_array_equal(attack.generate(images, harness).images, expected)
+
+
+def inner(harness: Harness, images: ImageSet) -> nn.Module:
+    """Return the network that `generate` starts from, without the layer that subtracts 0.5."""
+    shift, network = attack_checks.starting_network(harness, images).network.children()
+    assert isinstance(shift, Normalise)
+    return network
+
+
+@pytest.mark.parametrize("variant", [OFFICIAL, CLASSWISE], ids=["official", "classwise"])
+def test_the_surrogate_of_the_authors_code_sees_0_to_1(variant: dict[str, Any]) -> None:
+    """The transcription runs the network on [0, 1]; with x - 0.5 the noise is another."""
+    images = random_images(80)
+
+    def transcribed(network: nn.Module) -> Pixels:
+        if variant is CLASSWISE:
+            return oracles.em_classwise(network, images, EM(**variant), seed=0)[0]
+        return oracles.em_official(network, images, EM(**variant))[0]
+
+    def generated(**changed: Any) -> Pixels:
+        harness = make_harness(learner=Centred())
+        return EM(**variant | changed).generate(images, harness).images
+
+    harness = make_harness(learner=Centred())
+    expected = transcribed(inner(harness, images))
+    assert (generated() == expected).mean() > 0.9995
+    assert (generated(centred=False) == expected).mean() > 0.9995
+    assert (generated(centred=True) == expected).mean() < 0.9
+    shifted = transcribed(attack_checks.starting_network(harness, images))
+    assert (generated(centred=True) == shifted).mean() > 0.9995
+
+
+def test_misaligned_sees_the_image_less_a_half() -> None:
+    """As the REM code, whose networks get -0.5 to 0.5."""
+    attack, images = EM(**MISALIGNED), random_images()
+    harness = make_harness(learner=Centred())
+
+    def transcribed(network: nn.Module) -> Pixels:
+        return oracles.em_misaligned(network, images, harness.transform, harness.seed, attack)
+
+    poisoned = attack.generate(images, harness).images
+    np.testing.assert_array_equal(
+        poisoned, transcribed(attack_checks.starting_network(harness, images))
+    )
+    assert (poisoned == transcribed(inner(harness, images))).mean() < 0.9
+
+
+def test_keys_show_the_input_of_the_surrogate_where_it_has_changed() -> None:
+    """Misaligned EM has the key of earlier versions, which had no such option."""
+    images = random_images()
+
+    def filled(**changed: Any) -> bool | None:
+        return EM(**changed).resolved(images).centred
+
+    assert (filled(), filled(variant="classwise"), filled(variant="misaligned")) == (
+        False,
+        False,
+        None,
+    )
+    assert filled(centred=True) is True
+    assert filled(variant="misaligned", centred=True) is None
+    assert filled(variant="misaligned", centred=False) is False
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_stored_surrogate_gets_its_own_input(tmp_path: Path, centred: bool) -> None:
+    """Its weights alone would be those of a network that subtracts 0.5."""
+    images, x = random_images(), torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    harness = make_harness(learner=Centred())
+    harness.surrogate = path = tmp_path / "key.safetensors"
+    EM(**OFFICIAL, centred=centred).generate(images, harness)
+    model = final_surrogate(images, make_harness(learner=Centred()), path)
+    _, network = model.network.children()
+    torch.testing.assert_close(model(x), network(x - 0.5 if centred else x))
 
 
 @pytest.mark.parametrize(
