@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -45,7 +46,7 @@ class EM(Attack):
     `variant=misaligned` is EM as implemented in the REM and SEM code base: the noise is
     optimised on flipped and cropped views, but stored for the unaugmented images.
     `variant=classwise` is the authors' class-wise form: one noise for all images of a class,
-    optimised on a random fifth of the training set.
+    optimised on a random fifth of each class.
 
     As in the authors' code, the surrogate of `official` and `classwise` gets images in [0, 1],
     not x - 0.5. BatchNorm hides the difference in train mode, except at the zero padding, but
@@ -106,13 +107,14 @@ class EM(Attack):
         return replace(self, centred=None if self._centred and usual else self._centred)
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a training set that lacks a class, for class-wise noise.
+        """Refuse a training set that lacks a class or is too small, for class-wise noise.
 
         Raises:
-            UserError: `variant` is classwise and a class has no image.
+            UserError: `variant` is classwise, and a class has no image or a fifth of the images
+                is less than one per class.
         """
         if self.variant == "classwise":
-            _refuse_missing(images.labels, images.classes, "the training set")
+            _stratified(images.labels, images.classes)
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate surrogate updates and noise descent."""
@@ -217,9 +219,8 @@ class EM(Attack):
         """Search one noise per class: the mean over the class's images in a batch, clamped."""
         count, device, seed = len(images), harness.device, harness.seed
         updates = ShuffledBatches(count, self._batch_size, seed, "surrogate order", device)
-        subset = harness.random("subset").permutation(count)[: int(_SHARE * count)]
-        where = "the random fifth for the noise search"
-        _refuse_missing(labels[subset].cpu().numpy(), images.classes, where)
+        members = _stratified(images.labels, images.classes)
+        subset = _first_of_each(harness.random("subset").permutation(count), labels, members)
         order = ShuffledBatches(len(subset), self._batch_size, seed, "noise order", device)
         is_new = torch.ones(order.size, dtype=torch.bool, device=device)
         radius = float(self.rho_u)
@@ -330,10 +331,46 @@ class _Search:
     store: Callable[[Tensor, Tensor, Tensor], None]
 
 
-def _refuse_missing(labels: Labels, classes: int, where: str) -> None:
-    missing = set(range(classes)) - set(labels.tolist())
-    if missing:
+def _stratified(labels: Labels, classes: int) -> list[int]:
+    """Return how many images of each class are in the fifth on which class-wise noise is optimised.
+
+    Shares are proportional, with the largest remainders rounded up (the first of equal ones), and
+    every class has an image.
+
+    Args:
+        labels: labels of the training set, int64 [N].
+        classes: number of classes.
+
+    Raises:
+        UserError: a class has no image, or the fifth has fewer images than classes.
+    """
+    count = len(labels)
+    total = int(_SHARE * count)
+    sizes = np.bincount(labels, minlength=classes)
+    if not sizes.all():
         raise UserError(
-            f"em.variant=classwise needs images of every class, and {where} has no image of class "
-            f"{min(missing)}; use --set em.variant=official"
+            "em.variant=classwise needs images of every class, and the training set has no image "
+            f"of class {int(sizes.argmin())}; use --set em.variant=official"
         )
+    if total < classes:
+        raise UserError(
+            f"em.variant=classwise optimises noise on a fifth of the training set, here {total} of "
+            f"{count} images, and needs one of each of {classes} classes; use "
+            "--set em.variant=official"
+        )
+    members, rest = np.divmod(total * sizes, count)
+    largest = np.argsort(-rest, kind="stable")
+    members[largest[: total - members.sum()]] += 1
+    while not members.all():
+        members[members.argmin()] += 1
+        members[members.argmax()] -= 1
+    return [int(m) for m in members]
+
+
+def _first_of_each(order: Tensor, labels: Tensor, members: list[int]) -> Tensor:
+    """Return the first images of each class in an order, int64 [N], in that order."""
+    own = labels[order]
+    chosen = torch.zeros_like(order, dtype=torch.bool)
+    for label, number in enumerate(members):
+        chosen[torch.nonzero(own == label)[:number, 0]] = True
+    return order[chosen]

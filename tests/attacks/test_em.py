@@ -11,6 +11,7 @@ import pytest
 import torch
 from attack_table import CLASSWISE, MISALIGNED, OFFICIAL
 from helpers import Centred, Tiny, make_harness, random_images
+from sklearn.model_selection import train_test_split
 from torch import nn
 
 from unlearnable_bench import Harness, ImageSet, Radius, UserError
@@ -182,11 +183,47 @@ def test_classwise_refuses_a_class_without_images() -> None:
     ):
         EM(**CLASSWISE).check(images)
     EM(**OFFICIAL).check(images)
-    few = random_images(10, classes=9)
-    with pytest.raises(
-        UserError, match=r"the random fifth for the noise search has no image of class"
-    ):
-        EM(**CLASSWISE).generate(few, make_harness())
+    few = ImageSet(random_images(20).images, np.arange(20) % 5, classes=5)
+    with pytest.raises(UserError, match=r"here 4 of 20 images, and needs one of each of 5 classes"):
+        EM(**CLASSWISE).check(few)
+
+
+def fifth(labels: list[int], seed: int = 0) -> list[int]:
+    """Return how many images of each class are visited in the search for class-wise noise."""
+    classes = max(labels) + 1
+    images = ImageSet(np.zeros((len(labels), 8, 8, 3), np.uint8), np.array(labels), classes)
+    harness = make_harness(seed=seed)
+    search = EM(**CLASSWISE | {"batch_size": 1})._classwise(  # noqa: SLF001
+        images, torch.tensor(labels), harness
+    )
+    visited = [int(index) for index, _ in search.visits(0)]
+    assert len(set(visited)) == len(visited)
+    return np.bincount(np.array(labels)[visited], minlength=classes).tolist()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([50, 50], [10, 10]),
+        ([30, 20, 50], [6, 4, 10]),
+        ([5, 5, 5, 5], [1, 1, 1, 1]),  # a fifth of 20 drawn freely lacks a class
+        ([7, 7, 6], [2, 1, 1]),  # 1.4, 1.4, 1.2: the first of the largest remainders
+        ([33, 33, 34], [7, 6, 7]),  # 6.6, 6.6, 6.8
+        ([98, 1, 1], [18, 1, 1]),  # 19.6, 0.2, 0.2, and one of each class
+    ],
+)
+def test_the_fifth_of_classwise_has_a_fifth_of_each_class(
+    sizes: list[int], expected: list[int]
+) -> None:
+    assert fifth([c for c, size in enumerate(sizes) for _ in range(size)]) == expected
+
+
+def test_the_fifth_of_classwise_is_stratified_as_the_authors_do() -> None:
+    """They call scikit-learn's train_test_split with `stratify`; here the counts have no ties."""
+    labels = np.repeat(np.arange(4), [61, 122, 36, 96])
+    theirs, _ = train_test_split(labels, train_size=0.2, stratify=labels, random_state=0)
+    assert fifth(labels.tolist()) == np.bincount(theirs).tolist() == [12, 25, 7, 19]
+    assert fifth(labels.tolist(), seed=1) == fifth(labels.tolist())
 
 
 def test_official_ignores_the_transform() -> None:
