@@ -26,6 +26,7 @@ from unlearnable_bench.harness import (
     refuse_divergence,
     sgd,
     sweep,
+    zero_noise,
 )
 from unlearnable_bench.images import Labels
 
@@ -154,7 +155,7 @@ class EM(Attack):
         optimizer = sgd(model, lr=self.lr)
         # Warm-started: each round continues from the noise of the previous one.
         shape = (search.rows, *pixels.shape[1:])
-        noise = torch.zeros(shape, dtype=harness.dtype, device=harness.device)
+        noise = zero_noise(torch.Size(shape), harness.dtype, harness.device)
         rounds, error = torch.zeros((), dtype=torch.int64), torch.ones((), dtype=torch.float64)
         harness.keep(noise=noise, model=model, optimizer=optimizer, rounds=rounds, error=error)
 
@@ -199,7 +200,9 @@ class EM(Attack):
         refuse_divergence(model)
         harness.keep_surrogate(model, int(rounds) * self.batches)
         notes = {"rounds": float(rounds), "training_error": float(error)}
-        return self._poison(images, noise[search.row_of], notes)
+        # In parts: another copy of all noise may not fit into the device's memory.
+        levels = torch.cat([_levels(noise[rows]).cpu() for rows in search.row_of.split(4096)])
+        return Poison.from_noise(images, levels, self.rho_u, notes)
 
     def _samplewise(self, images: ImageSet, labels: Tensor, harness: Harness) -> "_Search":
         """Search one noise per image; batches in order, not shuffled."""
@@ -249,7 +252,8 @@ class EM(Attack):
         model = harness.network(images, centred=self._centred)
         optimizer = sgd(model, lr=self.lr)
         random = harness.random("generation")
-        noise = torch.zeros(pixels.shape, dtype=harness.dtype, device=harness.device)
+        # In whole levels, since no step starts from stored noise.
+        noise = zero_noise(pixels.shape, torch.int16, harness.device)
         harness.keep(noise=noise, model=model, optimizer=optimizer)
 
         def view_and_noise(index: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,13 +266,13 @@ class EM(Attack):
 
         def step(index: Tensor) -> None:
             view, delta = view_and_noise(index)
-            noise[index] = delta  # noise of the view, stored for the image: the misalignment
+            noise[index] = _levels(delta)  # of the view, stored for the image: the misalignment
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model((view + delta).clamp(0, 1)), labels[index]).backward()
             optimizer.step()
 
         def extract(index: Tensor, is_new: Tensor) -> None:
-            delta = view_and_noise(index)[1]
+            delta = _levels(view_and_noise(index)[1])
             noise[index] = torch.where(is_new[:, None, None, None], delta, noise[index])
 
         model.train()
@@ -284,7 +288,7 @@ class EM(Attack):
         )
         refuse_divergence(model)
         harness.keep_surrogate(model, self.steps)
-        return self._poison(images, noise, {})
+        return Poison.from_noise(images, noise, self.rho_u)
 
     def _descend(
         self, model: nn.Module, x: Tensor, y: Tensor, delta: Tensor
@@ -307,9 +311,6 @@ class EM(Attack):
             delta = (at - step_size * gradient.sign() - x).clamp(-radius, radius)
         return delta, gradient
 
-    def _poison(self, images: ImageSet, noise: Tensor, notes: dict[str, float]) -> Poison:
-        return Poison.from_noise(images, 255 * noise, self.rho_u, notes)
-
 
 @dataclass(frozen=True)
 class _Search:
@@ -329,6 +330,11 @@ class _Search:
     batch: Callable[[int], Tensor]
     visits: Callable[[int], list[tuple[Tensor, Tensor]]]
     store: Callable[[Tensor, Tensor, Tensor], None]
+
+
+def _levels(noise: Tensor) -> Tensor:
+    """Return noise in whole units of 1/255, int16."""
+    return (255 * noise).round().short()
 
 
 def _stratified(labels: Labels, classes: int) -> list[int]:
