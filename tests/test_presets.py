@@ -38,10 +38,10 @@ def test_fast_keeps_nesterov_and_label_smoothing_in_adversarial_training() -> No
     assert (found.nesterov, found.label_smoothing, found.pgd_steps) == (True, 0.1, 4)
 
 
-@pytest.mark.parametrize(("preset", "steps", "share"), [("paper", 10, "1/5"), ("imagenet", 8, "1/4")])
-def test_adversarial_training_takes_the_official_steps(
-    preset: str, steps: int, share: str
-) -> None:
+@pytest.mark.parametrize(
+    ("preset", "steps", "share"), [("paper", 10, "1/5"), ("imagenet", 8, "1/4")]
+)
+def test_adversarial_training_takes_the_official_steps(preset: str, steps: int, share: str) -> None:
     """10 steps of rho_a / 5 on CIFAR, 8 of rho_a / 4 on the ImageNet subset."""
     assert schedule(preset, "4/255").pgd_steps == steps
     assert Radius("4/255").step_size(steps) == pytest.approx(float(4 * Fraction(share) / 255))
@@ -81,7 +81,9 @@ def test_every_variant_of_a_plan_gets_its_own_section(monkeypatch: pytest.Monkey
     monkeypatch.setattr(grid, "load_preset", lambda _: preset)
     settings = {"em.variant": ["official", "misaligned"]}
     cells = grid.make_plan(methods=["em"], settings=settings, clean=False).cells
-    steps = {cell.attack_label: cell.poison.attack.plugin.option_values()["steps"] for cell in cells}
+    steps = {
+        cell.attack_label: cell.poison.attack.plugin.option_values()["steps"] for cell in cells
+    }
     assert steps == {"em": 5000, "em[variant=misaligned]": 12}
 
 

@@ -23,7 +23,9 @@ def apply(name: str, x: Tensor, draw: float, sign: int = 1) -> Tensor:
 
 def of_value(name: str, value: float, draw: float) -> float:
     """Return what becomes of an image of one value."""
-    return apply(name, torch.full((1, 3, 4, 4), value, dtype=torch.float64), draw)[0, 0, 0, 0].item()
+    return apply(name, torch.full((1, 3, 4, 4), value, dtype=torch.float64), draw)[
+        0, 0, 0, 0
+    ].item()
 
 
 # The factor is 0.1 + 1.8 m: 0.55 for m = 1/4, 1.45 for m = 3/4.
