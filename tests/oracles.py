@@ -82,12 +82,7 @@ def em_classwise(
     optimizer = SGD(network)
     eta = torch.zeros_like(pixels[: images.classes])
     step = length_of(options.alpha_u, radius / 10)
-    wanted = members_of_fifth(images.labels.tolist(), images.classes)
-    subset: list[int] = []
-    for i in Random(seed, "subset").permutation(count).tolist():
-        if wanted[int(labels[i])] > 0:
-            wanted[int(labels[i])] -= 1
-            subset.append(i)
+    subset = stratified_fifth(images.labels.tolist(), images.classes, seed)
     small = min(options.batch_size or 512, len(subset))
     updates, rounds, error = 0, 0, 1.0
 
@@ -130,14 +125,19 @@ def em_classwise(
     return added(images, quantised(eta[labels], options.rho_u.levels)), notes
 
 
-def members_of_fifth(labels: list[int], classes: int) -> list[int]:
-    """Images of each class in the fifth: whole parts, then one more by largest remainder."""
+def stratified_fifth(labels: list[int], classes: int, seed: int) -> list[int]:
+    """Return a fifth of each class: whole parts, then one more by largest remainder."""
     total = len(labels) // 5
     exact = [Fraction(total * labels.count(c), len(labels)) for c in range(classes)]
     members = [math.floor(share) for share in exact]
     for c in sorted(range(classes), key=lambda c: members[c] - exact[c])[: total - sum(members)]:
         members[c] += 1
-    return members
+    subset: list[int] = []
+    for i in Random(seed, "subset").permutation(len(labels)).tolist():
+        if members[labels[i]] > 0:
+            members[labels[i]] -= 1
+            subset.append(i)
+    return subset
 
 
 def em_misaligned(

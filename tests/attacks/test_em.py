@@ -193,9 +193,7 @@ def fifth(labels: list[int], seed: int = 0) -> list[int]:
     classes = max(labels) + 1
     images = ImageSet(np.zeros((len(labels), 8, 8, 3), np.uint8), np.array(labels), classes)
     harness = make_harness(seed=seed)
-    search = EM(**CLASSWISE | {"batch_size": 1})._classwise(  # noqa: SLF001
-        images, torch.tensor(labels), harness
-    )
+    search = EM(**CLASSWISE | {"batch_size": 1})._classwise(images, torch.tensor(labels), harness)
     visited = [int(index) for index, _ in search.visits(0)]
     assert len(set(visited)) == len(visited)
     return np.bincount(np.array(labels)[visited], minlength=classes).tolist()

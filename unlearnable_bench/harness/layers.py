@@ -9,7 +9,7 @@ from unlearnable_bench.harness.randomness import Random
 
 
 class Normalise(nn.Module):
-    """Normalisation with mean 0.5 and standard deviation 1 for all data, as in the REM and SEM code.
+    """Normalisation with mean 0.5 and std 1 for all data, as in the REM and SEM code.
 
     The first layer of the built-in learners. `Harness.network(centred=False)` switches it off.
 
