@@ -99,8 +99,8 @@ CLAIMS: list[tuple[str, str, Callable[[], object], object]] = [
     (
         "methods.md",
         (
-            "10 steps of 2 rho_u / 10. Each step sums the gradients of 5 samples of t (crop and flip), "
-            "each with its own delta_a by PGD-10 in rho_a = 4/255"
+            "10 steps of 2 rho_u / 10. Each step sums the gradients of 5 samples of t (crop "
+            "and flip), each with its own delta_a by PGD-10 in rho_a = 4/255"
         ),
         lambda: options(REM(), "noise_steps", "samples", "attack_steps", "rho_a", "alpha_a"),
         (10, 5, 10, Radius("4/255"), None),
@@ -139,8 +139,9 @@ CLAIMS: list[tuple[str, str, Callable[[], object], object]] = [
         # Uniform up to 1/sqrt(fan-in) has deviation 1/sqrt(3 fan-in), He's is sqrt(2/fan-in).
         "methods.md",
         (
-            "CIFAR stem, initialised as PyTorch does (uniform); the REM code runs the 7x7 stem with "
-            "max-pool at 32 px too, initialised normally (He, fan-in), 2.4 times wider"
+            "CIFAR stem, initialised as PyTorch does (uniform); the REM code runs the 7x7 "
+            "stem with max-pool at 32 px too, initialised normally (He, fan-in), 2.4 times "
+            "wider"
         ),
         lambda: (spread(densenet(), "1.features.conv0"), round(math.sqrt(6), 1)),
         (pytest.approx(3**-0.5, rel=0.05), 2.4),
@@ -149,8 +150,8 @@ CLAIMS: list[tuple[str, str, Callable[[], object], object]] = [
         # Fan-out is four times fan-in in the first layer's channels: 16 x 9 against 3 x 9.
         "methods.md",
         (
-            "convolutions initialised normally by fan-out; the REM code's blocks are post-activation "
-            "and initialised as PyTorch does (uniform)"
+            "convolutions initialised normally by fan-out; the REM code's blocks are "
+            "post-activation and initialised as PyTorch does (uniform)"
         ),
         lambda: spread(wide(), "2.0.conv2"),
         pytest.approx(2**0.5, rel=0.02),
@@ -158,8 +159,8 @@ CLAIMS: list[tuple[str, str, Callable[[], object], object]] = [
     (
         "protocol.md",
         (
-            "`fast` has both label smoothing and Nesterov momentum in adversarial training too, the "
-            "official code neither"
+            "`fast` has both label smoothing and Nesterov momentum in adversarial training "
+            "too, the official code neither"
         ),
         lambda: [
             [(p.training | p.adversarial)[k] for k in ("nesterov", "label_smoothing")]
