@@ -115,7 +115,7 @@ class EM(Attack):
                 is less than one per class.
         """
         if self.variant == "classwise":
-            _stratified(images.labels, images.classes)
+            _fifth_of_each(images.labels, images.classes)
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate surrogate updates and noise descent."""
@@ -222,7 +222,7 @@ class EM(Attack):
         """Search one noise per class: the mean over the class's images in a batch, clamped."""
         count, device, seed = len(images), harness.device, harness.seed
         updates = ShuffledBatches(count, self._batch_size, seed, "surrogate order", device)
-        members = _stratified(images.labels, images.classes)
+        members = _fifth_of_each(images.labels, images.classes)
         subset = _first_of_each(harness.random("subset").permutation(count), labels, members)
         order = ShuffledBatches(len(subset), self._batch_size, seed, "noise order", device)
         is_new = torch.ones(order.size, dtype=torch.bool, device=device)
@@ -337,7 +337,7 @@ def _levels(noise: Tensor) -> Tensor:
     return (255 * noise).round().short()
 
 
-def _stratified(labels: Labels, classes: int) -> list[int]:
+def _fifth_of_each(labels: Labels, classes: int) -> list[int]:
     """Return how many images of each class are in the fifth on which class-wise noise is optimised.
 
     Shares are proportional, with the largest remainders rounded up (the first of equal ones), and

@@ -1,8 +1,8 @@
 """The operations of TrivialAugment with kornia's meaning and strengths, as UEraser uses them.
 
-Batches are float [B, 3, H, W] in [0, 1] with H = W; draws are float [B]. Written from the
-definitions in kornia's documentation (https://kornia.readthedocs.io). Nothing depends on a value
-on the host, so that a CUDA graph can capture the operations.
+Batches are float [B, 3, H, W] in [0, 1] with H = W; draws are float [B]. Ranges and definitions
+are those of kornia 0.6.12 (https://kornia.readthedocs.io). Nothing depends on a value on the host,
+so that a CUDA graph can capture the operations.
 """
 
 import math

@@ -213,7 +213,10 @@ def test_addresses_are_those_of_0_1(data: str, method: str) -> None:
 def test_misaligned_em_has_the_address_of_0_2(data: str) -> None:
     """Its surrogate has always seen x - 0.5; that of EM as published has changed its input."""
     settings = {"em.variant": "misaligned"}
-    assert only(data, methods=["em"], settings=settings).poison.key == "7d90f7cfecfba8e6b65bc8884a39058e"
+    assert (
+        only(data, methods=["em"], settings=settings).poison.key
+        == "7d90f7cfecfba8e6b65bc8884a39058e"
+    )
     assert only(data, methods=["em"]).poison.identity["attack"]["options"]["centred"] is False
 
 
