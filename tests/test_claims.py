@@ -6,6 +6,7 @@ and differences that the documents declare. Each row has the words of the docume
 true of the code, so that neither can change without the other.
 """
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -231,6 +232,23 @@ def test_the_page_about_the_paper_has_each_item() -> None:
         *("low-pass filters", "face recognition", "transfer to other", "part of the images"),
     ):
         assert item in page
+
+
+def test_stored_records_are_of_the_form_that_the_page_says() -> None:
+    """EM's have no `centred`, so x - 0.5; UEraser's are of version 1; the page says both."""
+    folder = DOCS.parent / "benchmarks"
+    page = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    found: dict[str, set[object]] = {"em": set(), "ueraser-lite": set()}
+    for record in folder.glob("h200/*/cells/*.json"):
+        identity = json.loads(record.read_text(encoding="utf-8"))["identity"]
+        attack, defense = identity["poison"]["attack"], identity["defense"]
+        if attack["name"] == "em":
+            found["em"].add(attack["options"].get("centred", "as in version 0.2"))
+        if defense["name"] == "ueraser-lite":
+            found["ueraser-lite"].add(defense["version"])
+    assert found == {"em": {"as in version 0.2"}, "ueraser-lite": {"1"}}
+    assert "`--set em.centred=true` is the measured form" in page
+    assert "UEraser's column is of version 1" in page
 
 
 def test_no_document_calls_adversarial_training_the_strongest_countermeasure() -> None:
