@@ -84,6 +84,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         reason = str(error).split("\n")[0]
         if "allow_pickle" in reason:
             reason = "it holds Python objects, which are never unpickled"
+        if "mmap length" in reason:
+            reason = "it ends early; copy or download it again"
     kind = kind_of(path)
     raise UserError(
         f"{path} {kind}"
@@ -121,6 +123,11 @@ def _check_shape(path: Path, array: NDArray[Any], images: ImageSet) -> None:
         step = f"if all share it, repeat it: np.save('noise.npy', np.repeat(a, {wanted[0]}, 0))"
     elif shape in (wanted[1:], (3, *wanted[1:3])):
         step = f"if all share it, repeat it: np.save('noise.npy', np.stack([a] * {wanted[0]}))"
+    elif shape[1:] in (wanted[1:], (3, *wanted[1:3])) and len(array) < wanted[0]:
+        step = (
+            "if it covers a part of the training set, put its rows in their places: full = "
+            f"np.zeros({tuple(wanted)}) (for images x_train.copy()); full[index] = a"
+        )
     else:
         step = "give one noise or poisoned image for each training image, in their order"
     raise UserError(f"{what}; {step}")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from unlearnable_bench import ImageSet, UserError
 from unlearnable_bench.attacks._foreign import Saved
+from unlearnable_bench.images import blocks as slices
 
-_CHUNK = 1024  # images that are converted at once
 _SAMPLE = 512  # images by which the meaning is decided
 _CHECKED = 4096  # images whose order is checked
 _FAINT = 32  # largest level of what is never taken for images, which are brighter
@@ -108,8 +108,8 @@ def extent(path: Path, array: NDArray[Any]) -> Extent:
 
 def blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield parts of an array that fit into memory, each with the index of its first image."""
-    for start in range(0, len(array), _CHUNK):
-        yield start, np.ascontiguousarray(array[start : start + _CHUNK])
+    for part in slices(array):
+        yield part.start, np.ascontiguousarray(array[part])
 
 
 def decide(
@@ -232,8 +232,8 @@ def _refuse_strangers(path: Path, array: NDArray[Any], reading: Reading, images:
     steps = {count * k // (_SHIFTS + 1) or k for k in range(1, _SHIFTS)} | {1, -1}
     shifts = sorted(step % count for step in steps if step % count)
     strangers: list[int] = []
-    for start in range(0, len(index), _CHUNK):
-        part = index[start : start + _CHUNK]
+    for block in slices(images.images[: len(index)]):
+        part = index[block]
         poisoned = reading.poisoned(np.ascontiguousarray(array[part]), images.images[part])
         limit = _CLEARLY * _squares(poisoned, images.images[part])
         closer = np.zeros(len(part), bool)

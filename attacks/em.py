@@ -15,6 +15,8 @@ from unlearnable_bench import (
     ImageSet,
     Poison,
     Radius,
+    ResizedCrop,
+    Transform,
     UserError,
     option,
 )
@@ -116,6 +118,19 @@ class EM(Attack):
         """
         if self.variant == "classwise":
             _fifth_of_each(images.labels, images.classes)
+
+    def check_run(self, images: ImageSet, transform: Transform | ResizedCrop, seed: int) -> None:
+        """Refuse views of another size than the images, for misaligned noise.
+
+        Raises:
+            UserError: `variant` is misaligned and views are smaller than images.
+        """
+        view = transform.view(images.size)
+        if self.variant == "misaligned" and view != images.size:
+            raise UserError(
+                f"em.variant=misaligned generates noise of the views' size, {view} px, not of "
+                f"{images.size} px; use images of that size: --set imagenet-subset.size={view}"
+            )
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate surrogate updates and noise descent."""
@@ -242,12 +257,6 @@ class EM(Attack):
         return _Search(images.classes, labels, updates.__getitem__, visits, store)
 
     def _misaligned(self, images: ImageSet, harness: Harness) -> Poison:
-        view = harness.transform.view(images.size)
-        if view != images.size:
-            raise UserError(
-                f"em.variant=misaligned generates noise of the views' size, {view} px, not of "
-                f"{images.size} px; use images of that size: --set imagenet-subset.size={view}"
-            )
         pixels, labels = harness.tensors(images)
         model = harness.network(images, centred=self._centred)
         optimizer = sgd(model, lr=self.lr)

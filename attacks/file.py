@@ -84,6 +84,9 @@ class File(Attack):
                 f"{self.path} goes beyond file.rho_u={self.rho_u}: {excess}; allow it with "
                 "--set file.rho_u=K/255"
             )
+        if self.rho_u and np.array_equal(poison.images, images.images):
+            what = "the clean images" if reading.images else "noise below half a level of 8 bits"
+            raise UserError(f"{self.path} changes no image: it holds {what}; give another file")
         form = f"{saved.array.dtype} {saved.layout}"
         return f"{self.path} is read as {reading} ({form}); {order_text}"
 

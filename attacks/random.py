@@ -3,7 +3,19 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, option
+import numpy as np
+
+from unlearnable_bench import (
+    Attack,
+    Budget,
+    Harness,
+    ImageSet,
+    Poison,
+    Radius,
+    add_noise,
+    option,
+)
+from unlearnable_bench.images import blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +54,14 @@ class Random(Attack):
         Returns:
             The poison and its L-infinity budget, `rho_u`.
         """
-        levels = self.rho_u.levels
-        draws = harness.random("noise").integers(2 * levels + 1, *images.images.shape)
-        noise = (draws - levels).cpu().numpy()
-        return Poison.from_noise(images, noise, self.rho_u)
+        levels, clean = self.rho_u.levels, images.images
+        parts = list(blocks(clean))
+        # One draw for the whole set, in blocks: int64 takes eight times the memory of the images.
+        draws = harness.random("noise").integer_blocks(2 * levels + 1, *clean.shape, parts=parts)
+        poisoned = np.empty_like(clean)
+        for part, draw in zip(parts, draws, strict=True):
+            poisoned[part] = add_noise(clean[part], (draw - levels).cpu().numpy(), self.rho_u)
+        return Poison(poisoned, Budget("linf", self.rho_u))
 
     def image_passes(self, images: int) -> float:
         """Return 0, since the method uses no network."""

@@ -16,8 +16,10 @@ from unlearnable_bench import (
     Poison,
     Radius,
     UserError,
+    add_noise,
     option,
 )
+from unlearnable_bench.images import blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +71,18 @@ class SC(Attack):
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Add a pattern of its class's cluster to each image, all of equal L2 norm."""
-        noise = self._noise(images, harness.seed + 1)  # seed 0 is the official code's seed 1
+        patterns = self._patterns(images, harness.seed + 1)  # seed 0: the official code's seed 1
+        poisoned = np.empty_like(images.images)
+        for part in blocks(images.images):
+            clean, noise = images.images[part], self._noise(patterns[part], images)
+            poisoned[part] = (
+                # Truncated, not rounded, as in the official code.
+                (np.clip(clean / 255 + noise, 0, 1) * 255).astype(np.uint8)
+                if self.rho_u is None
+                else add_noise(clean, 255 * noise, self.rho_u)
+            )
         if self.rho_u is not None:
-            return Poison.from_noise(images, 255 * noise, self.rho_u)
-        # Truncated, not rounded, as in the official code.
-        poisoned = (np.clip(images.images / 255 + noise, 0, 1) * 255).astype(np.uint8)
+            return Poison(poisoned, Budget("linf", self.rho_u))
         norm = self.strength / 255 * float(np.sqrt(images.images[0].size))
         return Poison(poisoned, Budget("l2", norm))
 
@@ -81,8 +90,8 @@ class SC(Attack):
         """Return 0, since the method uses no network."""
         return 0
 
-    def _noise(self, images: ImageSet, seed: int) -> NDArray[np.float64]:
-        """Return the patterns, float64 [N, H, W, 3] in units of the pixel range."""
+    def _patterns(self, images: ImageSet, seed: int) -> NDArray[np.float64]:
+        """Return each image's pattern, float64 [N, features], one value for each patch."""
         side = images.size // self.patch
         counts = np.bincount(images.labels, minlength=images.classes)
         # Each class has as many patterns as the largest class has images: N / C if the classes
@@ -102,7 +111,12 @@ class SC(Attack):
         for label in range(images.classes):
             own = patterns[clusters == label]
             chosen[images.labels == label] = own[: counts[label]]
-        noise = chosen.reshape(-1, side, side, 3)
+        return chosen
+
+    def _noise(self, patterns: NDArray[np.float64], images: ImageSet) -> NDArray[np.float64]:
+        """Return the noise of some patterns, float64 [B, H, W, 3], units of the pixel range."""
+        side = images.size // self.patch
+        noise = patterns.reshape(-1, side, side, 3)
         noise = noise.repeat(self.patch, 1).repeat(self.patch, 2)
         norms = np.sqrt((noise**2).sum((1, 2, 3), keepdims=True))
         scaled: NDArray[np.float64] = noise * (

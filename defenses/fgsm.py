@@ -19,6 +19,7 @@ class FGSM(Defense):
     """
 
     adversarial_only: ClassVar[bool] = True
+    reads_pgd_steps: ClassVar[bool] = False
 
     alpha: float = option(1.25, "step size in units of rho_a", minimum=0)
 

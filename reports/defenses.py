@@ -30,8 +30,8 @@ def defense_tables(frame: pd.DataFrame) -> Iterator[Table]:
     for part in settings(cells(frame)):
         whole = part[part["protect"] == 1]
         for _, group in whole.groupby("rho_a", sort=False):
-            defended = set(group[group["defense"] != "none"]["attack"])
-            if defended:
+            if len(set(group["defense"])) > 1:
+                defended = set(group[group["defense"] != "none"]["attack"])
                 # A method without a defense would be an empty row.
                 wanted = defended | {*CONTROLS}
                 yield pivot("defenses", group[group["attack"].isin(wanted)], "defense")

@@ -68,7 +68,7 @@ def stand_in_for_data(monkeypatch: pytest.MonkeyPatch, folder: Path, data: Data)
         monkeypatch.setitem(cache.SHAPES, name, shape)
         monkeypatch.delitem(official.OFFICIAL, name, raising=False)
     monkeypatch.setattr(Shapes, "load", lambda _: data)
-    monkeypatch.setattr(console, "_estimate", lambda *_, **__: "not timed")
+    monkeypatch.setattr(console, "estimate", lambda *_, **__: "not timed")
 
 
 def save_picture(path: Path) -> None:

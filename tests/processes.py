@@ -12,8 +12,8 @@ from unlearnable_bench import cli
 from unlearnable_bench.harness.checkpoint import Checkpoint
 
 # Imported once: in each process it would take longer than most of what the tests run.
-_CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
+FORKSERVER: ForkServerContext = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(
     ["torch._dynamo", "unlearnable_bench.cli", "unlearnable_bench.api", "scipy.stats", "pandas"]
     + [f"unlearnable_bench.{name}" for name in ("attacks.sem", "running.worker", "console")]
 )
@@ -27,7 +27,7 @@ def start(*arguments: str, output: Path, save_each_step: bool = False) -> ForkSe
         output: the files without their endings.
         save_each_step: write checkpoints after every step, not every minute.
     """
-    process = _CONTEXT.Process(target=_ubench, args=(arguments, output, save_each_step))
+    process = FORKSERVER.Process(target=_ubench, args=(arguments, output, save_each_step))
     process.start()
     return process
 

@@ -283,7 +283,9 @@ def test_two_runs_at_once_share_the_work(data: Path, tmp_path: Path) -> None:
     logs = [tmp_path / f"log {k}" for k in range(2)]
     assert processes.finish(*(processes.start(*arguments, output=log) for log in logs)) == [0, 0]
     texts, errors = zip(*map(processes.printed, logs), strict=True)
-    assert errors == ("", "")
+    told = [line for text in errors for line in text.splitlines()]
+    # On a busy machine one may wait so long for the other that it says so.
+    assert [line for line in told if not line.startswith("ubench: waiting for ")] == []
     counts = list(map(computed, texts))
     assert sum(count for count, _ in counts) == 8
     assert [sum(pair) for pair in counts] == [8, 8]

@@ -9,7 +9,7 @@ import torch
 from helpers import random_images
 from torch import Tensor, nn
 
-from unlearnable_bench import console
+from unlearnable_bench import estimate
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Plan
 
@@ -42,7 +42,7 @@ def test_passes_are_multiplied_by_the_fastest_of_a_few_batches(
 ) -> None:
     # 60 images are one batch of 32 an epoch: half of the 64 that are timed.
     stamps = iter([0, 0.3, 1, 1.05, 2, 2.04, 3, 3.06])
-    monkeypatch.setattr(console, "time", SimpleNamespace(perf_counter=lambda: next(stamps)))
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: next(stamps)))
     seen = []
 
     def gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -50,8 +50,8 @@ def test_passes_are_multiplied_by_the_fastest_of_a_few_batches(
         seen.append((model(x), x, y))
         return x
 
-    monkeypatch.setattr(console, "input_gradient", gradient)
-    text = console._estimate(plan(data, epochs, precision), CPU, dry_run=False)
+    monkeypatch.setattr(estimate, "input_gradient", gradient)
+    text = estimate.estimate(plan(data, epochs, precision), CPU, dry_run=False)
     assert text.startswith(f"about {told} for the whole plan (")
     dtype = {"fp32": torch.float32, "fp64": torch.float64}[precision]
     for logits, x, y in seen:
@@ -68,12 +68,12 @@ def test_bf16_is_estimated_in_bf16(data: str, monkeypatch: pytest.MonkeyPatch) -
         model.train()(x[: len(y)])
         return x
 
-    monkeypatch.setattr(console, "input_gradient", gradient)
-    console._estimate(plan(data, 1, "bf16"), CPU, dry_run=False)
+    monkeypatch.setattr(estimate, "input_gradient", gradient)
+    estimate.estimate(plan(data, 1, "bf16"), CPU, dry_run=False)
     assert set(seen) == {torch.bfloat16}
 
 
 def test_on_a_gpu_only_a_dry_run_takes_the_time_to_estimate(data: str) -> None:
-    text = console._estimate(plan(data, 1), torch.device("cuda:0"), dry_run=False)
+    text = estimate.estimate(plan(data, 1), torch.device("cuda:0"), dry_run=False)
     assert text.startswith("32 image passes for the whole plan; ")
     assert "--dry-run" in text

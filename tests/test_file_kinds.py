@@ -79,3 +79,11 @@ def test_arrays_have_no_kind_to_be_named(tmp_path: Path) -> None:
     assert kind_of(tmp_path / "a.npy") is None
     assert kind_of(tmp_path / "a.npz") is None
     assert kind_of(tmp_path / "none") is None
+
+
+def test_a_zip_whose_directory_is_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "noise.npz"
+    text_zip(path)
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x03"))
+    assert zipfile.is_zipfile(path)
+    assert kind_of(path) == "is a damaged zip archive; copy or download it again"

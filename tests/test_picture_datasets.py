@@ -232,7 +232,9 @@ def test_a_moved_folder_is_not_decoded_again(tmp_path: Path, home: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["train.npy", "test.npy", "sha256"])
-@pytest.mark.parametrize("damage", ["missing", "cut", "other", "flipped"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut", "other", "flipped", "empty", "header", "pipe"]
+)
 def test_a_damaged_cache_is_set_aside_and_decoded_again(
     tmp_path: Path, home: Path, caplog: pytest.LogCaptureFixture, name: str, damage: str
 ) -> None:
@@ -245,6 +247,13 @@ def test_a_damaged_cache_is_set_aside_and_decoded_again(
         path.unlink()
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "header":  # numpy reads it as Python, and raises errors of Python's parser
+        path.write_bytes(path.read_bytes().replace(b"{", b"[", 1).replace(b"0", b"g", 1))
+    elif damage == "pipe":
+        path.unlink()
+        os.mkfifo(path)
     elif damage == "flipped":
         path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
     elif name == "sha256":

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from documents import blocks
 from typer.testing import CliRunner
 
 from unlearnable_bench import api
@@ -25,8 +26,8 @@ def text(document: str) -> str:
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```\n(.*?)```", text("docs/reports.md"), re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
+    found = [block.text for block in blocks("docs/reports.md") if not block.language]
+    return [line for block in found for line in block.splitlines() if line]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,23 @@ def test_a_command_of_the_page_works(
         assert written.is_dir() or written.stat().st_size > 1000
     elif words[1] == "report":
         assert "SEM" in result.output or "Ours" in result.output
+
+
+def test_the_page_names_every_column_of_the_frame(place: Path) -> None:
+    section = text("docs/reports.md").partition("\n## The frame\n")[2].partition("\n## ")[0]
+    heads = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    named = [name for head in heads for name in re.findall(r"`(\w+)`", head)]
+    frame = api.load_records(place / "results" / "shapes-smoke")
+    assert sorted(named) == sorted(frame.columns)
+
+
+def test_the_example_of_the_frame_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    (example,) = [b.text for b in blocks("docs/reports.md") if b.language == "python"]
+    exec(compile(example, "reports.md", "exec"), {})
+    assert "sem" in capsys.readouterr().out
 
 
 def test_the_page_names_every_report() -> None:

@@ -163,7 +163,7 @@ def test_radii_of_the_noise_multiply_the_values_of_an_attack(data: str) -> None:
 
 def test_values_that_mean_the_same_count_once(data: str) -> None:
     assert columns(data, jpeg_quality="50,050, 50,10") == ["jpeg[quality=50]", "jpeg"]
-    assert len(cells(data, methods=["sem"], settings={"sem.rho_u": "4/255,8/510,0.5/255"})) == 2
+    assert len(cells(data, methods=["sem"], settings={"sem.rho_u": "4/255,8/510,1/255"})) == 2
     assert columns(data, jpeg_quality="10,10") == ["jpeg"]
 
 
@@ -317,7 +317,7 @@ def test_the_commands_and_the_plan_file_of_the_document_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Shapes, "load", cache(Shapes.load))
-    monkeypatch.setattr("unlearnable_bench.console._estimate", lambda *_, **__: "not timed here")
+    monkeypatch.setattr("unlearnable_bench.console.estimate", lambda *_, **__: "not timed here")
     text = DOCUMENT.read_text(encoding="utf-8")
     blocks = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
     commands = "".join(block for kind, block in blocks if not kind).splitlines()

@@ -9,13 +9,17 @@ if TYPE_CHECKING:
     from unlearnable_bench.contract import Attack, Dataset, Defense, Learner, Report
     from unlearnable_bench.errors import UserError
     from unlearnable_bench.harness import Harness, Random
+    from unlearnable_bench.harness.progress import Progress
     from unlearnable_bench.images import Data, ImageSet, ResizedCrop, Transform
     from unlearnable_bench.options import option
+    from unlearnable_bench.planning.plan import Plan
     from unlearnable_bench.poison import Budget, Poison, add_noise
     from unlearnable_bench.radius import Radius
     from unlearnable_bench.results.frame import load_records
+    from unlearnable_bench.results.records import Record
     from unlearnable_bench.results.rendering import render
     from unlearnable_bench.results.table import Table
+    from unlearnable_bench.running.executor import Summary
     from unlearnable_bench.running.surrogate import clean_checkpoints, clean_network
 
 __version__ = "0.3.0.dev0"
@@ -32,13 +36,17 @@ _HOME = {
     "contract": ("Attack", "Dataset", "Defense", "Learner", "Report"),
     "errors": ("UserError",),
     "harness": ("Harness", "Random"),
+    "harness.progress": ("Progress",),
     "images": ("Data", "ImageSet", "ResizedCrop", "Transform"),
     "options": ("option",),
+    "planning.plan": ("Plan",),
     "poison": ("Budget", "Poison", "add_noise"),
     "radius": ("Radius",),
     "results.frame": ("load_records",),
+    "results.records": ("Record",),
     "results.rendering": ("render",),
     "results.table": ("Table",),
+    "running.executor": ("Summary",),
     "running.surrogate": ("clean_checkpoints", "clean_network"),
 }
 
@@ -51,14 +59,19 @@ __all__ = [
     "Harness",
     "ImageSet",
     "Learner",
+    "Plan",
     "Poison",
+    "Progress",
     "Radius",
     "Random",
+    "Record",
     "Report",
     "ResizedCrop",
+    "Summary",
     "Table",
     "Transform",
     "UserError",
+    "__version__",
     "add_noise",
     "clean_checkpoints",
     "clean_network",

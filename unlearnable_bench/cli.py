@@ -1,20 +1,25 @@
 """The command `ubench`: its commands, and how it ends."""
 
+import re
 import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from unlearnable_bench import __version__
-from unlearnable_bench.commands.arguments import INTERRUPTED
+from unlearnable_bench import __version__, interruption, streams, traces
 from unlearnable_bench.commands.bench import bench
 from unlearnable_bench.commands.correlate import correlate
 from unlearnable_bench.commands.data import data_app
 from unlearnable_bench.commands.list import list_kind
 from unlearnable_bench.commands.report import compare, report
 from unlearnable_bench.commands.run import run
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.disk import disk_error
+from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.reports._text import printable
+
+_LONG = re.compile(r"\S{1000,}")  # a value that was pasted by mistake
+INTERNAL = 1  # exit code of an error that is not the user's
+INTERRUPTED = 130  # exit code of Ctrl-C by some versions of typer, whatever the signal
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -32,7 +37,7 @@ app.add_typer(data_app, name="data")
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"ubench {__version__}")
+        sys.stdout.write(f"ubench {__version__}\n")
         raise typer.Exit
 
 
@@ -50,26 +55,46 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line; a `UserError` is one line on stderr and exit code 2."""
+    traces.hide()
+    with interruption.raised(), streams.guarded() as outputs:
+        code = _exit_code()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        lost = [output.lost for output in outputs.values() if output.lost]
+        if lost:
+            code = _failed(f"text was lost: {lost[0]}", code or 2)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
         code: Any = app(sys.argv[1:] or ["--help"], prog_name="ubench", standalone_mode=False)
-    except UserError as error:
-        _fail(str(error))
-    except OSError as error:  # a path that cannot be written, a full disk
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
-        # typer's own errors; their class has moved between its versions.
-        if not hasattr(error, "format_message"):
-            raise
+        return _failed(*_line_of(error))
+    if code == INTERRUPTED:  # which some versions of typer return instead of raising
+        return _failed(str(interruption.last()), interruption.last().code)
+    return code if isinstance(code, int) else 0
+
+
+def _line_of(error: Exception) -> tuple[str, int]:
+    """Return the line and the exit code of an error, whose traceback is printed or stored."""
+    # typer's own errors; their class has moved between its versions.
+    if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "ubench"
-        _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
-    if code == INTERRUPTED:  # some versions of typer return it instead of raising
-        typer.echo("interrupted; run the same command again to resume", err=True)
-    sys.exit(code if isinstance(code, int) else 0)
+        return f"{error.format_message().rstrip('.')}; see {command} --help", 2
+    full = disk_error(error)
+    where = "" if full else traces.told(error)
+    if isinstance(error, UserError) or full:
+        return f"{full or error}{where}", 2
+    if isinstance(error, OSError) and error.filename is not None:  # e.g. no permission
+        return f"{error.filename}: {error.strerror}{where}", 2
+    return f"internal error, please report it: {one_line(error)}{where}", INTERNAL
 
 
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"ubench: {printable(message)}", err=True)
-    sys.exit(2)
+def _failed(message: str, code: int = 2) -> int:
+    message = _LONG.sub(lambda word: f"{word[0][:100]}...{word[0][-100:]}", message)
+    sys.stderr.write(f"ubench: {printable(message)}\n")
+    return code

@@ -2,21 +2,19 @@
 
 import math
 import shlex
-import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.text import Text
 
-from unlearnable_bench import api, damage
+from unlearnable_bench import api, damage, traces
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness import Harness, input_gradient
+from unlearnable_bench.estimate import check_learners, estimate
+from unlearnable_bench.pace import Pace
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports._text import printable
@@ -26,12 +24,19 @@ from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.rendering import default_tables, render
 from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
-from unlearnable_bench.running.environment import device_name, use_fast_path
-from unlearnable_bench.running.executor import Summary, is_done
-from unlearnable_bench.terminal import Tracker, new_grid, print_grid, print_table, say, terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from unlearnable_bench.running.environment import device_name
+from unlearnable_bench.running.executor import Summary, check_names, is_done
+from unlearnable_bench.running.threads import use_threads
+from unlearnable_bench.terminal import (
+    Log,
+    Tracker,
+    bars,
+    new_grid,
+    print_grid,
+    print_table,
+    say,
+    terminal,
+)
 
 
 def run(
@@ -42,6 +47,7 @@ def run(
     chosen_preset: bool,
     dry_run: bool,
     pack: int | None,
+    threads: int | None = None,
     command: str | None = None,
 ) -> bool:
     """Print the plan, run it with progress bars, print its tables.
@@ -55,18 +61,23 @@ def run(
         chosen_preset: whether the user named the preset.
         dry_run: print the plan without running it.
         pack: cells trained at once; None: the device's default.
+        threads: number of threads on the CPU; None: the default.
         command: the command line, stored with the plan.
     """
-    out = terminal()
-    known = ResultsFolder(folder).path if (folder / "ubench.json").exists() else None
-    done = sum(is_done(ResultsFolder(known), item) for item in plan.work) if known else 0
-    _show_plan(out, plan, folder, device, done, chosen_preset=chosen_preset, dry_run=dry_run)
+    check_names(plan)
+    use_threads(threads)
+    out, pace = terminal(), Pace(plan, pack or 1)
+    marker = folder / "ubench.json"
+    is_old = marker.exists() and bool(marker.stat().st_size)  # empty: cut off, and made again
+    known = ResultsFolder(folder) if is_old else None
+    done = sum(is_done(known, item) for item in plan.work) if known else 0
+    _show_plan(out, plan, folder, device, done, pace, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
         return False
     errors = terminal(stderr=True)
     with damage.collected() as lines:
         try:
-            summary = _run_with_bars(out, plan, folder, device, pack, command)
+            summary = _run_with_progress(out, plan, folder, device, pack, threads, command, pace)
         finally:
             for line in lines:
                 say(errors, f"ubench: {line}")
@@ -81,7 +92,10 @@ def run(
     again = shlex.join(["ubench", "report", str(folder), "--plan", plan.key, "--format", "latex"])
     say(out, f"next: {again}")
     for failure in summary.failures:
-        say(errors, f"ubench: {failure.cell.name}: {failure.reason}")
+        where = f"; traceback: {folder}/failures/{failure.cell.key}.json" if failure.trace else ""
+        if traces.is_shown():
+            errors.print(Text(failure.trace))
+        say(errors, f"ubench: {failure.cell.name}: {failure.reason}{where}")
     return bool(summary.failures or lines)
 
 
@@ -126,6 +140,7 @@ def _show_plan(
     folder: Path,
     device: torch.device,
     done: int,
+    pace: Pace,
     *,
     chosen_preset: bool,
     dry_run: bool,
@@ -150,10 +165,11 @@ def _show_plan(
         f" x training at rho_a {', '.join(dict.fromkeys(str(c.rho_a) for c in plan.cells))}"
         f" x seeds {', '.join(dict.fromkeys(str(c.poison.seed) for c in plan.cells))}",
         "results": f"{folder} ({done} of {len(plan.work)} already finished)",
-        "estimate": "nothing to compute"
-        if done == len(plan.work)
-        else _estimate(plan, device, dry_run=dry_run),
+        "estimate": "nothing to compute",
     }
+    if done < len(plan.work):
+        check_learners(plan, device)
+        lines["estimate"] = estimate(plan, device, dry_run=dry_run, pace=pace)
     for name, text in lines.items():
         say(out, text, prefix=f"{name:9} ")
         if name == "noise":
@@ -181,76 +197,36 @@ def _other_axes(plan: Plan) -> str:
     return text if [*shares] == ["100 %"] else f"{text} x protected {', '.join(shares)}"
 
 
-def _estimate(plan: Plan, device: torch.device, *, dry_run: bool) -> str:
-    """Time the first learner's input gradient in the plan's precision, and extrapolate.
-
-    On a GPU only in a dry run: compilation takes longer than many plans, and without it a step
-    takes ten times as long as in a run.
-    """
-    passes = plan.image_passes()
-    if passes is None:
-        return "unknown, because an attack does not report its cost"
-    cell, on_gpu = plan.cells[0], device.type == "cuda"
-    if on_gpu and not dry_run:
-        return f"{passes:.2g} image passes for the whole plan; use --dry-run for a time"
-    batch, size = 256 if on_gpu else 64, plan.data.test.size
-    learner, precision = cell.learner.plugin, cell.poison.precision
-    # As in the run.
-    torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    torch.backends.cudnn.deterministic = True
-    use_fast_path(device)
-    harness = Harness(device, 0, precision, plan.data.transform, learner)
-    model = harness.network(plan.data.train)
-    x = torch.rand(batch, 3, size, size, dtype=harness.dtype, device=device)
-    y = torch.zeros(batch, dtype=torch.int64, device=device)
-    gradient: Callable[..., Any] = partial(input_gradient, model)
-    warm = 1
-    seconds = []
-    if on_gpu:
-        step = harness.capture(gradient)
-        gradient, warm = step, max(1, step.warm_calls)
-    for _ in range(warm + 3):
-        started = time.perf_counter()
-        gradient(x, y).sum().item()
-        seconds.append(time.perf_counter() - started)
-    total = passes / batch * min(seconds[warm:])
-    return f"about {_duration(total)} for the whole plan ({passes:.2g} image passes)"
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration in seconds, minutes or hours, whichever has two or three digits."""
-    if seconds > 90 * 60:
-        return f"{seconds / 3600:.0f} h"
-    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
-
-
-def _run_with_bars(
+def _run_with_progress(
     out: Console,
     plan: Plan,
     folder: Path,
     device: torch.device,
     pack: int | None,
+    threads: int | None,
     command: str | None,
+    pace: Pace,
 ) -> Summary:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=out, transient=True) as bars:
+    """Run a plan, with bars on a terminal and a line every minute in a file."""
 
-        def report(item: Cell | Probe, result: Record | Robustness) -> None:
-            seconds = sum(result.seconds.values())
-            say(out, f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s")
+    def report(item: Cell | Probe, result: Record | Robustness) -> None:
+        seconds = sum(result.seconds.values())
+        say(out, f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s")
 
+    with ExitStack() as stack:
+        progress = (
+            Tracker(stack.enter_context(bars(out)))
+            if out.is_terminal
+            else stack.enter_context(Log(out))
+        )
         return api.run(
             plan,
             folder,
             device=device,
-            progress=Tracker(bars),
+            progress=pace.watch(progress, partial(say, out)),
             on_cell=report,
             pack=pack,
+            threads=threads,
             command=command,
         )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from unlearnable_bench.harness import Harness, Random
-    from unlearnable_bench.images import Data, ImageSet
+    from unlearnable_bench.images import Data, ImageSet, ResizedCrop, Transform
     from unlearnable_bench.poison import Poison
     from unlearnable_bench.radius import Radius
     from unlearnable_bench.results.table import Table
@@ -124,6 +124,20 @@ class Attack(Plugin, ABC):
         """
         return None
 
+    def check_run(
+        self, images: "ImageSet", transform: "Transform | ResizedCrop", seed: int
+    ) -> None:
+        """Refuse views or a seed that the method does not support; called before any work.
+
+        Args:
+            images: the clean training set, uint8 [N, H, W, 3].
+            transform: the random transformation t of training, which gives the size of views.
+            seed: a seed of the run; `Random(seed, stream)` draws as `harness.random(stream)`.
+
+        Raises:
+            UserError: a run with this seed is impossible. The default accepts all.
+        """
+
     @abstractmethod
     def generate(self, images: "ImageSet", harness: "Harness") -> "Poison":
         """Poison the training images.
@@ -178,6 +192,9 @@ class Defense(Plugin):
     adversarial_only: ClassVar[bool] = False
     """Whether it acts only in adversarial training. At rho_a = 0 it would be standard training
     under another name, so such cells are left out."""
+
+    reads_pgd_steps: ClassVar[bool] = True
+    """Whether `perturb` uses `steps`. If no defense of a run does, a setting of it is refused."""
 
     def validation_share(self) -> float:
         """Return the share of clean images to hold out for the choice of the epoch, 0 to 1."""

@@ -47,9 +47,28 @@ def plugin_errors(whom: str) -> Iterator[None]:
         raise UserError(f"{whom} fails: {one_line(error)}") from error
 
 
-def unknown(kind: str, name: str, available: Iterable[str]) -> UserError:
-    """Return the error for an unregistered name, with the closest match and all that exist."""
+def unknown(
+    kind: str, name: str, available: Iterable[str], instead: str | None = None
+) -> UserError:
+    """Return the error for an unregistered name, with the closest match and all that exist.
+
+    Args:
+        kind: what the name should name ("attack").
+        name: as given.
+        available: the names that exist.
+        instead: what to write for this name, if that is known.
+    """
     names = sorted(available)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f" did you mean {near[0]!r}?" if near else ""
+    # The last of two names that differ in case or punctuation only is as near as the first.
+    spelled = {plain(one): one for one in names if plain(one)}
+    near = [plain(name)] if plain(name) in spelled else []
+    near = near or difflib.get_close_matches(plain(name), spelled, n=1)
+    hint = f" did you mean {spelled[near[0]]!r}?" if near else ""
+    if instead:
+        hint = f" write {instead};"
     return UserError(f"unknown {kind} {name!r};{hint} available: {', '.join(names) or 'none'}")
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case and without punctuation: `ResNet-18` is `resnet18`."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -52,6 +52,21 @@ def _file(path: Path) -> str | None:
     return _archive(path) if found is None and zipfile.is_zipfile(path) else found
 
 
+def text_kind_of(path: Path) -> str | None:
+    """Return what a file is if it is no data at all: empty, a Git LFS pointer or an HTML page."""
+    kind = _file(path) if path.is_file() else None
+    return kind if kind and kind.startswith(("is empty", "is a Git", "is an HTML")) else None
+
+
+def folder_kind_of(path: Path) -> str | None:
+    """Return what a file is that is given as a folder of images, and the next step."""
+    if not path.is_file():
+        return None
+    if path.suffix.lower() == ".npz":
+        return f"is a file, not a folder; write npz:{path}"
+    return "is a file, not a folder; if it is an archive, unpack it and give the folder"
+
+
 def is_pickle(path: Path) -> bool:
     """Return whether a file begins as a pickle of protocol 2 or later, or of protocol 0."""
     with path.open("rb") as file:
@@ -74,9 +89,12 @@ def _stacked(count: int) -> str:
 
 
 def _archive(path: Path) -> str | None:
-    """Return what a zip archive without arrays is."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    """Return what a zip archive without arrays is, or that it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # zipfile raises exceptions of many kinds
+        return "is a damaged zip archive; copy or download it again"
     if any(name.endswith("/data.pkl") for name in names):
         return (
             "is a file of torch.save; save its tensor as an array: np.save('noise.npy', "

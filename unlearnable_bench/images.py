@@ -1,6 +1,7 @@
 """Image sets, data sets, and the random transformations of training."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from unlearnable_bench.errors import UserError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+
+_BLOCK = 1 << 20  # values in a block: a few wide copies of it take tens of MB
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,6 +120,20 @@ class ResizedCrop(NamedTuple):
         return self.crop
 
 
+def blocks(images: Pixels) -> Iterator[slice]:
+    """Yield slices of an image set that cover it in order, at least one image each.
+
+    Work in wider types than 8 bits goes block by block, so that its memory does not grow with the
+    set: int64 takes eight times the memory of the images, and a formula needs several such arrays.
+
+    Args:
+        images: uint8 [N, H, W, 3].
+    """
+    rows = max(1, _BLOCK // max(1, images[:1].size))
+    for start in range(0, len(images), rows):
+        yield slice(start, min(start + rows, len(images)))
+
+
 def centre(size: int, view: int) -> slice:
     """Return the rows (or columns) of a central crop of `view` out of `size` pixels."""
     start = round((size - view) / 2)
@@ -206,4 +223,5 @@ class Data:
         if self.digest is not None:
             return self.digest
         text = "\n".join([self.train.digest(), self.test.digest(), *self.class_names])
-        return hashlib.sha256(text.encode()).hexdigest()
+        # Bytes of a folder's name that are not UTF-8 are lone surrogates here.
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

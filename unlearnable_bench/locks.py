@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import SoftFileLock, Timeout
 
+from unlearnable_bench.disk import refusals_named
 from unlearnable_bench.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -49,10 +50,12 @@ def locked(
 
     Raises:
         UserError: the file cannot be opened, or is not a regular file.
+        DiskError: the disk takes no more files.
     """
     try:
-        path.parent.mkdir(exist_ok=True)
-        descriptor = _opened(path)
+        with refusals_named(path):
+            path.parent.mkdir(exist_ok=True)
+            descriptor = _opened(path)
     except OSError as error:
         kind = {errno.ELOOP: "is a symbolic link", errno.ENXIO: "is not a regular file"}
         if error.errno in kind:

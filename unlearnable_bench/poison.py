@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearnable_bench.errors import UserError, unknown
-from unlearnable_bench.images import ImageSet, Pixels
+from unlearnable_bench.images import ImageSet, Pixels, blocks
 from unlearnable_bench.radius import Radius
 
 
@@ -78,12 +78,11 @@ class Budget:
         if self.norm == "none":
             return None
         worst, worst_image = 0.0, 0
-        for start in range(0, len(clean), 4096):
-            part = slice(start, start + 4096)
+        for part in blocks(clean):
             change = poison[part].astype(np.int16) - clean[part].astype(np.int16)
             size = self._sizes(change)
             if size.max() > worst:
-                worst, worst_image = float(size.max()), start + int(size.argmax())
+                worst, worst_image = float(size.max()), part.start + int(size.argmax())
         if isinstance(self.radius, Radius):
             limit, slack = float(self.radius.levels), 0.0
         elif self.norm == "l0":
@@ -181,11 +180,19 @@ class Poison:
             raise UserError(f"the noise is {got}; {kind} must be {wanted}, one noise per image")
         if not isinstance(rho_u, Radius):
             raise UserError(f"rho_u is {rho_u!r}; write Radius('8/255')")
-        if tensor:
-            short = noise.is_floating_point() and noise.element_size() < 4  # no type of numpy
-            noise = noise.detach().float() if short else noise.detach()
-            noise = noise.permute(0, 2, 3, 1).cpu().numpy()
-        return cls(add_noise(clean.images, noise, rho_u), Budget("linf", rho_u), dict(notes))
+        poisoned = np.empty_like(clean.images)
+        for part in blocks(clean.images):
+            block = _channels_last(noise[part]) if tensor else noise[part]
+            poisoned[part] = _added(clean.images[part], block, rho_u, part.start)
+        return cls(poisoned, Budget("linf", rho_u), dict(notes))
+
+
+def _channels_last(noise: Any) -> NDArray[np.floating]:
+    """Return a torch tensor [B, 3, H, W] on any device as an array [B, H, W, 3]."""
+    short = noise.is_floating_point() and noise.element_size() < 4  # no type of numpy
+    noise = noise.detach().float() if short else noise.detach()
+    found: NDArray[np.floating] = noise.permute(0, 2, 3, 1).cpu().numpy()
+    return found
 
 
 def _finite(name: str, value: SupportsFloat) -> float:
@@ -226,9 +233,18 @@ def add_noise(clean: Pixels, noise: NDArray[np.floating], radius: Radius) -> Pix
         >>> add_noise(clean, np.array([[[[-3.0, 2.6, 9.0]]]]), Radius("8/255")).tolist()
         [[[[0, 103, 255]]]]
     """
+    clean, noise = np.broadcast_arrays(clean, noise)
+    poisoned = np.empty(clean.shape, np.uint8)
+    for part in blocks(clean):
+        poisoned[part] = _added(clean[part], noise[part], radius, part.start)
+    return poisoned
+
+
+def _added(clean: Pixels, noise: NDArray[np.floating], radius: Radius, first: int) -> Pixels:
+    """Add the noise of a block whose first image has the index `first`."""
     finite = np.isfinite(noise).all(axis=(1, 2, 3))
     if not finite.all():
-        raise UserError(f"the noise of image {int(finite.argmin())} is NaN or infinite")
+        raise UserError(f"the noise of image {first + int(finite.argmin())} is NaN or infinite")
     levels = np.clip(np.rint(noise), -radius.levels, radius.levels).astype(np.int16)
     poisoned: Pixels = np.clip(clean.astype(np.int16) + levels, 0, 255).astype(np.uint8)
     return poisoned

@@ -21,12 +21,23 @@ from unlearnable_bench.results.rendering import (
     write,
 )
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.results.versions import earlier
 
 
 def load(
-    folders: Sequence[Path], plan: str, selection: Mapping[str, Sequence[str]]
+    folders: Sequence[Path],
+    plan: str,
+    selection: Mapping[str, Sequence[str]],
+    *,
+    newest: bool = False,
 ) -> pd.DataFrame:
-    """Return the selected cells of the folders; report unfinished ones on stderr.
+    """Return the selected cells of the folders; report unfinished and outdated ones on stderr.
+
+    Args:
+        folders: the results folders.
+        plan: key of the plan to report; empty: all cells.
+        selection: column to wanted values, as for `select`.
+        newest: leave out cells that `earlier` finds.
 
     Raises:
         UserError: not a results folder, an unknown plan, or a selected value that no cell has.
@@ -51,7 +62,7 @@ def load(
         _say(f"{cells} another accuracy in another folder; that of the first folder is used")
     if not frame.empty and (bare := int((~frame["checksum"].astype(bool)).sum())):
         _say(f"{count(bare, 'record')} of versions before 0.3 without a checksum")
-    frame = select(frame, **selection)
+    frame = _newest(select(frame, **selection), drop=newest)
     _warn_unfinished(frame, keys)
     return frame
 
@@ -71,6 +82,25 @@ def damage_reported() -> Iterator[list[str]]:
             for line in lines:
                 if line.partition(" is damaged")[0] not in error:  # which is printed anyway
                     _say(line)
+
+
+def _newest(frame: pd.DataFrame, *, drop: bool) -> pd.DataFrame:
+    """Leave out the cells of earlier versions, or report them on stderr."""
+    old = earlier(frame)
+    is_old = old.any(axis=1)
+    if drop or not is_old.any():
+        return frame[~is_old]
+    names = sorted(
+        {
+            str(name)
+            for label in ("attack", "learner", "defense")
+            for name in frame[label][old[label]]
+        }
+        | {str(name) for name in frame["attack"][old["unfinished"]]}
+    )
+    whose = f"earlier versions of {', '.join(names)}"
+    _say(f"{count(int(is_old.sum()), 'cell')} of {whose}; leave them out with --newest")
+    return frame
 
 
 def _warn_unfinished(frame: pd.DataFrame, keys: Sequence[str] | None) -> None:

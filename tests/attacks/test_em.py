@@ -233,7 +233,8 @@ def test_official_ignores_the_transform() -> None:
 
 def test_misaligned_refuses_views_of_another_size() -> None:
     with pytest.raises(UserError, match=r", 6 px, not of 8 px.*imagenet-subset\.size=6"):
-        EM(**MISALIGNED).generate(random_images(), make_harness(crop=6))
+        EM(**MISALIGNED).check_run(random_images(), make_harness(crop=6).transform, 0)
+    EM(**OFFICIAL).check_run(random_images(), make_harness(crop=6).transform, 0)
 
 
 @pytest.mark.parametrize(

@@ -189,9 +189,10 @@ def test_many_arrays_are_refused_in_a_short_line(tmp_path: Path) -> None:
         (NOISE[:1], r"np\.repeat\(a, 40, 0\)"),
         (NOISE[0], r"np\.stack\(\[a\] \* 40\)"),
         (NOISE[0].transpose(2, 0, 1), r"np\.stack\(\[a\] \* 40\)"),
-        (NOISE[:32], "give one noise or poisoned image for each training image"),
+        (NOISE[:32], r"full = np\.zeros\(\(40, 8, 8, 3\)\).*full\[index\] = a"),
+        (NOISE[:, :4], "give one noise or poisoned image for each training image"),
     ],
-    ids=["per class", "one", "one without axis", "one, channels first", "a part"],
+    ids=["per class", "one", "one without axis", "one, channels first", "a part", "another size"],
 )
 def test_fewer_rows_than_images_are_refused_with_the_next_step(
     tmp_path: Path, array: np.ndarray, words: str
@@ -207,3 +208,27 @@ def test_pixels_in_another_layout_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "poison.npy", scrambled(textured))
     with pytest.raises(UserError, match="or check their layout"):
         check(tmp_path / "poison.npy", images)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (IMAGES.images, "changes no image: it holds the clean images"),
+        (np.zeros_like(NOISE), "changes no image: it holds noise below half a level"),
+        (np.full(NOISE.shape, 0.4 / 255), "changes no image: it holds noise below half a level"),
+    ],
+    ids=["clean images", "zeros", "under half a level"],
+)
+def test_a_file_that_changes_no_image_is_refused_before_the_run(
+    tmp_path: Path, array: np.ndarray, words: str
+) -> None:
+    np.save(tmp_path / "noise.npy", array)
+    with pytest.raises(UserError, match=words):
+        check(tmp_path / "noise.npy")
+
+
+def test_an_array_that_ends_early_is_told_so(tmp_path: Path) -> None:
+    np.save(tmp_path / "whole.npy", NOISE)
+    (tmp_path / "noise.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:500])
+    with pytest.raises(UserError, match="it ends early; copy or download it again"):
+        check(tmp_path / "noise.npy")

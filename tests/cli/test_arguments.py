@@ -106,6 +106,10 @@ def test_an_option_given_twice_is_refused_with_the_form_that_works(
     message = refused(*run_tiny("--methods", "sem", *twice))
     assert "training.epochs is given twice: give it once" in message
     assert "1,2" not in message
+    for single in ("shapes.contrast", "file.path", "npz.pad"):  # a data set, a text
+        twice = ("--set", f"{single}=1", "--set", f"{single}=2")
+        message = refused(*run_tiny("--methods", "sem", *twice))
+        assert message.rstrip().endswith(f"{single} is given twice: give it once")
 
 
 @pytest.mark.parametrize(

@@ -203,10 +203,15 @@ def test_results_of_two_versions_of_a_file_are_not_averaged(
 
     found = api.load_records(workplace / "out").sort_values("seed")["test_accuracy"]
     first, second = (f"{accuracy:.1f}" for accuracy in found)
-    (one, other) = rows("out")
-    assert one == ["mine (0)", first]
-    assert re.fullmatch(r"mine #[0-9a-f]{4} \(0\)", other[0])
-    assert other[1] == second
+    (older, newer) = rows("out")
+    assert re.fullmatch(r"mine #[0-9a-f]{4} \(0\)", older[0])
+    assert older[1] == first
+    assert newer == ["mine (0)", second]
+    told = ubench("report", "out")
+    assert "1 cell of earlier versions of mine; leave them out with --newest" in told.err
+    assert "the newest code has no #." in told.out
+    assert rows("out", "--newest") == [["mine (0)", second]]
+    assert ubench("report", "out", "--newest").err == ""
     one_run = result.out.split("ubench report ")[1].split(" --format")[0].split()
     assert rows(*one_run) == [["mine (0)", second]]
 

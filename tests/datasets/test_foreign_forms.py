@@ -61,7 +61,7 @@ def one_array(path: Path) -> None:
         (lambda p: p.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "Git LFS"),
         (lambda p: p.write_text("<html>"), "is an HTML page"),
         (lambda p: p.write_bytes(pickle.dumps(b"a")), "is a Python pickle"),
-        (Path.mkdir, "is a folder; give a file"),
+        (Path.mkdir, "is a folder; write folder:.*odd.npz"),
     ],
 )
 def test_a_file_of_another_kind_is_named(
@@ -151,3 +151,40 @@ def test_a_path_with_commas_is_one_method_if_it_exists(
     assert methods(f"ours=file:{path}, file:c.npy") == [f"ours=file:{path}", "file:c.npy"]
     assert methods("file:none.npy,sem") == ["file:none.npy", "sem"]
     assert methods(f"file:{path}x") == ["file:run 1", "final/a", "b.npyx"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "tiny-imagenet", "imagenet-subset"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("data.zip", "is a file, not a folder; if it is an archive, unpack it"),
+        ("data.npz", "is a file, not a folder; write npz:.*data.npz"),
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_told_so(
+    tmp_path: Path, kind: str, name: str, words: str
+) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(UserError, match=words):
+        make_plan(methods=["random"], dataset=f"{kind}:{tmp_path / name}")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "is an HTML page"),
+        (b"", "is empty; copy or download it again"),
+        (b"\x89PNG\r\n\x1a\n", "is not a readable image; repair or remove it"),
+    ],
+)
+def test_an_image_file_that_is_none_is_named_for_what_it_is(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    for split in ("train", "test"):
+        for label in "ab":
+            (tmp_path / split / label).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / split / label / "0.png")
+    (tmp_path / "train" / "b" / "1.png").write_bytes(content)
+    with pytest.raises(UserError, match=rf"train/b/1\.png {words}"):
+        Folder(path=str(tmp_path)).load()

@@ -76,6 +76,11 @@ def test_random_numbers_are_those_of_the_cpu() -> None:
         assert torch.allclose(drawn, there.uniform(5, 3, low=-0.1, high=0.1), atol=1e-8, rtol=0)
         assert torch.equal(here.integers(9, 1000).cpu(), there.integers(9, 1000))
         assert torch.equal(here.permutation(500).cpu(), there.permutation(500))
+    far = 2**31 // 3 + 5  # rows after more values than 32 bits count
+    parts = [slice(0, 4), slice(4, 6), slice(far, far + 3)]
+    blocks = [r.integer_blocks(17, far + 3, 3, parts=parts) for r in (here, there)]
+    for one, other in zip(*blocks, strict=True):
+        assert torch.equal(one.cpu(), other)
 
 
 def test_crop_and_flip_and_their_adjoint_are_those_of_the_cpu() -> None:

@@ -145,3 +145,16 @@ def test_normal_numbers_are_normal() -> None:
     drawn = Random(0, "normal").normal(20_000).numpy()
     assert stats.kstest(drawn, "norm").pvalue > 0.01
     assert np.isfinite(drawn).all()
+
+
+@given(streams, st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(1, 3))
+def test_blocks_of_integers_are_parts_of_one_draw(
+    which: tuple[int, str, int], sizes: list[int], columns: int
+) -> None:
+    stops = np.cumsum(sizes).tolist()
+    parts = [slice(stop - size, stop) for size, stop in zip(sizes, stops, strict=True)]
+    whole, blocks = at(*which), at(*which)
+    expected = whole.integers(17, stops[-1], columns)
+    drawn = blocks.integer_blocks(17, stops[-1], columns, parts=parts)
+    assert torch.equal(torch.cat(list(drawn)), expected)
+    assert torch.equal(blocks.uniform(3), whole.uniform(3))  # both have drawn once

@@ -237,7 +237,7 @@ def test_every_setting_has_its_own_table_and_title(name: str, value: object, wor
 
 
 def test_defenses_at_one_radius_are_columns_of_one_table() -> None:
-    by_defense, robust = defense_tables(
+    (by_defense,) = defense_tables(
         frame(
             cell("clean", 90),
             cell("clean", 80, defense="jpeg"),
@@ -257,8 +257,7 @@ def test_defenses_at_one_radius_are_columns_of_one_table() -> None:
         "SEM": [10, 70, 15],
         "REM": [None, 60, None],
     }
-    assert robust.title == "Shapes, Small CNN, smoke preset, rho_a 4/255"
-    assert headings(robust) == ["Gaussian blur"]
+    # At 4/255 there is one defense alone: the main table of that defense has all of it.
 
 
 def test_each_defense_has_its_own_bold_entry() -> None:

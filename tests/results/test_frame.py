@@ -2,17 +2,21 @@
 
 import gc
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 from report_cells import cell, frame
 
 from unlearnable_bench import UserError, api
 from unlearnable_bench.identity import key_of
-from unlearnable_bench.results.frame import load_records, select
+from unlearnable_bench.results.frame import _row, load_records, select
+from unlearnable_bench.results.records import Bound
 from unlearnable_bench.results.store import ResultsFolder
 
 MEASURED = Path(__file__).parent.parent.parent / "benchmarks" / "h200" / "cifar10-fast"
@@ -140,3 +144,35 @@ def test_a_run_notes_what_its_cells_are_called(tmp_path: Path) -> None:
     for one in asked.cells:
         for name, value in noted[asked.cells.index(one)].items():
             assert rows.loc[one.key, name] == value
+
+
+def test_radii_are_numbers_too(folder: Path) -> None:
+    found = load_records(folder)
+    assert found["rho_a_value"].dtype == found["rho_u_value"].dtype == float
+    expected = {"0": 0, "4/255": 4 / 255, "8/255": 8 / 255}
+    expected["l2 1.3041323727577427"] = 1.3041323727577427
+    for name in ("rho_a", "rho_u"):
+        assert found[f"{name}_value"].tolist() == [expected[text] for text in found[name]]
+    asked = ["a" * 32, "b" * 32]
+    plan(folder, asked, labels=[labels("em") | {"rho_u": ""}, labels("em") | {"rho_a": "1/255"}])
+    missing = load_records(folder, asked, unfinished=True)
+    assert missing["rho_a_value"].tolist() == [0, 1 / 255]
+    assert math.isnan(missing["rho_u_value"][0])
+
+
+@pytest.mark.parametrize(
+    ("bound", "text", "value"),
+    [
+        (Bound("linf", "16/255"), "16/255", 16 / 255),
+        (Bound("l2", 1.3), "l2 1.3", 1.3),
+        (Bound("l0", 1.0), "l0 1", 1),
+        (Bound("none", None), "none", math.nan),
+    ],
+)
+def test_a_radius_of_each_norm_is_a_number(
+    bound: Bound, text: str, value: float, folder: Path
+) -> None:
+    (record, *_) = ResultsFolder(folder).records()
+    row = _row(msgspec.structs.replace(record, rho_u=bound), folder)
+    assert row["rho_u"] == text
+    np.testing.assert_equal(row["rho_u_value"], value)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unlearnable_bench import traces
+from unlearnable_bench.commands.completion import Complete, names_of
 from unlearnable_bench.errors import UserError
 
 if TYPE_CHECKING:
     from unlearnable_bench.planning.plan import Plan
 
-INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
 
-
-def text_option(metavar: str, meaning: str) -> Any:
-    """Return an option that takes a text."""
-    return typer.Option(metavar=metavar, help=meaning)
+def text_option(metavar: str, meaning: str, complete: Complete | None = None) -> Any:
+    """Return an option that takes a text, whose values a shell may complete."""
+    return typer.Option(metavar=metavar, help=meaning, autocompletion=complete)
 
 
 def settings_option(metavar: str, meaning: str) -> Any:
@@ -38,7 +38,9 @@ Device = Annotated[
 Dataset = Annotated[
     str | None,
     text_option(
-        "NAME", "Data set, e.g. cifar10, or npz:FILE for your own images; default: the preset's."
+        "NAME",
+        "Data set, e.g. cifar10, or npz:FILE for your own images; default: the preset's.",
+        names_of("datasets"),
     ),
 ]
 PresetName = Annotated[
@@ -47,6 +49,7 @@ PresetName = Annotated[
         "NAME",
         "Training schedules and attack settings: smoke, fast or paper; default: fast on CUDA, "
         "otherwise smoke.",
+        names_of("presets"),
     ),
 ]
 Seeds = Annotated[
@@ -67,9 +70,29 @@ Pack = Annotated[
         help="Number of cells trained at the same time; default: 2 on CUDA, otherwise 1.",
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COUNT",
+        min=1,
+        max=1024,
+        help="Number of threads on the CPU, on which results there depend in the last digits; "
+        "default: OMP_NUM_THREADS, otherwise the cores that affinity, CPU quotas and "
+        "SLURM_CPUS_PER_TASK allow.",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
+]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        callback=traces.show,
+        is_eager=True,
+        help="Print the traceback of every error, e.g. of a plugin's code.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -114,6 +137,18 @@ def default_folder(plan: "Plan") -> Path:
     return Path("results") / "-".join(label.partition("[")[0] for label in labels)
 
 
+def _takes_several(key: str) -> bool:
+    """Return whether an option may have several values: it is a plugin's, and not a text."""
+    from unlearnable_bench.planning.registry import attacks, defenses, learners
+
+    section, _, name = key.partition(".")
+    for kind in (attacks, defenses, learners):
+        if section in kind.names():
+            types = {option.name: option.type for option in kind.get(section).options()}
+            return types.get(name, "str").partition("|")[0] != "str"
+    return False
+
+
 def parse_settings(items: list[str], *, several: bool = False) -> dict[str, str]:
     """Return the settings of repeated `--set NAME=VALUE` as a dict.
 
@@ -130,8 +165,8 @@ def parse_settings(items: list[str], *, several: bool = False) -> dict[str, str]
         if not (key and equals and value):
             raise UserError(f"--set {item}: write OPTION=VALUE, such as sem.steps=2000")
         if key in found:
-            single = not several or key.partition(".")[0] in ("training", "adversarial")
-            hint = "" if single else f", with several values as --set {key}={found[key]},{value}"
+            both = f"--set {key}={found[key]},{value}"
+            hint = f", with several values as {both}" if several and _takes_several(key) else ""
             raise UserError(f"--set {key} is given twice: give it once{hint}")
         found[key] = value
     return found

@@ -1,15 +1,16 @@
 """`ubench bench`: how fast the harness is on this device."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from unlearnable_bench import interruption
 from unlearnable_bench.commands.arguments import (
-    INTERRUPTED,
     AsJson,
+    Debug,
     Device,
+    Threads,
     split_names,
     text_option,
 )
@@ -18,6 +19,7 @@ from unlearnable_bench.errors import UserError
 
 def bench(
     device: Device = "",
+    threads: Threads = None,
     as_json: AsJson = False,
     growth: Annotated[
         bool,
@@ -40,6 +42,7 @@ def bench(
             "Comma-separated techniques of the GPU fast path to leave out (docs/performance.md).",
         ),
     ] = "",
+    _debug: Debug = False,
 ) -> None:
     """Time attack and training steps on this device.
 
@@ -48,6 +51,7 @@ def bench(
     Each step is timed as a run computes it and in eager fp32 PyTorch.
     """
     from unlearnable_bench.running.environment import pick_device
+    from unlearnable_bench.running.threads import use_threads
     from unlearnable_bench.timing import printing
 
     if growth and without:
@@ -55,9 +59,10 @@ def bench(
     if figure and not growth:
         raise UserError("--figure draws what --growth measures; add --growth")
     where = pick_device(device or None)
+    use_threads(threads)
     if growth:
         interrupted = printing.growth(where, as_json=as_json, figure=figure)
     else:
         interrupted = printing.bench(where, as_json=as_json, without=split_names(without))
     if interrupted:
-        sys.exit(INTERRUPTED)
+        raise typer.Exit(interruption.last().code)

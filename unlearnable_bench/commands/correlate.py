@@ -6,12 +6,14 @@ import typer
 
 from unlearnable_bench.commands.arguments import (
     Dataset,
+    Debug,
     Device,
     DryRun,
     Pack,
     PresetName,
     ResultsOut,
     Seeds,
+    Threads,
     command_line,
     default_folder,
     parse_settings,
@@ -19,6 +21,7 @@ from unlearnable_bench.commands.arguments import (
     text_option,
     whole_numbers,
 )
+from unlearnable_bench.commands.completion import words
 from unlearnable_bench.errors import UserError
 
 
@@ -47,7 +50,9 @@ def correlate(
             "variant; default: only after the last update.",
         ),
     ] = "",
-    method: Annotated[str, text_option("NAME", "Attack to vary: sem or rem.")] = "sem",
+    method: Annotated[
+        str, text_option("NAME", "Attack to vary: sem or rem.", words("sem", "rem"))
+    ] = "sem",
     rho_a: Annotated[
         str,
         text_option(
@@ -69,7 +74,9 @@ def correlate(
     device: Device = "",
     out: ResultsOut = None,
     pack: Pack = None,
+    threads: Threads = None,
     dry_run: DryRun = False,
+    _debug: Debug = False,
 ) -> None:
     """Correlate robustness with protection (SEM paper, Figure 3).
 
@@ -82,12 +89,13 @@ def correlate(
     from unlearnable_bench import console
     from unlearnable_bench.planning import plan_file
     from unlearnable_bench.planning.correlation import Noise, make_correlation_plan
+    from unlearnable_bench.presets import default_preset
     from unlearnable_bench.running.environment import pick_device
 
     where = pick_device(device or None)
     options = {
         "methods": method, "dataset": dataset, "seeds": seeds, "set": parse_settings(settings),
-        "preset": preset or ("fast" if where.type == "cuda" else "smoke"),
+        "preset": preset or default_preset(where.type),
         "rho-a": rho_a,
     }  # fmt: skip
     rest = plan_file.arguments({k: v for k, v in options.items() if v is not None}, "--")
@@ -110,6 +118,7 @@ def correlate(
         chosen_preset=bool(preset),
         dry_run=dry_run,
         pack=pack,
+        threads=threads,
         command=command_line(),
     )
     if failed:

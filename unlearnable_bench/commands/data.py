@@ -1,9 +1,13 @@
 """`ubench data`: the cache of data sets."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from unlearnable_bench.commands.arguments import Debug
+from unlearnable_bench.commands.completion import words
 
 data_app = typer.Typer(help="Import data sets into the cache.")
 
@@ -15,7 +19,13 @@ def _group() -> None:
 
 @data_app.command("import")
 def import_file(
-    name: Annotated[str, typer.Argument(help="Data set: cifar10, cifar100 or svhn.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Data set: cifar10, cifar100 or svhn.",
+            autocompletion=words("cifar10", "cifar100", "svhn"),
+        ),
+    ],
     file: Annotated[
         Path,
         typer.Argument(
@@ -23,6 +33,7 @@ def import_file(
             "edition of CIFAR, or SVHN's .mat files: the archive, the folder, or a file in it."
         ),
     ],
+    _debug: Debug = False,
 ) -> None:
     """Import a data set from local files instead of downloading it.
 
@@ -33,4 +44,4 @@ def import_file(
     from unlearnable_bench.datasets.importing import import_data
 
     path, verdict = import_data(name, file)
-    typer.echo(f"imported {name} into {path}: {verdict}")
+    sys.stdout.write(f"imported {name} into {path}: {verdict}\n")

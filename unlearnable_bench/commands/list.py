@@ -1,22 +1,30 @@
 """`ubench list`: plugins and presets, with their options."""
 
 import json
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from unlearnable_bench.commands.arguments import AsJson, PluginFiles, load_plugins
+from unlearnable_bench.commands.arguments import AsJson, Debug, PluginFiles, load_plugins
+from unlearnable_bench.commands.completion import words
 
 
 def list_kind(
     kind: Annotated[
         str,
-        typer.Argument(help="Kind: attacks, defenses, learners, datasets, reports or presets."),
+        typer.Argument(
+            help="Kind: attacks, defenses, learners, datasets, reports or presets.",
+            autocompletion=words(
+                "attacks", "defenses", "learners", "datasets", "reports", "presets"
+            ),
+        ),
     ],
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the options of each.")] = False,
     plugins: PluginFiles = [],  # noqa: B006 - typer copies it
+    _debug: Debug = False,
 ) -> None:
     """List attacks, defenses, learners, data sets, reports, presets.
 
@@ -27,6 +35,6 @@ def list_kind(
     load_plugins(plugins)
     entries = listing(kind, options=verbose or as_json)
     if as_json:
-        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=1))
+        sys.stdout.write(json.dumps([asdict(entry) for entry in entries], indent=1) + "\n")
     else:
         print_listing(entries)

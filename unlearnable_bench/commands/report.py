@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from unlearnable_bench.commands.arguments import (
+    Debug,
     PluginFiles,
     load_plugins,
     parse_settings,
@@ -13,17 +14,23 @@ from unlearnable_bench.commands.arguments import (
     split_names,
     text_option,
 )
+from unlearnable_bench.commands.completion import Complete, names_of, words
 from unlearnable_bench.errors import UserError
 
 
-def _selection(kind: str) -> Any:
-    return text_option("NAMES", f"Comma-separated {kind} to include; default: all.")
+def _selection(kind: str, complete: Complete | None = None) -> Any:
+    return text_option("NAMES", f"Comma-separated {kind} to include; default: all.", complete)
 
 
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Results folders.")],
     report: Annotated[
-        str, text_option("NAME", "Report to make (`ubench list reports`); default: main tables.")
+        str,
+        text_option(
+            "NAME",
+            "Report to make (`ubench list reports`); default: main tables.",
+            names_of("reports"),
+        ),
     ] = "",
     form: Annotated[
         str,
@@ -33,6 +40,7 @@ def report(
             help="Format of tables: markdown (default), latex, csv or html; of figures: pdf "
             "(default), png or svg. Without --report, csv and json hold one row per group of "
             "seeds, and html is a page with every table and figure.",
+            autocompletion=words("markdown", "latex", "csv", "html", "json", "pdf", "png", "svg"),
         ),
     ] = "",
     output: Annotated[
@@ -52,15 +60,25 @@ def report(
     methods: Annotated[
         str,
         text_option(
-            "NAMES", "Comma-separated methods to include, in the order of the rows; default: all."
+            "NAMES",
+            "Comma-separated methods to include, in the order of the rows; default: all.",
+            names_of("attacks", ","),
         ),
     ] = "",
-    learners: Annotated[str, _selection("learners")] = "",
-    defenses: Annotated[str, _selection("defenses")] = "",
+    learners: Annotated[str, _selection("learners", names_of("learners", ","))] = "",
+    defenses: Annotated[str, _selection("defenses", names_of("defenses", ",+"))] = "",
     rho_a: Annotated[str, _selection("radii of adversarial training")] = "",
     rho_u: Annotated[str, _selection("radii of the noise")] = "",
-    presets: Annotated[str, _selection("presets")] = "",
+    presets: Annotated[str, _selection("presets", names_of("presets", ","))] = "",
     seeds: Annotated[str, _selection("seeds")] = "",
+    newest: Annotated[
+        bool,
+        typer.Option(
+            "--newest",
+            help="Leave out cells of earlier versions of a plugin or of a file, whose rows have a "
+            "# and a hash.",
+        ),
+    ] = False,
     settings: Annotated[
         list[str],
         settings_option(
@@ -69,6 +87,7 @@ def report(
         ),
     ] = [],  # noqa: B006 - typer copies it
     plugins: PluginFiles = [],  # noqa: B006
+    _debug: Debug = False,
 ) -> None:
     """Make tables, figures or an HTML page from results folders.
 
@@ -90,7 +109,7 @@ def report(
             "--all writes every report in every format; omit --report, --format and --set"
         )
     with reporting.damage_reported() as left_out:
-        frame = reporting.load(folders, plan, selection)
+        frame = reporting.load(folders, plan, selection, newest=newest)
         if everything:
             reporting.write_all(frame, output or Path("report"))
         else:
@@ -105,6 +124,7 @@ def compare(
         Path,
         typer.Argument(help="Second results folder, e.g. of another preset, machine or author."),
     ],
+    _debug: Debug = False,
 ) -> None:
     """Compare the cells that two results folders share.
 

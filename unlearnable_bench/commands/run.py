@@ -1,6 +1,7 @@
 """`ubench run`: from options and plan files to records and tables."""
 
 import shlex
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from unlearnable_bench.commands.arguments import (
     Dataset,
+    Debug,
     Device,
     DryRun,
     Pack,
@@ -16,6 +18,7 @@ from unlearnable_bench.commands.arguments import (
     PresetName,
     ResultsOut,
     Seeds,
+    Threads,
     command_line,
     default_folder,
     load_plugins,
@@ -23,6 +26,7 @@ from unlearnable_bench.commands.arguments import (
     settings_option,
     text_option,
 )
+from unlearnable_bench.commands.completion import names_of, words
 from unlearnable_bench.errors import UserError
 
 
@@ -39,7 +43,11 @@ def run(
     ] = None,
     methods: Annotated[
         str | None,
-        text_option("NAMES", "Comma-separated attacks, e.g. sem,rem or ours=file:noise.npy."),
+        text_option(
+            "NAMES",
+            "Comma-separated attacks, e.g. sem,rem or ours=file:noise.npy.",
+            names_of("attacks", ","),
+        ),
     ] = None,
     rho_a: Annotated[
         str | None,
@@ -65,12 +73,15 @@ def run(
             "NAMES",
             "Comma-separated architectures to train, e.g. resnet18,vgg16-bn; default: the "
             "preset's.",
+            names_of("learners", ","),
         ),
     ] = None,
     surrogate: Annotated[
         str | None,
         text_option(
-            "NAME", "Architecture of the surrogate that attacks use; default: the preset's."
+            "NAME",
+            "Architecture of the surrogate that attacks use; default: the preset's.",
+            names_of("learners"),
         ),
     ] = None,
     defenses: Annotated[
@@ -78,6 +89,7 @@ def run(
         text_option(
             "NAMES",
             "Comma-separated defenses, e.g. jpeg,cutmix; jpeg+cutmix applies both; default: none.",
+            names_of("defenses", ",+"),
         ),
     ] = None,
     protect: Annotated[
@@ -117,14 +129,18 @@ def run(
     precision: Annotated[
         str | None,
         text_option(
-            "NAME", "Arithmetic of the networks: bf16, fp32 or fp64; default: the preset's."
+            "NAME",
+            "Arithmetic of the networks: bf16, fp32 or fp64; default: the preset's.",
+            words("bf16", "fp32", "fp64"),
         ),
     ] = None,
     device: Device = "",
     out: ResultsOut = None,
     pack: Pack = None,
+    threads: Threads = None,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: DryRun = False,
+    _debug: Debug = False,
     written: Annotated[
         Path | None,
         typer.Option(
@@ -138,11 +154,12 @@ def run(
 
     Example: ubench run grid.toml --seeds 0-4
 
-    Finished cells in the results folder are reused. An interrupted run resumes from its last
-    checkpoint (saved every minute).
+    Finished cells in the results folder are reused. An interrupted run resumes where it was: Ctrl-C
+    and SIGTERM save its state.
     """
     from unlearnable_bench import api, console
     from unlearnable_bench.planning import plan_file
+    from unlearnable_bench.presets import default_preset
     from unlearnable_bench.running.environment import pick_device
 
     line = {
@@ -159,15 +176,15 @@ def run(
     where = pick_device(device or None)
     chosen_preset = bool(options.get("preset"))
     if not chosen_preset:
-        options["preset"] = "fast" if where.type == "cuda" else "smoke"
+        options["preset"] = default_preset(where.type)
     plan = api.make_plan(**plan_file.arguments(options, "--"))
     if written:
         plan_file.write(written, options)
         files = chain.from_iterable(("--plugin", str(file)) for file in plugins)
-        machine = {"--out": out, "--device": device, "--pack": pack}
+        machine = {"--out": out, "--device": device, "--pack": pack, "--threads": threads}
         kept = (part for flag, value in machine.items() if value for part in (flag, str(value)))
         again = shlex.join(["ubench", "run", str(written), *files, *kept])
-        typer.echo(f"wrote {written}; run it: {again}")
+        sys.stdout.write(f"wrote {written}; run it: {again}\n")
     failed = console.run(
         plan,
         out or default_folder(plan),
@@ -175,6 +192,7 @@ def run(
         chosen_preset=chosen_preset,
         dry_run=dry_run,
         pack=pack,
+        threads=threads,
         command=command_line(),
     )
     if failed:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.file_kinds import text_kind_of
 from unlearnable_bench.images import Pixels
 
 _WIDE = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -33,7 +34,8 @@ def read_picture(file: Path, size: int | None = None) -> Pixels:
     except UserError:
         raise
     except Exception as error:  # Pillow raises exceptions of many kinds on damaged files
-        raise UserError(f"{file} is not a readable image; repair or remove it") from error
+        kind = text_kind_of(file) or "is not a readable image; repair or remove it"
+        raise UserError(f"{file} {kind}") from error
 
 
 def frames(file: Path) -> int:

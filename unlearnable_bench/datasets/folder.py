@@ -10,6 +10,7 @@ from unlearnable_bench.contract import Dataset
 from unlearnable_bench.datasets.decoding import read_picture
 from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.file_kinds import folder_kind_of
 from unlearnable_bench.images import Data, ImageSet, Pixels, Transform
 from unlearnable_bench.options import option
 
@@ -42,6 +43,9 @@ class Folder(Dataset):
             UserError: a missing folder, an unreadable image, or images of different sizes.
         """
         root = Path(self.path)
+        kind = folder_kind_of(root)
+        if kind:
+            raise UserError(f"folder:{root} {kind}")
         for split, others in _OTHER_NAMES.items():
             if not (root / split).is_dir():
                 other = next((root / name for name in others if (root / name).is_dir()), None)

@@ -63,7 +63,7 @@ def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True
 def _arrays(path: Path, name: str) -> dict[str, NDArray[Any]]:
     """Return the arrays of `KEYS`."""
     if not path.is_file():
-        kind = kind_of(path)
+        kind = f"is a folder; write folder:{path}" if path.is_dir() else None
         text = f"{path} {kind}" if kind else f"no file {path}; write --dataset npz:FILE"
         raise UserError(f"{name}: {text}")
     try:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from unlearnable_bench.datasets.cache import cache_folder
 from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.datasets.notices import stderr_console
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import clear_leftovers, scratch
+from unlearnable_bench.file_kinds import folder_kind_of
+from unlearnable_bench.files import clear_leftovers, read_bytes, scratch
 from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
 
 # Formats that may have more than 8 bits per value, which ubench 0.1 clipped.
@@ -33,6 +35,9 @@ def class_folders(inventory: Inventory, root: Path) -> list[str]:
     Raises:
         UserError: the folder is missing or holds fewer than two class folders.
     """
+    kind = folder_kind_of(root.parent)
+    if kind:
+        raise UserError(f"{root.parent} {kind}")
     names = inventory.classes(root)
     if len(names) < 2:
         state = f"has {len(names)} class folders" if root.is_dir() else "does not exist"
@@ -80,6 +85,7 @@ def decoded(
         UserError: an unreadable image, one of another size, or a full disk.
     """
     folder = cache_folder() / f"{name}-{_fingerprint(root, splits, class_names)}"
+    _clear_leftovers(folder.parent, name)
     if folder.exists():
         try:
             return _checked(name, splits, class_names, transform, folder)
@@ -135,8 +141,7 @@ def _convert(
         )
     console = stderr_console()
     console.print(f"{name}: images are decoded once, {needed / 1e9:.1f} GB in {folder}")
-    _clear_leftovers(home, name)
-    with scratch(home, name) as temporary:
+    with scratch(home, name, needed) as temporary:
         made = temporary / "made"
         made.mkdir()
         for split, part in zip(splits, ("train", "test"), strict=True):
@@ -151,9 +156,10 @@ def _clear_leftovers(home: Path, name: str) -> None:
     """Remove what killed conversions left, also those of versions before 0.3."""
     clear_leftovers(home)
     for made in home.glob(f".{name}-*/made"):
-        newest = max(path.stat().st_mtime for path in (made, *made.iterdir()))
-        if time.time() - newest > _ABANDONED:
-            shutil.rmtree(made.parent, ignore_errors=True)
+        with suppress(OSError):  # another process removes it
+            newest = max(path.stat().st_mtime for path in (made, *made.iterdir()))
+            if time.time() - newest > _ABANDONED:
+                shutil.rmtree(made.parent, ignore_errors=True)
 
 
 def _write(split: Split, path: Path, console: Console) -> None:
@@ -189,10 +195,12 @@ def _load(
     parts: list[ImageSet] = []
     for split, part in zip(splits, ("train", "test"), strict=True):
         path, shape = folder / f"{part}.npy", (len(split.files), split.size, split.size, 3)
+        if not path.is_file():  # a pipe would be waited for
+            raise DamagedError(folder, f"{part}.npy is missing or not a regular file")
         try:
             images = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError) as error:
-            raise DamagedError(folder, error) from error
+        except Exception as error:  # numpy's parsers raise exceptions of many kinds
+            raise DamagedError(folder, f"{part}.npy: {error}") from error
         if images.shape != shape:
             raise DamagedError(folder, f"{part}.npy has the shape {list(images.shape)}")
         labels = np.array(split.labels, np.int64)
@@ -203,8 +211,10 @@ def _load(
 
 
 def _digest(folder: Path) -> str:
-    path = folder / "sha256"
-    text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
-    if len(text) != 64:
+    try:
+        content = read_bytes(folder / "sha256")
+    except OSError as error:
+        raise DamagedError(folder, f"sha256: {error.strerror}") from error
+    if len(content) != 64:
         raise DamagedError(folder, "its SHA-256 is missing")
-    return text
+    return content.decode("ascii", errors="replace")

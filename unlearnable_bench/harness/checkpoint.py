@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unlearnable_bench import seal
 from unlearnable_bench.damage import set_aside
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.files import replacing
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.timesheet import Timesheet
@@ -125,6 +125,16 @@ class Checkpoint:
         """Return whether no other loop has taken a step."""
         return not any(done for other, done in self._done.items() if other != label)
 
+    def suspend(self, label: str, total: int) -> str:
+        """Write the state of a loop that ends before its time; return what is saved, as a text."""
+        if self._path is None or not self._state or not any(self._done.values()):
+            return ""
+        try:
+            self.write()
+        except (OSError, SafetensorError, UserError) as error:
+            return f"not saved: {label} ({one_line(error)})"
+        return f"saved: {label}, {self.done(label)} of {total} steps"
+
     def write(self) -> None:
         """Write the state now, atomically."""
         if self._path is None or not self._state:
@@ -132,7 +142,8 @@ class Checkpoint:
         started = time.monotonic()
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state.items()}
         about = {"key": self._path.stem, "done": self._done, "seconds": self._times.read()}
-        with replacing(self._path, single_writer=True) as temporary:
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        with replacing(self._path, size=size, single_writer=True) as temporary:
             metadata = {"about": json.dumps(about), "checksum": seal.PLACEHOLDER}
             save_file(tensors, temporary, metadata)
             seal.seal_file(temporary)

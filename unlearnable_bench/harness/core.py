@@ -16,7 +16,7 @@ from unlearnable_bench.harness.device import EXCLUSIVE, wait
 from unlearnable_bench.harness.layers import Normalise, seed_dropout
 from unlearnable_bench.harness.memory import max_batch
 from unlearnable_bench.harness.network import Network
-from unlearnable_bench.harness.progress import Progress, Silent
+from unlearnable_bench.harness.progress import Progress, Silent, Stop, StoppedError
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.step import Step
 from unlearnable_bench.harness.timesheet import Timesheet
@@ -50,6 +50,7 @@ class Harness:
         trajectory: files of the states of `rejoin` and `leave`; None: no files.
         checkpoint: file of the loops' state; by default none.
         progress: display of the loops' progress; by default none.
+        stop: request to end the loops, which then write their state.
         times: seconds spent, by kind: "work", "warmup" (compilation and capture), "preparation"
             (of images by a defense), "evaluation", and "keeping" (writing networks for later
             measurements).
@@ -88,6 +89,7 @@ class Harness:
     trajectory: Trajectory | None = None
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     progress: Progress = field(default_factory=Silent)
+    stop: Stop = field(default_factory=Stop)
     times: Timesheet = field(default_factory=Timesheet)
     split_batches: bool = False
     declared: str | None = None
@@ -227,9 +229,13 @@ class Harness:
 
         Raises:
             UserError: `watch` has found values that are not finite.
+            StoppedError: the run is to end; the state is written.
         """
         checked = time.monotonic()
+        self.stop.holding = True
         for step in self.progress.track(label, total, self.checkpoint.loop(label, total)):
+            if self.stop.requested:
+                raise StoppedError(self.checkpoint.suspend(label, total))
             self._step = step
             if self._watch:
                 self._watch.step.fill_(step)

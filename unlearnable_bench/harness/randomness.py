@@ -8,7 +8,7 @@ complete state is one integer tensor, and CPU and GPU draw the same numbers.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -71,6 +71,38 @@ class Random:
         self.draws += 1
         return values
 
+    def integer_blocks(self, high: int, *shape: int, parts: Iterable[slice]) -> Iterator[Tensor]:
+        """Return parts of the tensor of one call of `integers`, each made when it is asked for.
+
+        Args:
+            high: as for `integers`.
+            shape: shape of the whole tensor, which is never in memory.
+            parts: slices of its first dimension, with start and stop.
+
+        Returns:
+            An iterator of int64 [stop - start, *shape[1:]].
+
+        Examples:
+            >>> from unlearnable_bench import Random
+            >>> whole = Random(0, "example").integers(6, 5, 2)
+            >>> parts = Random(0, "example").integer_blocks(6, 5, 2, parts=[slice(3, 5)])
+            >>> bool((next(parts) == whole[3:]).all())
+            True
+        """
+        draws, row = self.draws.clone(), math.prod(shape[1:])
+        self.draws += 1
+        return (
+            # The product is one of tensors: compiled code would compute it in 32 bits.
+            _integers(
+                self._key,
+                draws,
+                (part.stop - part.start, *shape[1:]),
+                high,
+                part.start * row * self._key[1],
+            )
+            for part in parts
+        )
+
     def permutation(self, count: int) -> Tensor:
         """Return the numbers 0 to count - 1 in random order, int64 [count]."""
         values = _words(self._key, self.draws, (count,))
@@ -90,8 +122,13 @@ def _shift_right(z: Tensor, by: int) -> Tensor:
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
-def _words(key: Tensor, draws: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _words(
+    key: Tensor, draws: Tensor, shape: tuple[int, ...], skipped: Tensor | None = None
+) -> Tensor:
+    """Return the words of a draw, the first `skipped` / key[1] of them left out."""
     start = _mix(key[0] + _mix(draws * key[1]))
+    if skipped is not None:
+        start = start + skipped
     position = torch.arange(1, math.prod(shape) + 1, device=key.device)
     return _mix(start + position * key[1]).reshape(shape)
 
@@ -115,5 +152,11 @@ def _(key: Tensor, _draws: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 @partial(fused, any_size=True)
-def _integers(key: Tensor, draws: Tensor, shape: tuple[int, ...], high: int) -> Tensor:
-    return (_shift_right(_words(key, draws, shape), 64 - _BITS) * high) >> _BITS
+def _integers(
+    key: Tensor,
+    draws: Tensor,
+    shape: tuple[int, ...],
+    high: int,
+    skipped: Tensor | None = None,
+) -> Tensor:
+    return (_shift_right(_words(key, draws, shape, skipped), 64 - _BITS) * high) >> _BITS

@@ -4,9 +4,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from unlearnable_bench.harness.pauses import paused_seconds
+
 
 class Timesheet:
     """Seconds by kind of work, each second counted once; the default kind is "work".
+
+    Time for which the process is stopped, such as by SIGSTOP, is not counted.
 
     A resumed run continues the timesheet of the interrupted run's last checkpoint.
 
@@ -21,7 +25,7 @@ class Timesheet:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
-        self._kind, self._since = "work", time.perf_counter()
+        self._kind, self._since = "work", _now()
 
     def __getitem__(self, kind: str) -> float:
         """Return the seconds so far, 0 for an unknown kind."""
@@ -48,6 +52,12 @@ class Timesheet:
             self._seconds[kind] = self._seconds.get(kind, 0.0) + more
 
     def _turn_to(self, kind: str) -> None:
-        now = time.perf_counter()
+        now = _now()
         self.add({self._kind: now - self._since})
         self._kind, self._since = kind, now
+
+
+def _now() -> float:
+    """Return the time in seconds by a clock that stands still while the process is stopped."""
+    paused = paused_seconds()
+    return time.perf_counter() - paused

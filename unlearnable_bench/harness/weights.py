@@ -25,7 +25,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: Any) ->
     """
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = json.dumps(metadata | {"key": path.stem})
-    with replacing(path, single_writer=True) as temporary:
+    size = sum(tensor.nbytes for tensor in copies.values())
+    with replacing(path, size=size, single_writer=True) as temporary:
         save_file(copies, temporary, {"about": about, "checksum": seal.PLACEHOLDER})
         seal.seal_file(temporary)
 

@@ -1,6 +1,6 @@
 """Several defenses at once: `jpeg+cutmix`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from unlearnable_bench.contract import Defense
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.errors import UserError, plugin_errors
 from unlearnable_bench.planning import registry
 from unlearnable_bench.planning.registry import Chosen
 
 if TYPE_CHECKING:
     from unlearnable_bench.harness import Harness, Random
-    from unlearnable_bench.images import ImageSet
+    from unlearnable_bench.images import Data, ImageSet
+    from unlearnable_bench.planning.protection import Protection
     from unlearnable_bench.radius import Radius
 
 _HOOKS = ("prepare", "augment", "perturb", "loss", "validation_share")
@@ -53,12 +54,38 @@ def compose(name: str, settings: Callable[[str], Mapping[str, Any]]) -> Chosen[D
     return Chosen("+".join(part.label for part in parts), {}, Composition(parts=parts))
 
 
+def parts_of(name: str) -> list[str]:
+    """Return the names of the defenses that a name joins by `+`.
+
+    Raises:
+        UserError: a part that is given twice, or that does nothing. Both would have the same
+            options, and an augmentation or filter applied twice is the same defense with a
+            stronger option, such as `randaugment.num_ops`.
+    """
+    parts = name.split("+")
+    twice = next((part for part in parts if parts.count(part) > 1), None)
+    if twice:
+        raise UserError(f"--defenses {name}: {twice} is given twice; give it once")
+    if len(parts) > 1 and "none" in parts:
+        rest = "+".join(part for part in parts if part != "none")
+        raise UserError(f"--defenses {name}: none adds nothing; write {rest}, or none,{rest}")
+    return parts
+
+
 def adversarial_only(defense: Chosen[Defense]) -> bool:
     """Return whether a defense, or a part of it, acts only in adversarial training."""
     plugin = defense.plugin
     if isinstance(plugin, Composition):
         return any(adversarial_only(part) for part in plugin.parts)
     return plugin.adversarial_only
+
+
+def reads_pgd_steps(defense: Chosen[Defense]) -> bool:
+    """Return whether the inner maximisation of a defense uses the number of PGD steps."""
+    plugin = defense.plugin
+    if isinstance(plugin, Composition):
+        return all(reads_pgd_steps(part) for part in plugin.parts)
+    return plugin.reads_pgd_steps
 
 
 def without_effect(
@@ -75,6 +102,36 @@ def without_effect(
     if not any(rho_a):
         raise UserError(f"--defenses {names}: acts only in adversarial training; add --rho-a 4/255")
     return (f"{names}: no cells at rho_a 0, where it would be standard training",)
+
+
+def refuse_shares(
+    defenses: Sequence[Chosen[Defense]], data: "Data", protections: Iterable["Protection"]
+) -> None:
+    """Refuse a defense that holds out all images, or a share that is none.
+
+    Args:
+        defenses: those of the plan.
+        data: the data set.
+        protections: those of the plan; some cells are trained on the unprotected images only.
+    """
+    labels = data.train.labels
+    counts = [
+        len(labels) - len(part.chosen(labels, 0)) if part.complement_only else len(labels)
+        for part in protections
+    ]
+    for one in defenses:
+        with plugin_errors(f"defense {one.name!r}"):
+            share = one.plugin.validation_share()
+        if not 0 <= share < 1:
+            raise UserError(
+                f"defense {one.name!r} holds out a share of {share:g} (`validation_share`); "
+                "allowed: 0 to below 1"
+            )
+        if share and max(1, round(share * min(counts))) >= min(counts):
+            raise UserError(
+                f"defense {one.label} holds out {100 * share:g} % of {min(counts)} training "
+                "images, so that none is left; give more images, or hold out a smaller share"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

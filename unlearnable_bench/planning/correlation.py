@@ -16,6 +16,7 @@ from unlearnable_bench.options import Scalar
 from unlearnable_bench.planning import registry
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
+from unlearnable_bench.presets import load_preset
 from unlearnable_bench.radius import Radius
 
 METHODS = ("sem", "rem")
@@ -88,6 +89,7 @@ def make_correlation_plan(
     taken = {f"{method}.{name}" for name in ("rho_a", "perturbation", "noise_rho_a", "stop")}
     for key in taken & settings.keys():
         raise UserError(f"--set {key}: `ubench correlate` sets this option itself; omit it")
+    _refuse_stops(method, stops, settings, rest.get("preset", "smoke"))
     first: Plan | None = None
     cells: dict[str, Cell] = {}
     read: set[str] = set()
@@ -131,6 +133,22 @@ def make_correlation_plan(
             "a correlation needs two variants; give several --surrogate-rho-a or --noise"
         )
     return replace(first, cells=tuple(cells.values()), probes=tuple(probes.values()))
+
+
+def _refuse_stops(
+    method: str, stops: Sequence[int], settings: Mapping[str, Any], preset: str
+) -> None:
+    """Refuse a stop that is not before the last update."""
+    key = f"{method}.steps"
+    passed = {"steps": settings[key]} if key in settings else {}
+    usual = load_preset(preset).attacks.get(method, {})
+    steps = registry.attacks.choose(method, passed, usual).plugin.option_values()["steps"]
+    for stop in stops:
+        if not 0 < stop < steps:
+            raise UserError(
+                f"--stops {stop}: {method} makes {steps} updates ({method}.steps); give numbers "
+                f"from 1 to {steps - 1}, the noise after the last update is always a variant"
+            )
 
 
 def _variant(radius: Radius, noise: Noise, rho_a: Radius, stop: int | None) -> dict[str, Scalar]:

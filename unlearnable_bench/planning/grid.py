@@ -1,23 +1,33 @@
 """From names, presets and settings to the cells of a plan."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
-from unlearnable_bench.contract import Attack, Defense, Learner, Plugin
+from unlearnable_bench.contract import Attack, Dataset, Defense, Learner, Plugin
 from unlearnable_bench.errors import UserError, plugin_errors, unknown
 from unlearnable_bench.images import Data
 from unlearnable_bench.options import Configurable, Setting, as_text, checked_setting
 from unlearnable_bench.planning import registry
+from unlearnable_bench.planning.checks import checked, refuse_unused
 from unlearnable_bench.planning.class_names import class_text
-from unlearnable_bench.planning.composition import adversarial_only, compose, without_effect
+from unlearnable_bench.planning.composition import (
+    adversarial_only,
+    compose,
+    parts_of,
+    reads_pgd_steps,
+    refuse_shares,
+    without_effect,
+)
+from unlearnable_bench.planning.given import name_of, names_of, refuse_types
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
 from unlearnable_bench.planning.protection import Protection, protections_of
 from unlearnable_bench.planning.registry import Chosen, Registry
 from unlearnable_bench.planning.row_names import named, refuse_rows, split_row
-from unlearnable_bench.presets import Preset, load_preset
+from unlearnable_bench.presets import Preset, default_preset, load_preset
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.schedule import Precision, Training
 
@@ -26,14 +36,14 @@ T = TypeVar("T", bound=Plugin)
 
 def make_plan(
     *,
-    methods: Sequence[str],
+    methods: Sequence[str | Path | type[Attack]],
     rho_a: Sequence[Radius] = (Radius("0"),),
     rho_u: Sequence[Radius] = (),
-    defenses: Sequence[str] = ("none",),
-    learners: Sequence[str] = (),
-    surrogate: str | None = None,
-    dataset: str | None = None,
-    preset: str = "smoke",
+    defenses: Sequence[str | Path | type[Defense]] = ("none",),
+    learners: Sequence[str | Path | type[Learner]] = (),
+    surrogate: str | Path | type[Learner] | None = None,
+    dataset: str | Path | type[Dataset] | None = None,
+    preset: str | None = None,
     seeds: Sequence[int] = (0,),
     precision: str | None = None,
     settings: Mapping[str, Setting] = {},
@@ -42,6 +52,9 @@ def make_plan(
     protect_classes: Sequence[str] = (),
 ) -> Plan:
     """Resolve names, presets and settings into cells; loads the data.
+
+    An attack, defense, learner or data set may be given by name, as a class, or as the `Path` of a
+    Python file that defines it, as with `--plugin`.
 
     Args:
         methods: names of attacks, `file:PATH`, or `ROW=file:PATH` with a name for its row.
@@ -52,7 +65,8 @@ def make_plan(
         surrogate: name of the surrogate's architecture; None: the preset's.
         dataset: name of a data set, such as `cifar10`, `npz:FILE` or `folder:DIR`; None: the
             preset's.
-        preset: name of the preset.
+        preset: name of the preset; None: `fast` if CUDA is available, otherwise `smoke`, as on the
+            command line.
         seeds: seeds of the noise and of training, one replicate each.
         precision: `bf16`, `fp32` or `fp64`; None: the preset's.
         settings: option to value, such as `{"sem.steps": 2000}`; the part before the dot is a
@@ -68,17 +82,22 @@ def make_plan(
     Raises:
         UserError: an unknown name or option, an invalid value, or data that cannot be read.
     """
-    _refuse_types(
-        methods=(methods, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
+    rows: list[str] = names_of(registry.attacks, methods)
+    defenses = names_of(registry.defenses, defenses)
+    learners = names_of(registry.learners, learners)
+    maker_name: str | None = name_of(registry.learners, surrogate)
+    data_name: str | None = name_of(registry.datasets, dataset)
+    refuse_types(
+        methods=(rows, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
         defenses=(defenses, str), learners=(learners, str), protect=(protect, (int, float)),
         protect_classes=(protect_classes, str),
     )  # fmt: skip
-    base = load_preset(preset)
+    base = load_preset(preset or default_preset())
     sections = _sections(settings)
     precision = precision or base.precision
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
-    names = list(dict.fromkeys([*(["clean"] if clean else []), *methods]))
+    names = list(dict.fromkeys([*(["clean"] if clean else []), *rows]))
     refuse_rows(names)
     if not names or not rho_a or not seeds or not defenses or not protect:
         raise UserError(
@@ -92,13 +111,20 @@ def make_plan(
         for name in _unique(learners or [base.learner])
         for chosen in _learners(name, sections)
     ]
-    _refuse_unused(attacks, rho_u, surrogate)
-    makers = _learners(surrogate or base.surrogate, sections)
-    schedules, preset_label = _schedules(base, sections, precision, adversarial_cells=any(rho_a))
-    data = _data(dataset or base.dataset, sections)
+    refuse_unused(attacks, rho_u, maker_name)
+    makers = _learners(maker_name or base.surrogate, sections)
+    schedules, preset_label = _schedules(
+        base,
+        sections,
+        precision,
+        adversarial_cells=any(rho_a),
+        several_steps=any(map(reads_pgd_steps, chosen_defenses)),
+    )
+    data = _data(data_name or base.dataset, sections)
     sections.refuse_rest()
-    attacks, remarks = _checked(attacks, data)
+    attacks, remarks = checked(attacks, data, _unique(seeds))
     protections = protections_of(data, protect, protect_classes)
+    refuse_shares(chosen_defenses, data, (part for kind in protections.values() for part in kind))
     if protect_classes:
         named = (class_text(data, label) for label in protections[False][0].classes)
         preset_label += f"[protect_classes={','.join(named)}]"
@@ -138,18 +164,6 @@ def make_plan(
     for one in cells:
         distinct.setdefault(one.key, one)
     return Plan(data, preset_label, tuple(distinct.values()), remarks=remarks)
-
-
-def _refuse_types(**given: tuple[Any, Any]) -> None:
-    """Refuse arguments from a notebook that are not lists of the right type."""
-    for name, (values, kind) in given.items():
-        kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        if isinstance(values, str) or not isinstance(values, Iterable):
-            raise UserError(f"make_plan({name}=...) takes a list of {kinds}, got {values!r}")
-        for value in values:
-            if not isinstance(value, kind) or isinstance(value, bool):
-                got = f"{value!r} of type {type(value).__name__}"
-                raise UserError(f"make_plan({name}=...) takes {kinds}, got {got}")
 
 
 def _data(name: str, sections: "_Sections") -> Data:
@@ -235,7 +249,7 @@ def _learners(name: str, sections: _Sections) -> list[Chosen[Learner]]:
 
 def _defenses(name: str, sections: _Sections) -> list[Chosen[Defense]]:
     """Return every variant of a defense, or of several joined by `+`."""
-    parts = _unique(name.split("+"))
+    parts = parts_of(name)
     variants = product(*(_variants(registry.defenses, part, sections) for part in parts))
     return [compose(name, dict(zip(parts, chosen, strict=True)).__getitem__) for chosen in variants]
 
@@ -255,20 +269,6 @@ def _attacks(
     presets = [base.options_of(kind, passed) for passed in variants]
     built = _built(registry.attacks, kind, variants, presets)
     return [named(chosen, row) for chosen in built] if row else built
-
-
-def _checked(
-    attacks: list[Chosen[Attack]], data: Data
-) -> tuple[list[Chosen[Attack]], tuple[str, ...]]:
-    """Return the attacks with what the data decides, and their lines for the printed plan."""
-    found, remarks = [], []
-    for attack in attacks:
-        with plugin_errors(f"attack {attack.name!r}"):
-            plugin = attack.plugin.resolved(data.train)
-            remark = plugin.check(data.train)
-        found.append(replace(attack, plugin=plugin))
-        remarks += [remark] if isinstance(remark, str) else []
-    return found, tuple(dict.fromkeys(remarks))
 
 
 def _built(
@@ -322,7 +322,12 @@ def _attack_label(attack: Chosen[Attack], surrogate: Chosen[Learner], preset: Pr
 
 
 def _schedules(
-    base: Preset, sections: _Sections, precision: str, *, adversarial_cells: bool
+    base: Preset,
+    sections: _Sections,
+    precision: str,
+    *,
+    adversarial_cells: bool,
+    several_steps: bool,
 ) -> tuple[dict[bool, Training], str]:
     """Return the schedules of standard and adversarial training, and the preset's label."""
     training, adversarial = (
@@ -336,6 +341,12 @@ def _schedules(
     robust = Training.configured(base.training | base.adversarial | training, owner="training")
     robust = Training.configured(robust.option_values() | adversarial, owner="adversarial")
     _refuse_unread(training, adversarial, standard, robust, adversarial_cells=adversarial_cells)
+    for section, values in (("training", training), ("adversarial", adversarial)):
+        if "pgd_steps" in values and not several_steps:
+            raise UserError(
+                f"--set {section}.pgd_steps has no effect in this plan: its defenses take a single "
+                "step; add a defense that does not, such as none"
+            )
     changed = {
         f"training.{k}": v
         for k, v in training.items()
@@ -382,17 +393,6 @@ def _refuse_unread(
                     f"--set {section}.{name} has no effect in this plan; it is read if "
                     f"{conditions[0]}"
                 )
-
-
-def _refuse_unused(
-    attacks: Sequence[Chosen[Attack]], rho_u: Sequence[Radius], surrogate: str | None
-) -> None:
-    """Refuse a radius of the noise or a surrogate that no method uses."""
-    names = ", ".join(dict.fromkeys(attack.name for attack in attacks))
-    if rho_u and not any("rho_u" in attack.plugin.option_values() for attack in attacks):
-        raise UserError(f"--rho-u has no effect: no method of this plan ({names}) has rho_u")
-    if surrogate and all(attack.plugin.surrogate == "none" for attack in attacks):
-        raise UserError(f"--surrogate has no effect: no method of this plan ({names}) uses one")
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:

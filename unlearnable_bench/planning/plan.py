@@ -258,6 +258,13 @@ class Plan:
         cells: the learners to train.
         probes: the measurements of robustness after that.
         remarks: lines of the methods for the printed plan, such as how a file is read.
+
+    Examples:
+        >>> from unlearnable_bench import make_plan
+        >>> few = {"shapes.train": 100, "shapes.test": 100}
+        >>> plan = make_plan(methods=["sem"], seeds=[0, 1], preset="smoke", settings=few)
+        >>> [cell.name for cell in plan.cells][:2]
+        ['clean, small-cnn, rho_a 0, seed 0', 'clean, small-cnn, rho_a 0, seed 1']
     """
 
     data: Data

@@ -16,7 +16,7 @@ from unlearnable_bench.planning.row_names import split_row
 from unlearnable_bench.radius import Radius
 
 # Options of `run` that are not part of a plan file: where and how fast a plan runs.
-_MACHINE = ("device", "out", "pack", "plugin", "dry-run", "write")
+_MACHINE = ("device", "out", "pack", "threads", "plugin", "dry-run", "write")
 _KEYWORDS = {"set": "settings"}  # options that have another name in make_plan
 _MOST_SEEDS = 1000
 

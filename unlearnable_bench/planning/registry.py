@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field
 from functools import cache
 from importlib import metadata
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from unlearnable_bench.contract import (
     Attack,
@@ -25,6 +26,8 @@ from unlearnable_bench.contract import (
     first_line,
 )
 from unlearnable_bench.errors import UserError, one_line, unknown
+from unlearnable_bench.planning.other_names import what_to_write
+from unlearnable_bench.planning.packages import package_of
 
 _OWN = "unlearnable_bench."
 # Rows of tables and sections of --set that are not plugins.
@@ -50,6 +53,7 @@ class Chosen(Generic[T]):
         plugin: the configured object.
         source: SHA-256 of the file, for a plugin that is not packaged.
         row: name that the user chose (`ours=file:noise.npy`); empty: the registered name.
+        package: name, version and hash of the package, for an installed plugin of others.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Chosen(Generic[T]):
     plugin: T
     source: str | None = None
     row: str = ""
+    package: Mapping[str, str] | None = None
 
     @property
     def label(self) -> str:
@@ -74,7 +79,11 @@ class Chosen(Generic[T]):
         if self.row:  # its file is known by the fingerprint, wherever it lies
             options.pop("path", None)
         identity = {"name": self.name, "version": self.plugin.version, "options": options}
-        extra = {"source": self.source, "fingerprint": self.plugin.fingerprint()}
+        extra = {
+            "source": self.source,
+            "package": self.package,
+            "fingerprint": self.plugin.fingerprint(),
+        }
         return identity | {name: value for name, value in extra.items() if value}
 
 
@@ -92,6 +101,7 @@ class Registry(Generic[T]):
     group: str
     base: type[T]
     _from_files: dict[str, tuple[type[T], str]] = field(default_factory=dict)
+    _paths: dict[str, Path] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """Return every registered name, sorted, without importing anything."""
@@ -108,14 +118,19 @@ class Registry(Generic[T]):
         """
         if name in self._from_files:
             return self._from_files[name][0]
+        return self._load(self._point(name))
+
+    def _point(self, name: str) -> EntryPoint:
+        """Return the one entry point of a name; as `get`."""
         points = entry_points(group=self.group, name=name)
         if not points:
-            raise unknown(self.kind, name, self.names())
+            instead = what_to_write(self.kind, name)
+            raise unknown(self.kind, name, self.names(), instead)
         if len({point.value for point in points}) > 1:
             packages = " and ".join(sorted(map(_package, points)))
             both = f"{self.kind} {name!r} is registered by {packages}"
             raise UserError(f"{both}; uninstall one of them")
-        return self._load(next(iter(points)))
+        return next(iter(points))
 
     def summary(self, name: str) -> str:
         """Return the first line of a plugin's docstring.
@@ -125,14 +140,25 @@ class Registry(Generic[T]):
         Raises:
             UserError: as `get`.
         """
-        points = entry_points(group=self.group, name=name)
-        values = {point.value for point in points}
-        if name not in self._from_files and len(values) == 1:
-            module, _, cls = values.pop().partition(":")
-            found = _docstring(module, cls) if module.startswith(_OWN) else None
-            if found:
-                return first_line(found)
-        return self.get(name).summary()
+        return self.parsed_summary(name) or self.get(name).summary()
+
+    def parsed_summary(self, name: str) -> str:
+        """Return the first line of a built-in plugin's docstring, "" for others."""
+        parsed = self._parsed(name)
+        return first_line(ast.get_docstring(parsed) or "") if parsed else ""
+
+    def takes_path(self, name: str) -> bool:
+        """Return whether a built-in plugin has the option `path`, as in `npz:PATH`."""
+        body = getattr(self._parsed(name), "body", [])
+        return any(isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "path" for n in body)
+
+    def _parsed(self, name: str) -> ast.ClassDef | None:
+        """Return the class of a built-in plugin, None for others, without importing it."""
+        values = {point.value for point in entry_points(group=self.group, name=name)}
+        if name in self._from_files or len(values) != 1:
+            return None
+        module, _, cls = values.pop().partition(":")
+        return _class(module, cls) if module.startswith(_OWN) else None
 
     def choose(
         self, name: str, passed: Mapping[str, Any] = {}, preset: Mapping[str, Any] = {}
@@ -144,10 +170,30 @@ class Registry(Generic[T]):
         """
         cls = self.get(name)
         source = self._from_files[name][1] if name in self._from_files else None
+        package = None if source else package_of(self._point(name), cast("type", cls))
         plugin = cls.configured({**preset, **passed}, owner=name)
         usual, used = cls.configured(preset, owner=name).option_values(), plugin.option_values()
         changed = {key: used[key] for key in passed if used[key] != usual[key]}
-        return Chosen(name, changed, plugin, source)
+        return Chosen(name, changed, plugin, source, package=package)
+
+    def names_from(self, digest: str) -> list[str]:
+        """Return the names that a source with this hash registered."""
+        return [name for name, (_, source) in self._from_files.items() if source == digest]
+
+    def forget_file(self, path: Path) -> None:
+        """Free the names that a file registered, whatever its content was."""
+        for name in [n for n, known in self._paths.items() if known == path.resolve()]:
+            self._from_files.pop(name, None)
+            del self._paths[name]
+
+    def add_class(self, cls: type[T], digest: str) -> str:
+        """Register a class, instead of an older one of its name; return the name.
+
+        Raises:
+            UserError: a class that is not a complete plugin, or the name of an installed one.
+        """
+        self._from_files.pop(plugin_name(cls), None)
+        return self._add([cls], digest, f"class {cls.__name__}")[0]
 
     def add_file(self, classes: Iterable[type], digest: str, path: Path) -> list[str]:
         """Register the plugin classes of a file; `MyNoise` becomes `my-noise`.
@@ -155,23 +201,26 @@ class Registry(Generic[T]):
         Raises:
             UserError: a class that is not a complete plugin, or a name in use.
         """
+        added = self._add(classes, digest, f"--plugin {path}")
+        self._paths |= dict.fromkeys(added, path.resolve())
+        return added
+
+    def _add(self, classes: Iterable[type], digest: str, origin: str) -> list[str]:
         added = []
         for cls in classes:
             if not issubclass(cls, self.base):
                 continue
             if inspect.isabstract(cls):
                 lacking = ", ".join(sorted(vars(cls)["__abstractmethods__"]))
-                raise UserError(f"--plugin {path}: define {lacking} in {cls.__name__}")
+                raise UserError(f"{origin}: define {lacking} in {cls.__name__}")
             if any(isinstance(value, Field) for value in vars(cls).values()):
                 how = "@dataclass(frozen=True, kw_only=True)"
-                raise UserError(f"--plugin {path}: write {how} above {cls.__name__}")
-            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+                raise UserError(f"{origin}: write {how} above {cls.__name__}")
+            name = plugin_name(cls)
             if name in RESERVED:
-                raise UserError(f"--plugin {path}: the name {name!r} is reserved; rename the class")
+                raise UserError(f"{origin}: the name {name!r} is reserved; rename the class")
             if name in self.names():
-                raise UserError(
-                    f"--plugin {path}: {self.kind} {name!r} already exists; rename the class"
-                )
+                raise UserError(f"{origin}: {self.kind} {name!r} already exists; rename the class")
             self._from_files[name] = (cls, digest)
             added.append(name)
         return added
@@ -190,14 +239,26 @@ class Registry(Generic[T]):
         return cls
 
 
-def _docstring(module: str, cls: str) -> str | None:
-    """Return the docstring of a class without importing its module."""
-    spec = importlib.util.find_spec(module)
+def plugin_name(cls: type) -> str:
+    """Return the name of a class that is not packaged: `MyNoise` is `my-noise`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+
+
+def _class(module: str, cls: str) -> ast.ClassDef | None:
+    """Return a class, parsed without importing its module."""
+    spec, folders = None, sys.modules["unlearnable_bench"].__path__
+    parts = module.split(".")
+    for end in range(2, len(parts) + 1):
+        # `importlib.util.find_spec` would import the packages around it, of which one needs torch.
+        spec = PathFinder.find_spec(".".join(parts[:end]), folders)
+        if spec is None:
+            return None
+        folders = spec.submodule_search_locations or []
     if spec is None or spec.origin is None:
         return None
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == cls:
-            return ast.get_docstring(node)
+            return node
     return None
 
 

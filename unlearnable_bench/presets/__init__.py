@@ -59,6 +59,19 @@ def preset_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
 
 
+def default_preset(device: str | None = None) -> str:
+    """Return the preset of a run that names none: `fast` on a GPU, otherwise `smoke`.
+
+    Args:
+        device: type of the run's device, "cuda" or "cpu"; None: CUDA if available.
+    """
+    if device is None:
+        import torch  # noqa: PLC0415 - `ubench list` does not wait for it
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return "fast" if device == "cuda" else "smoke"
+
+
 def load_preset(name: str) -> Preset:
     """Return a preset by name.
 

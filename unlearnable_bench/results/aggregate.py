@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from unlearnable_bench.radius import Radius, norm_and_bound
+from unlearnable_bench.results.versions import earlier
 
 GROUP = ["dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"]
 SECONDS = ["generation_seconds", "preparation_seconds", "training_seconds"]
@@ -120,14 +121,15 @@ def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with equal radii written alike, and unambiguous labels.
 
     If cells with the same label differ in what the label names (another version of a plugin, other
-    pixels in a file of the same name), all but the first kind get the first digits of a hash:
-    `mine #3f2a`.
+    pixels in a file of the same name), all but one kind get the first digits of a hash:
+    `mine #3f2a`. Cells of an earlier version of a plugin always get one; of other kinds, the first
+    has none.
     """
     return frame if frame.empty else frame.assign(**_final_labels(frame))
 
 
 # The only columns that the final labels depend on.
-_GIVEN = ["rho_a", "rho_u", "setting", "protect", *_PARTS]
+_GIVEN = ["rho_a", "rho_u", "setting", "protect", "created", *_PARTS]
 # Every report needs the labels of the same cells, so the last ones are cached. Their inputs are
 # copied and compared, so that a frame that was changed in place gets new labels.
 _REMEMBERED = 4
@@ -136,18 +138,19 @@ _labels_of: list[tuple[pd.DataFrame, dict[str, list[str]]]] = []
 
 def _final_labels(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Return the radii and labels of `distinct_labels`, as columns."""
-    given = frame[_GIVEN].reset_index(drop=True)
+    given = frame[[name for name in _GIVEN if name in frame]].reset_index(drop=True)
     for known, labels in [*_labels_of]:
         if given.equals(known):
             return labels
     for name in ("rho_a", "rho_u"):
         frame = frame.assign(**{name: one_spelling(frame[name])})
     leaves = {text: _leaves(json.loads(text)) for text in frame["setting"].unique()}
+    old = earlier(frame)
     taken: set[str] = set()
     for label, prefixes in _PARTS.items():
         parts = {text: _part(found, prefixes, taken) for text, found in leaves.items()}
         taken |= {name for part in parts.values() for name in part}
-        frame = frame.assign(**{label: _distinct(frame, label, parts)})
+        frame = frame.assign(**{label: _distinct(frame, label, parts, old.get(label))})
     labels = {name: frame[name].tolist() for name in ("rho_a", "rho_u", *_PARTS)}
     _labels_of[:] = [(given.copy(), labels), *_labels_of][:_REMEMBERED]
     return labels
@@ -163,17 +166,22 @@ def _part(leaves: dict[str, str], prefixes: tuple[str, ...], taken: set[str]) ->
 
 
 def _distinct(
-    frame: pd.DataFrame, label: str, parts: dict[str, dict[str, str]]
+    frame: pd.DataFrame,
+    label: str,
+    parts: dict[str, dict[str, str]],
+    is_old: "pd.Series[bool] | None",
 ) -> "pd.Series[str] | list[str]":
     """Return the labels, with a hash for each further kind of cell with the same label."""
     kinds = [label, *_WITHIN.get(label, ())]
     hashes = {text: json.dumps(part, sort_keys=True) for text, part in parts.items()}
     # A folder with thousands of cells has a few dozen of these.
     found = frame[[*kinds, "setting"]].drop_duplicates()
+    old = [False] * len(found) if is_old is None else is_old.loc[found.index].tolist()
     first: dict[tuple[Any, ...], str] = {}
     names: dict[tuple[Any, ...], str] = {}
-    for *kind, text in zip(*(found[name].tolist() for name in (*kinds, "setting")), strict=True):
-        usual = first.setdefault(tuple(kind), hashes[text])
+    rows = zip(*(found[name].tolist() for name in (*kinds, "setting")), strict=True)
+    for (*kind, text), earlier_version in zip(rows, old, strict=True):
+        usual = "" if earlier_version else first.setdefault(tuple(kind), hashes[text])
         if usual != hashes[text]:
             digits = hashlib.sha256(hashes[text].encode()).hexdigest()[:4]
             names[*kind, text] = f"{kind[0]} #{digits}"

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from unlearnable_bench.errors import UserError, unknown
-from unlearnable_bench.radius import Radius
+from unlearnable_bench.radius import Radius, norm_and_bound
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.robustness import Robustness, read_robustness
 from unlearnable_bench.results.store import ResultsFolder
@@ -40,6 +40,8 @@ def load_records(
         dataset, attack, learner, defense, preset: labels, with changed options in brackets.
         rho_a, rho_u: radii as text: `4/255`; of another norm than L-infinity `l2 1.3`,
             `l0 1` (pixels) or `none`.
+        rho_a_value, rho_u_value: the same as numbers: in units of the pixel range (0.0157 for
+            `4/255`), of norm l0 in pixels; NaN for `none`.
         protect: share of the images that are poisoned, 0 to 1.
         seed: seed of the noise and of training.
         test_accuracy, protected_accuracy, peak_accuracy, train_accuracy: in percent.
@@ -139,6 +141,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
     row |= {name: getattr(record, name) for name in (*LABELS, *_VALUES)}
     return row | {
         "rho_u": str(record.rho_u),
+        **_radius_values(record.rho_a, str(record.rho_u)),
         "setting": record.setting,
         "poison": poison["key"],
         "generation_seconds": poison["seconds"],
@@ -155,6 +158,15 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         **{name: quality.get(name, float("nan")) for name in QUALITY},
         **dict.fromkeys(ROBUSTNESS, float("nan")),
     }
+
+
+def _radius_values(rho_a: str | None, rho_u: str | None) -> dict[str, float]:
+    """Return radii as numbers, NaN for a radius that is absent or unbounded."""
+    values = {}
+    for name, text in (("rho_a_value", rho_a), ("rho_u_value", rho_u)):
+        norm, bound = norm_and_bound(text or "none")
+        values[name] = float(bound or "nan") if norm != "linf" else float(Radius(bound))
+    return values
 
 
 def _with_robustness(
@@ -178,6 +190,7 @@ def _unfinished(
         "status": "failed" if failure else "missing",
         "reason": failure["reason"] if failure else "",
         **{name: labels.get(name) for name in LABELS},
+        **_radius_values(labels.get("rho_a"), labels.get("rho_u")),
         "created": failure["created"] if failure else "",
         "setting": "",
     }

@@ -102,14 +102,19 @@ def display(label: str, aliases: Mapping[str, str] = {}) -> str:
     parts = outside_brackets(label, "+")
     if len(parts) > 1:
         return " + ".join(display(part, aliases) for part in parts)
-    name, bracket, rest = label.partition("[")
-    name, hashed, version = name.partition(" #")
+    kind = label[: -len(" #3f2a")] if is_numbered(label) else label
+    name, bracket, rest = kind.partition("[")
     shown = aliases.get(name) or FIELD.get(name, name)
     if bracket and rest.endswith("]"):
         shown += f" ({rest[:-1].replace(',', ', ')})"
     elif bracket:
         shown += bracket + rest
-    return f"{shown} #{version}" if hashed else shown
+    return shown + label[len(kind) :]
+
+
+def is_numbered(label: str) -> bool:
+    """Return whether a label has the hash by which `distinct_labels` tells kinds apart."""
+    return re.search(r" #[0-9a-f]{4}$", label) is not None
 
 
 def option_text(value: Any) -> str:

@@ -20,7 +20,7 @@ from unlearnable_bench.results.aggregate import (
     positions,
 )
 from unlearnable_bench.results.intervals import NotComputable, summarise
-from unlearnable_bench.results.names import display, radius_note
+from unlearnable_bench.results.names import display, is_numbered, radius_note
 from unlearnable_bench.results.statistics import winner
 from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Table
 
@@ -231,6 +231,11 @@ def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
             why = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
             notes.append(f"Nothing is bold: {why}.")
     notes += [f"{MARKS[mark][0]} {MARKS[mark][1]}." for mark in table.marks]
+    names = [row.label for row in table.rows] + [column.value for column in table.columns]
+    if any(is_numbered(name) for name in names):
+        notes.append(
+            "#: other code, options or data under the same name; the newest code has no #."
+        )
     return replace(table, notes=(*table.notes, *notes))
 
 

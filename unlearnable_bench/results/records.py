@@ -61,7 +61,13 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """One finished cell."""
+    """One finished cell.
+
+    Examples:
+        >>> from unlearnable_bench import Record
+        >>> Record.__struct_fields__[4:7]
+        ('attack', 'learner', 'defense')
+    """
 
     format: int
     """Version of this schema."""
@@ -176,9 +182,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
         whole = whole_json(text)
         try:
-            record = _DECODER.decode(text if whole is None else whole)
-        except msgspec.ValidationError as error:
-            record, whole = _not_as_written(text, str(error))
+            try:
+                record = _DECODER.decode(text if whole is None else whole)
+            except msgspec.ValidationError as error:
+                record, whole = _not_as_written(text, str(error))
         except RecursionError:
             raise ValueError("it is nested too deep") from None
         if record.format != FORMAT:

@@ -245,5 +245,5 @@ def write(path: Path, content: str | bytes) -> None:
         return
     if path.is_dir():
         raise UserError(f"--output {path} is a folder; name a file, or add --all")
-    with replacing(path) as temporary:
+    with replacing(path, size=len(data)) as temporary:
         temporary.write_bytes(data)

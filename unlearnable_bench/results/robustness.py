@@ -10,7 +10,7 @@ import msgspec
 
 from unlearnable_bench.damage import note, set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import read_bytes, write_text
+from unlearnable_bench.files import NotRegularError, read_bytes, write_text
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.seal import sealed_json, unsealed_json
@@ -81,6 +81,9 @@ def settle_robustness(folder: Path, key: str) -> bool:
     try:
         _read(path)
     except FileNotFoundError:
+        return False
+    except NotRegularError as error:
+        set_aside(path, error.strerror, "it is measured again")
         return False
     except OSError as error:
         raise UserError(

@@ -229,11 +229,11 @@ def _write(
 ) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in (pictures | numbers).items()}
     try:
-        with replacing(path) as temporary:
+        with replacing(path, size=sum(array.nbytes for array in arrays.values())) as temporary:
             about = {"about": json.dumps(metadata), "checksum": seal.PLACEHOLDER}
             save_file(arrays, temporary, about)
             seal.seal_file(temporary)
-    except SafetensorError as error:  # a full disk
+    except SafetensorError as error:  # an error of the disk
         raise OSError(str(error)) from error
 
 

@@ -35,6 +35,7 @@ from unlearnable_bench import seal
 from unlearnable_bench.damage import DamagedError, note, set_aside
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.files import (
+    NotRegularError,
     locked,
     read_bytes,
     replacing,
@@ -275,7 +276,8 @@ class ResultsFolder:
             return
         self.check_present()
         tensors = {"images": np.ascontiguousarray(images)}
-        with replacing(self.poison_path(key), single_writer=True) as temporary:
+        path = self.poison_path(key)
+        with replacing(path, size=images.nbytes, single_writer=True) as temporary:
             about = {"about": json.dumps(metadata), "checksum": seal.PLACEHOLDER}
             save_file(tensors, temporary, about)
             seal.seal_file(temporary)
@@ -385,5 +387,8 @@ def _left_out(error: UserError) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
+    """Return the error about a file that cannot be read: damaged, if it is not a file at all."""
     reason = error.strerror or error
+    if isinstance(error, NotRegularError):
+        return DamagedError(path, reason)
     return UserError(f"{path} cannot be read ({reason}); check its owner and permissions")

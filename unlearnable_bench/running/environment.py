@@ -17,7 +17,11 @@ from unlearnable_bench.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 
-_PACKAGES = ("unlearnable-bench", "torch", "torchvision", "numpy", "scikit-learn")
+# Of whatever makes, changes, compares or stores pixels and numbers.
+_PACKAGES = (
+    "unlearnable-bench", "torch", "torchvision", "numpy", "scikit-learn", "scipy", "pillow",
+    "opencv-python-headless", "safetensors",
+)  # fmt: skip
 
 
 def pick_device(name: str | None) -> torch.device:

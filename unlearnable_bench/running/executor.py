@@ -6,18 +6,21 @@ computes is postponed, then found finished, or computed if that process did not 
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
+from unlearnable_bench import interruption
+from unlearnable_bench.disk import DiskError
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.device import own_stream
-from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
+from unlearnable_bench.harness.progress import Progress, Silent, Stop, StoppedError
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
+from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.robustness import (
     Robustness,
@@ -27,7 +30,8 @@ from unlearnable_bench.results.robustness import (
 )
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import use_fast_path
-from unlearnable_bench.running.worker import Worker, reason, trace_of
+from unlearnable_bench.running.worker import Worker, reason
+from unlearnable_bench.traces import has_trace, trace_of
 
 OnDone = Callable[[Cell | Probe, Record | Robustness], None]
 
@@ -37,10 +41,17 @@ _FASTEST_PACK = {"cuda": 2}
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell or probe that could not be finished, with the reason in one line."""
+    """A cell or probe that could not be finished.
+
+    Attributes:
+        cell: the cell or probe.
+        reason: the reason in one line.
+        trace: the traceback if it matters, as of an exception in a plugin's code; or empty.
+    """
 
     cell: Cell | Probe
     reason: str
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,21 @@ class Summary:
         computed: number of cells and probes that this call finished.
         reused: number of those that the folder had or another process finished.
         failures: those that could not be finished, which does not affect the others.
+
+    Examples:
+        >>> from unlearnable_bench import Summary
+        >>> print(Summary(computed=1, reused=2, failures=()))
+        1 cell computed, 2 reused
     """
 
     computed: int
     reused: int
     failures: tuple[Failure, ...]
+
+    def __str__(self) -> str:
+        text = f"{self.computed} cell{'' if self.computed == 1 else 's'} computed"
+        text = f"{text}, {self.reused} reused"
+        return f"{text}, {len(self.failures)} failed" if self.failures else text
 
 
 def execute(
@@ -78,8 +99,12 @@ def execute(
             stream of its own; None: the fastest number, two on a GPU and one on the CPU.
 
     Raises:
+        UserError: a name that a record cannot hold.
         FolderGoneError: the folder was moved or removed meanwhile.
+        DiskError: the disk is full.
+        Interrupted: Ctrl-C, or a signal of the command; the loops have written their state.
     """
+    check_names(plan)
     use_fast_path(device)
     # Reproducible results: no choice of algorithms by timing, no non-deterministic sums.
     torch.backends.cudnn.benchmark = False
@@ -88,10 +113,35 @@ def execute(
     pack = pack or _FASTEST_PACK.get(device.type, 1)
     pack = min(pack, max(1, len(missing)))
     workers = _Workers(folder, device, progress or Silent(), on_cell, pack)
-    for wait in (False, True):  # first the free cells, then those that others did not finish
-        missing = workers.run(missing, wait=wait)
+    workers.total, workers.done = len(plan.work), len(plan.work) - len(missing)
+    with interruption.postponed(workers.stop) as saved:
+        try:
+            for wait in (False, True):  # the free cells, then those that others did not finish
+                missing = workers.run(missing, wait=wait)
+        except DiskError as error:
+            raise DiskError(f"{error} ({workers.finished})") from error
+        finally:
+            saved += [workers.finished, *workers.saved]
     failures = tuple(workers.failures)
     return Summary(workers.computed, len(plan.work) - workers.computed - len(failures), failures)
+
+
+def check_names(plan: Plan) -> None:
+    """Refuse names with bytes that are not text, e.g. of a file, before anything is computed.
+
+    Raises:
+        UserError: names the data set, attack, learner or defense.
+    """
+    names = {cell.poison.attack.label: "attack" for cell in plan.cells}
+    names |= {cell.learner.label: "learner" for cell in plan.cells}
+    names |= {cell.defense.label: "defense" for cell in plan.cells}
+    for name, kind in (names | {plan.data.name: "data set"}).items():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"the name of {kind} {name!r} is not UTF-8 text, as records need; rename its file"
+            ) from error
 
 
 def is_done(folder: ResultsFolder, item: Cell | Probe) -> bool:
@@ -123,20 +173,27 @@ class _Workers:
         pack: int,
     ) -> None:
         self._folder, self._device, self._on_cell, self._pack = folder, device, on_cell, pack
-        self._progress = Stoppable(progress)
+        self.stop = Stop()
+        self.saved: list[str] = []
         self._worker = partial(
             Worker,
             folder,
             device,
-            self._progress,
+            progress,
+            self.stop,
             failed={},
             warned=set(),
             packed=pack,
         )
         self._mine = threading.local()
         self._lock = threading.Lock()
-        self.computed = 0
+        self.total = self.done = self.computed = 0
         self.failures: list[Failure] = []
+
+    @property
+    def finished(self) -> str:
+        """How many cells are finished, for messages."""
+        return f"{self.done + self.computed} of {count(self.total, 'cell')} finished"
 
     def run(self, cells: list[Cell | Probe], *, wait: bool) -> list[Cell | Probe]:
         """Compute cells and probes; return those that another process computes."""
@@ -146,7 +203,8 @@ class _Workers:
             return [cell for cell in cells if not self._attempt(cell)]
         # Noise is not packed: it uses the whole device, and its generation time is a result.
         for poison in {cell.poison.key: cell.poison for cell in cells}.values():
-            self._mine.worker.prepare(poison)
+            with self._saved_noted(poison.name):
+                self._mine.worker.prepare(poison)
         self._numbers = itertools.count(1)
         with ThreadPoolExecutor(self._pack, initializer=self._start) as pool:
             try:  # around `submit` too: an interruption while threads start must stop them
@@ -157,7 +215,7 @@ class _Workers:
                     if not attempt.result()
                 ]
             except BaseException:
-                self._progress.stop = True
+                self.stop.requested = True
                 pool.shutdown(cancel_futures=True)
                 raise
 
@@ -169,8 +227,11 @@ class _Workers:
     def _attempt(self, cell: Cell | Probe) -> bool:
         """Compute an item unless another process does; return whether it is finished or failed."""
         self._folder.check_present()
-        tick = self._progress.check
+        self.stop.check()
+        tick = self.stop.check
         with ExitStack() as stack:
+            stack.enter_context(self._saved_noted(cell.name))
+            stack.enter_context(self.stop.storing())
             try:
                 claim = self._folder.claim(cell.key, wait=self._wait, tick=tick, what=cell.name)
                 if not stack.enter_context(claim):
@@ -178,13 +239,16 @@ class _Workers:
                 if _settle(self._folder, cell):
                     return True
                 result = self._finish(cell)
+            except DiskError:  # all other cells would fail alike
+                raise
             except (Exception, SystemExit) as error:  # a failing cell must not stop the others
                 self._folder.check_present()
-                failure = Failure(cell, reason(error))
+                trace = trace_of(error)
+                failure = Failure(cell, reason(error), trace if has_trace(error) else "")
                 self.failures.append(failure)
                 labels = cell.labels if isinstance(cell, Cell) else {}
-                with suppress(OSError):  # e.g. a full disk, which may be the reason of the failure
-                    self._folder.write_failure(cell.key, labels, failure.reason, trace_of(error))
+                with suppress(OSError, DiskError):
+                    self._folder.write_failure(cell.key, labels, failure.reason, trace)
                 return True
             with suppress(OSError):
                 self._folder.clear_failure(cell.key)
@@ -193,6 +257,16 @@ class _Workers:
                 self.computed += 1
                 self._on_cell(cell, result)
         return True
+
+    @contextmanager
+    def _saved_noted(self, name: str) -> Iterator[None]:
+        """Note what a cell or poison saves when its work is stopped."""
+        try:
+            yield
+        except StoppedError as stopped:
+            if str(stopped):
+                self.saved.append(f"{stopped} ({name})")
+            raise
 
     def _finish(self, item: Cell | Probe) -> Record | Robustness:
         """Compute an item and write its result."""

@@ -116,8 +116,10 @@ def clean_checkpoints(
         return _trained(images, apart, rho_a, schedule, wanted)
     paths = {epoch: _path(weights, epoch) for epoch in wanted}
     with ExitStack() as stack:
+        stack.enter_context(apart.stop.storing())
         with apart.times.on("warmup"):  # of several processes that want it one trains it
-            stack.enter_context(locked(weights.with_suffix(".lock"), wait=True))
+            lock = weights.with_suffix(".lock")
+            stack.enter_context(locked(lock, wait=True, tick=apart.stop.check))
         models = {epoch: _cached(path, images, apart) for epoch, path in paths.items()}
         if None in models.values():
             _train_into(

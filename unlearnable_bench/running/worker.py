@@ -4,9 +4,7 @@ import gc
 import hashlib
 import logging
 import random
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +14,15 @@ import numpy as np
 import torch
 
 from unlearnable_bench.damage import DamagedError, set_aside
+from unlearnable_bench.disk import DiskError
 from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.device import EXCLUSIVE
-from unlearnable_bench.harness.progress import Progress, Silent, Stoppable
+from unlearnable_bench.harness.progress import Progress, Silent, Stop
 from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.identity import as_json
-from unlearnable_bench.images import ImageSet, Pixels
+from unlearnable_bench.images import ImageSet, Pixels, blocks
 from unlearnable_bench.planning.plan import Cell, PoisonPlan, Probe
 from unlearnable_bench.poison import Budget, Poison
 from unlearnable_bench.radius import Radius
@@ -35,6 +34,7 @@ from unlearnable_bench.running.environment import describe, peak_memory
 from unlearnable_bench.running.robustness import measure
 from unlearnable_bench.running.surrogate import set_damaged_aside
 from unlearnable_bench.running.training import accuracy, train
+from unlearnable_bench.traces import RepeatedError, has_trace, trace_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class Worker:
         folder: results folder, read and written.
         device: the CPU or a GPU.
         progress: display of the loops' progress.
+        stop: request to end the work.
         failed: poisons that could not be generated, by key, which other cells do not try again.
         warned: keys of poisons whose samples could not be written, each reported once.
         packed: number of workers that run at the same time.
@@ -58,7 +59,8 @@ class Worker:
 
     folder: ResultsFolder
     device: torch.device
-    progress: Stoppable
+    progress: Progress
+    stop: Stop
     failed: dict[str, "FailedPoison"]
     warned: set[str]
     packed: int
@@ -108,7 +110,7 @@ class Worker:
         """Measure the robustness of a poison, and generate it if it is missing."""
         pixels, metadata = self._poison(probe.poison)
         surrogate = self.folder.network(probe.poison.key)
-        with self.folder.claim(probe.poison.key, wait=True, tick=self.progress.check):
+        with self.folder.claim(probe.poison.key, wait=True, tick=self.stop.check):
             if set_damaged_aside(surrogate, self.device):
                 _, again = self._generate(probe.poison)
                 if again["sha256"] != metadata["sha256"]:
@@ -116,7 +118,9 @@ class Worker:
                     raise UserError(f"{surrogate} cannot be made again here; use its first device")
         self._reset(probe.poison.seed)
         progress = _Labelled(probe.name, self.progress)
-        harness = harness_of(probe.poison, self.folder, self.device, progress=progress)
+        harness = harness_of(
+            probe.poison, self.folder, self.device, progress=progress, stop=self.stop
+        )
         reference = self.folder.network(probe.reference_key)
         return measure(probe, pixels, harness, surrogate, reference, self._environment)
 
@@ -124,20 +128,21 @@ class Worker:
         """Generate a poison that the folder lacks, unless another process does."""
         if self.folder.has_poison(plan.key):
             return
-        # An error is reported with each cell that needs the poison.
-        with (
-            suppress(Exception, SystemExit),
-            self.folder.claim(plan.key, wait=False) as mine,
-        ):
-            if mine:
-                self._stored(plan)
+        try:
+            with self.folder.claim(plan.key, wait=False) as mine:
+                if mine:
+                    self._stored(plan)
+        except DiskError:
+            raise
+        except (Exception, SystemExit):
+            _LOG.debug("each cell that needs %s reports its error", plan.name)
 
     def _poison(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         """Return a poison and its metadata, from memory, from the folder, or generated now."""
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
         what = f"the noise of {plan.name}"
-        with self.folder.claim(plan.key, wait=True, tick=self.progress.check, what=what):
+        with self.folder.claim(plan.key, wait=True, tick=self.stop.check, what=what):
             images, metadata = self._stored(plan)
         if "quality" not in metadata:  # written by a version that did not measure it
             metadata |= {"quality": measure_quality(plan.data.train.images, images)}
@@ -169,10 +174,11 @@ class Worker:
                 return stored
         except DamagedError as error:
             set_aside(error.path, error.reason, "the poison is generated again")
-        images, metadata = self._generate(plan)
-        trained = plan.attack.plugin.surrogate != "none"
-        if trained or metadata["seconds"] >= CACHED_SECONDS:
-            self.folder.write_poison(plan.key, images, metadata)
+        with self.stop.storing():
+            images, metadata = self._generate(plan)
+            trained = plan.attack.plugin.surrogate != "none"
+            if trained or metadata["seconds"] >= CACHED_SECONDS:
+                self.folder.write_poison(plan.key, images, metadata)
         self.folder.checkpoint(plan.key).unlink(missing_ok=True)
         return images, metadata
 
@@ -198,9 +204,11 @@ class Worker:
                     f"a file that attack {plan.attack.name!r} reads changed meanwhile; run the "
                     "command again"
                 )
+        except DiskError:
+            raise
         except (Exception, SystemExit) as error:
             # As text, since the traceback would keep the method's tensors on the device alive.
-            self.failed[plan.key] = FailedPoison(reason(error), trace_of(error))
+            self.failed[plan.key] = FailedPoison(reason(error), trace_of(error), has_trace(error))
             raise
         return poison.images, {
             "key": plan.key,
@@ -217,7 +225,7 @@ class Worker:
 
     def _harness(self, plan: PoisonPlan, state: Path | None, label: str) -> Harness:
         progress = _Labelled(label, self.progress)
-        return harness_of(plan, self.folder, self.device, state, progress)
+        return harness_of(plan, self.folder, self.device, state, progress, self.stop)
 
     def _reset(self, seed: int) -> None:
         """Free the memory of the previous cell, and reset the peak and the global generators."""
@@ -239,6 +247,7 @@ def harness_of(
     device: torch.device,
     state: Path | None = None,
     progress: Progress | None = None,
+    stop: Stop | None = None,
 ) -> Harness:
     """Return the harness in which a poison is generated, or its surrogate is measured.
 
@@ -248,6 +257,7 @@ def harness_of(
         device: the CPU or a GPU.
         state: checkpoint file of the loops' state; None: not written.
         progress: display of the loops' progress; None: not shown.
+        stop: request to end the loops; None: there is none.
     """
     # fp32 is the reference, so it is computed without TF32.
     torch.backends.cuda.matmul.allow_tf32 = plan.precision != "fp32"
@@ -263,6 +273,7 @@ def harness_of(
         weights=folder.network(plan.clean_network_key),
         checkpoint=Checkpoint(state),
         progress=progress or Silent(),
+        stop=stop or Stop(),
         split_batches=True,  # noise is never packed
     )
 
@@ -274,14 +285,16 @@ class FailedPoison:
     Attributes:
         reason: the error in one line.
         trace: the whole traceback.
+        traced: whether the traceback matters (`has_trace`).
     """
 
     reason: str
     trace: str
+    traced: bool
 
     def again(self) -> UserError:
         """Return the error for another cell that needs the poison, with the original traceback."""
-        error = UserError(self.reason)
+        error = RepeatedError(self.reason, traced=self.traced)
         error.add_note(self.trace)
         return error
 
@@ -305,11 +318,6 @@ def reason(error: BaseException) -> str:
             "(--set training.batch_size=..., or the attack's batch_size and samples)"
         )
     return one_line(error)
-
-
-def trace_of(error: BaseException) -> str:
-    """Return the whole traceback of an error as text, with the errors that caused it."""
-    return "".join(traceback.format_exception(error))
 
 
 def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet | None]:
@@ -386,7 +394,8 @@ def _check(name: str, clean: Pixels, poison: Any) -> None:
             "the budget"
         )
     bounded = poison.budget.norm != "none"
-    if (poison.budget.radius or not bounded) and np.array_equal(images, clean):
+    unchanged = (np.array_equal(images[part], clean[part]) for part in blocks(clean))
+    if (poison.budget.radius or not bounded) and all(unchanged):
         within = f" within {poison.budget.norm} {poison.budget.radius}" if bounded else ""
         raise UserError(
             f"attack {name!r} changed no image{within}; noise is in units of 1/255 "

@@ -1,0 +1,78 @@
+"""Before a run: whether its networks take the images, and how long it takes."""
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unlearnable_bench.errors import plugin_errors
+from unlearnable_bench.harness import Harness, input_gradient
+from unlearnable_bench.pace import Pace, crowded
+from unlearnable_bench.planning.plan import Plan
+from unlearnable_bench.running.environment import use_fast_path
+from unlearnable_bench.terminal import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def check_learners(plan: Plan, device: torch.device) -> None:
+    """Build every learner and surrogate of a plan, and give it two images.
+
+    Raises:
+        UserError: one that fails, e.g. because the images are too small for it.
+    """
+    size = plan.data.test.size
+    chosen = {cell.learner.label: cell.learner for cell in plan.cells}
+    for item in plan.work:
+        if item.poison.attack.plugin.surrogate != "none":
+            chosen[item.poison.surrogate.label] = item.poison.surrogate
+    images = torch.zeros(2, 3, size, size, device=device)
+    for label, learner in chosen.items():
+        with plugin_errors(f"learner {label!r} on images of {size} px"), torch.no_grad():
+            learner.plugin.build(plan.data.train.classes, size).to(device)(images)
+
+
+def estimate(plan: Plan, device: torch.device, *, dry_run: bool, pace: Pace | None = None) -> str:
+    """Time the first learner's input gradient in the plan's precision, and extrapolate.
+
+    On a GPU only in a dry run: compilation takes longer than many plans, and without it a step
+    takes ten times as long as in a run. On a CPU, `pace` expects what is measured, and the hint
+    of busy cores follows the estimate.
+    """
+    passes = plan.image_passes()
+    if passes is None:
+        return "unknown, because an attack does not report its cost"
+    cell, on_gpu = plan.cells[0], device.type == "cuda"
+    if on_gpu and not dry_run:
+        return f"{passes:.2g} image passes for the whole plan; use --dry-run for a time"
+    batch, size = 256 if on_gpu else 64, plan.data.test.size
+    learner, precision = cell.learner.plugin, cell.poison.precision
+    # As in the run.
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    torch.backends.cudnn.deterministic = True
+    use_fast_path(device)
+    harness = Harness(device, 0, precision, plan.data.transform, learner)
+    model = harness.network(plan.data.train)
+    x = torch.rand(batch, 3, size, size, dtype=harness.dtype, device=device)
+    y = torch.zeros(batch, dtype=torch.int64, device=device)
+    gradient: Callable[..., Any] = partial(input_gradient, model)
+    warm = 1
+    seconds = []
+    if on_gpu:
+        step = harness.capture(gradient)
+        gradient, warm = step, max(1, step.warm_calls)
+    for _ in range(warm + 3):
+        started = time.perf_counter()
+        gradient(x, y).sum().item()
+        seconds.append(time.perf_counter() - started)
+    fastest = min(seconds[warm:])
+    total = duration(passes / batch * fastest)
+    text = f"about {total} for the whole plan ({passes:.2g} image passes)"
+    if on_gpu:
+        return text
+    if pace:
+        pace.expect(fastest / batch)
+    hint = crowded(partial(gradient, x, y), fastest)
+    return f"{text}; {hint}" if hint else text
