@@ -1,8 +1,8 @@
 """Error-minimizing noise, as published and as implemented in the REM code base."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -101,13 +101,12 @@ class EM(Attack):
         when=("variant is misaligned", lambda attack: attack.variant == "misaligned"),
     )
 
-    def resolved(self, images: ImageSet) -> Self:
-        """Fill in `centred` where it differs from earlier versions, for the keys of results.
-
-        Misaligned EM gives the results of earlier versions, so its keys stay the same too.
-        """
-        usual = self.variant == "misaligned"
-        return replace(self, centred=None if self._centred and usual else self._centred)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # In version 1 the surrogate of these variants got x - 0.5, and the fifth of class-wise EM
+        # did not depend on the labels. Misaligned EM is unchanged, and so are its keys.
+        if self.variant != "misaligned":
+            object.__setattr__(self, "version", "2")
 
     def check(self, images: ImageSet) -> None:
         """Refuse a training set that lacks a class or is too small, for class-wise noise.

@@ -235,7 +235,7 @@ def test_the_page_about_the_paper_has_each_item() -> None:
 
 
 def test_stored_records_are_of_the_form_that_the_page_says() -> None:
-    """EM's have no `centred`, so x - 0.5; UEraser's are of version 1; the page says both."""
+    """Both are of version 1: EM of x - 0.5, UEraser of torchvision's operations."""
     folder = DOCS.parent / "benchmarks"
     page = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
     found: dict[str, set[object]] = {"em": set(), "ueraser-lite": set()}
@@ -243,10 +243,10 @@ def test_stored_records_are_of_the_form_that_the_page_says() -> None:
         identity = json.loads(record.read_text(encoding="utf-8"))["identity"]
         attack, defense = identity["poison"]["attack"], identity["defense"]
         if attack["name"] == "em":
-            found["em"].add(attack["options"].get("centred", "as in version 0.2"))
+            found["em"].add(attack["version"])
         if defense["name"] == "ueraser-lite":
             found["ueraser-lite"].add(defense["version"])
-    assert found == {"em": {"as in version 0.2"}, "ueraser-lite": {"1"}}
+    assert found == {"em": {"1"}, "ueraser-lite": {"1"}}
     assert "`--set em.centred=true` is the measured form" in page
     assert "UEraser's column is of version 1" in page
 

@@ -217,7 +217,7 @@ def test_misaligned_em_has_the_address_of_0_2(data: str) -> None:
         only(data, methods=["em"], settings=settings).poison.key
         == "7d90f7cfecfba8e6b65bc8884a39058e"
     )
-    assert only(data, methods=["em"]).poison.identity["attack"]["options"]["centred"] is False
+    assert only(data, methods=["em"]).poison.identity["attack"]["version"] == "2"
 
 
 def test_a_trajectory_has_one_address_wherever_it_stops(data: str) -> None:
