@@ -109,12 +109,17 @@ class EM(Attack):
             object.__setattr__(self, "version", "2")
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a training set that lacks a class or is too small, for class-wise noise.
+        """Refuse a step size of 0, and for class-wise noise a set that lacks a class or is too small.
 
         Raises:
-            UserError: `variant` is classwise, and a class has no image or a fifth of the images
-                is less than one per class.
+            UserError: the noise would stay where it starts, at 0; or `variant` is classwise, and a
+                class has no image or a fifth of the images is less than one per class.
         """
+        if self.alpha_u is not None and not self.alpha_u and self.variant != "misaligned":
+            raise UserError(
+                f"em.alpha_u={self.alpha_u}: the noise starts at 0 and would stay there; give a "
+                "step size above 0, such as 0.8/255"
+            )
         if self.variant == "classwise":
             _fifth_of_each(images.labels, images.classes)
 

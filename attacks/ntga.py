@@ -80,11 +80,17 @@ class NTGA(Attack):
     )
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a training set too small for a block and two held-out sets.
+        """Refuse a training set too small for a block and two held-out sets, and t = 0.
 
         Raises:
-            UserError: names the number of images needed.
+            UserError: names the number of images needed; or the network is not trained, so that
+                its predictions do not depend on the images.
         """
+        if not self.t:
+            raise UserError(
+                "ntga.t=0: without training, the held-out loss does not depend on the images; give "
+                "a time above 0, such as 64"
+            )
         validation = self._validation(images)
         needed = self.block + 2 * validation
         if needed > len(images):

@@ -45,6 +45,11 @@ def test_a_set_too_small_for_a_method_is_refused_in_the_plan() -> None:
         make_plan(methods=["em"], settings=few)
 
 
+def test_a_tangent_kernel_that_is_not_trained_is_refused_in_the_plan() -> None:
+    with pytest.raises(UserError, match=r"ntga\.t=0: without training"):
+        make_plan(methods=["ntga"], settings={"ntga.t": "0"})
+
+
 def data(count: int) -> Data:
     labels = np.arange(count) % 2
     images = ImageSet(np.zeros((count, 8, 8, 3), np.uint8), labels, 2)

@@ -264,9 +264,11 @@ def fill(out: Path) -> None:
         surrogate_rho_a=radii, noises=noises, rho_a=both[1], settings=settings
     )
     assert not api.run(variants, out, device="cpu").failures
-    np.save(out / "zeros.npy", np.zeros((120, 32, 32, 3), np.int8))
-    nothing = {"methods": [f"file:{out / 'zeros.npy'}"], "settings": {"training.steps": "1"}}
-    failing = api.make_plan(**(usual | nothing))
+    np.save(out / "ones.npy", np.ones((120, 32, 32, 3), np.int8))
+    file = {"methods": [f"file:{out / 'ones.npy'}"], "settings": {"training.steps": "1"}}
+    failing = api.make_plan(**(usual | file))
+    failing.cells[0].key  # noqa: B018 - read the file for its hash
+    (out / "ones.npy").unlink()
     assert len(api.run(failing, out, device="cpu").failures) == 1
 
 

@@ -1,5 +1,6 @@
 """The results folder: whole files, addresses, claims."""
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from unlearnable_bench.damage import DamagedError
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.files import write_text
 from unlearnable_bench.identity import canonical, key_of
@@ -175,13 +177,31 @@ def test_what_others_may_read_of_a_folder_they_may_read_all_of(folder: ResultsFo
     assert len(modes) == 1
 
 
-def test_what_cannot_be_read_is_not_called_damaged(folder: ResultsFolder) -> None:
+def test_what_cannot_be_read_is_not_called_damaged(
+    folder: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write_record(RECORD)
+    folder.write_plan("1", {"cells": [RECORD.key]})
+
+    def denied(path: Path | str) -> bytes:  # what anyone but a superuser gets
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(store, "read_bytes", denied)
     for name, read in (
         (f"cells/{RECORD.key}.json", lambda: folder.record(RECORD.key)),
         ("plans/1.json", folder.plans),
     ):
-        (folder.path / name).mkdir(parents=True)  # as unreadable for root as for others
-        with pytest.raises(UserError, match=rf"{name} cannot be read \(Is a directory\)"):
+        with pytest.raises(UserError, match=rf"{name} cannot be read \(Permission denied\)"):
+            read()
+
+
+def test_a_folder_in_place_of_a_file_is_damage(folder: ResultsFolder) -> None:
+    for name, read in (
+        (f"cells/{RECORD.key}.json", lambda: folder.record(RECORD.key)),
+        ("plans/1.json", folder.plans),
+    ):
+        (folder.path / name).mkdir(parents=True)
+        with pytest.raises(DamagedError, match=rf"{name} is damaged \(it is a folder\)"):
             read()
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_log_path
@@ -22,6 +23,27 @@ class RepeatedError(UserError):
     def __init__(self, message: str, *, traced: bool) -> None:
         super().__init__(message)
         self.traced = traced
+
+
+@dataclass(frozen=True)
+class FailedWork:
+    """The error that ended work on which several cells depend.
+
+    Attributes:
+        reason: the error in one line.
+        trace: the whole traceback.
+        traced: whether the traceback matters (`has_trace`).
+    """
+
+    reason: str
+    trace: str
+    traced: bool
+
+    def again(self) -> RepeatedError:
+        """Return the error for another of these cells, with the original traceback."""
+        error = RepeatedError(self.reason, traced=self.traced)
+        error.add_note(self.trace)
+        return error
 
 
 def show(wanted: bool) -> None:

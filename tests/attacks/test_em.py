@@ -179,6 +179,13 @@ def test_classwise_refuses_a_class_without_images() -> None:
         EM(**CLASSWISE).check(few)
 
 
+def test_a_step_size_of_zero_is_refused_where_the_noise_starts_at_zero() -> None:
+    for variant in (OFFICIAL, CLASSWISE):
+        with pytest.raises(UserError, match=r"em\.alpha_u=0: the noise starts at 0"):
+            EM(**variant | {"alpha_u": Radius("0")}).check(random_images())
+    EM(**MISALIGNED | {"alpha_u": Radius("0")}).check(random_images())  # a random start
+
+
 def fifth(labels: list[int], seed: int = 0) -> list[int]:
     """Return how many images of each class are visited in the search for class-wise noise."""
     classes = max(labels) + 1

@@ -1,7 +1,7 @@
 """Fault injection: a small command is disturbed, and the same command is run again.
 
-    pytest tests/faults                       samples of all faults, two to three minutes
-    UBENCH_FAULTS=all pytest tests/faults     every file operation, an hour
+    pytest -n 2 tests/faults                  samples of all faults, about three minutes
+    UBENCH_FAULTS=all pytest tests/faults     every file operation, every bit, hours
 
 | file | faults |
 |---|---|

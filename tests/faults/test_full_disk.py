@@ -53,6 +53,8 @@ def fill(place: Path) -> Tally | None:
     world, tally = World(place, "run"), Tally()
     system = ctypes.CDLL(None, use_errno=True)
     user, group = os.getuid(), os.getgid()
+    if not hasattr(system, "unshare"):  # not Linux
+        return None
     if system.unshare(_NEW_MOUNTS) and system.unshare(_NEW_MOUNTS | _NEW_USER):
         return None
     if os.getuid() != user:

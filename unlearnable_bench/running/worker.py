@@ -34,7 +34,7 @@ from unlearnable_bench.running.environment import describe, peak_memory
 from unlearnable_bench.running.robustness import measure
 from unlearnable_bench.running.surrogate import set_damaged_aside
 from unlearnable_bench.running.training import accuracy, train
-from unlearnable_bench.traces import RepeatedError, has_trace, trace_of
+from unlearnable_bench.traces import FailedWork, has_trace, trace_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Worker:
     device: torch.device
     progress: Progress
     stop: Stop
-    failed: dict[str, "FailedPoison"]
+    failed: dict[str, FailedWork]
     warned: set[str]
     packed: int
 
@@ -208,7 +208,7 @@ class Worker:
             raise
         except (Exception, SystemExit) as error:
             # As text, since the traceback would keep the method's tensors on the device alive.
-            self.failed[plan.key] = FailedPoison(reason(error), trace_of(error), has_trace(error))
+            self.failed[plan.key] = FailedWork(reason(error), trace_of(error), has_trace(error))
             raise
         return poison.images, {
             "key": plan.key,
@@ -276,27 +276,6 @@ def harness_of(
         stop=stop or Stop(),
         split_batches=True,  # noise is never packed
     )
-
-
-@dataclass(frozen=True)
-class FailedPoison:
-    """The error that ended the generation of a poison.
-
-    Attributes:
-        reason: the error in one line.
-        trace: the whole traceback.
-        traced: whether the traceback matters (`has_trace`).
-    """
-
-    reason: str
-    trace: str
-    traced: bool
-
-    def again(self) -> UserError:
-        """Return the error for another cell that needs the poison, with the original traceback."""
-        error = RepeatedError(self.reason, traced=self.traced)
-        error.add_note(self.trace)
-        return error
 
 
 @dataclass(frozen=True)
