@@ -109,7 +109,7 @@ class EM(Attack):
             object.__setattr__(self, "version", "2")
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a step size of 0, and for class-wise noise a set that lacks a class or is too small.
+        """Refuse a step size of 0, and for class-wise noise too few images of a class.
 
         Raises:
             UserError: the noise would stay where it starts, at 0; or `variant` is classwise, and a
