@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +15,6 @@ from unlearnable_bench import (
     ImageSet,
     Poison,
     Radius,
-    Random,
     ResizedCrop,
     Transform,
     UserError,
@@ -28,6 +28,7 @@ from unlearnable_bench.harness import (
     refuse_divergence,
     sgd,
     sweep,
+    zero_noise,
 )
 from unlearnable_bench.images import Labels
 
@@ -35,7 +36,6 @@ _IN_ROUNDS = (
     "variant is official or classwise",
     lambda attack: attack.variant in ("official", "classwise"),
 )
-_SUBSET = "subset"  # random stream
 _SHARE = 0.2  # share of the images on which class-wise noise is optimised
 
 
@@ -49,7 +49,11 @@ class EM(Attack):
     `variant=misaligned` is EM as implemented in the REM and SEM code base: the noise is
     optimised on flipped and cropped views, but stored for the unaugmented images.
     `variant=classwise` is the authors' class-wise form: one noise for all images of a class,
-    optimised on a random fifth of the training set.
+    optimised on a random fifth of each class.
+
+    As in the authors' code, the surrogate of `official` and `classwise` gets images in [0, 1],
+    not x - 0.5. BatchNorm hides the difference in train mode, except at the zero padding, but
+    not in eval mode, in which the noise is made, before its running mean has caught up.
     """
 
     needs = "labels"
@@ -75,6 +79,11 @@ class EM(Attack):
         "number of images in a batch; none: official and classwise 512, misaligned 128",
         minimum=1,
     )
+    centred: bool | None = option(
+        None,
+        "input of the surrogate: true for x - 0.5, as other networks get, false for x in [0, 1]; "
+        "none: misaligned true, official and classwise false (true before version 0.3)",
+    )
     lr: float = option(0.1, "learning rate of the surrogate", minimum=0)
     rounds: int = option(50, "maximum number of rounds", minimum=1, when=_IN_ROUNDS)
     batches: int = option(
@@ -94,12 +103,19 @@ class EM(Attack):
         when=("variant is misaligned", lambda attack: attack.variant == "misaligned"),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # In version 1 the surrogate of these variants got x - 0.5, and the fifth of class-wise EM
+        # did not depend on the labels. Misaligned EM is unchanged, and so are its keys.
+        if self.variant != "misaligned":
+            object.__setattr__(self, "version", "2")
+
     def check(self, images: ImageSet) -> None:
-        """Refuse a step size of 0, and for class-wise noise a training set that lacks a class.
+        """Refuse a step size of 0, and for class-wise noise too few images of a class.
 
         Raises:
-            UserError: the noise would stay where it starts, at 0; or `variant` is classwise and a
-                class has no image.
+            UserError: the noise would stay where it starts, at 0; or `variant` is classwise, and a
+                class has no image or a fifth of the images is less than one per class.
         """
         if self.alpha_u is not None and not self.alpha_u and self.variant != "misaligned":
             raise UserError(
@@ -107,14 +123,13 @@ class EM(Attack):
                 "step size above 0, such as 0.8/255"
             )
         if self.variant == "classwise":
-            _refuse_missing(images.labels, images.classes, "the training set")
+            _fifth_of_each(images.labels, images.classes)
 
     def check_run(self, images: ImageSet, transform: Transform | ResizedCrop, seed: int) -> None:
-        """Refuse what the variant cannot do with these views or this seed.
+        """Refuse views of another size than the images, for misaligned noise.
 
         Raises:
-            UserError: `variant` is misaligned and views are smaller than images, or it is
-                classwise and the images of its noise search lack a class.
+            UserError: `variant` is misaligned and views are smaller than images.
         """
         view = transform.view(images.size)
         if self.variant == "misaligned" and view != images.size:
@@ -122,10 +137,6 @@ class EM(Attack):
                 f"em.variant=misaligned generates noise of the views' size, {view} px, not of "
                 f"{images.size} px; use images of that size: --set imagenet-subset.size={view}"
             )
-        if self.variant == "classwise":
-            subset = _searched(Random(seed, _SUBSET), len(images))
-            where = f"the random fifth of seed {seed} for the noise search"
-            _refuse_missing(images.labels[subset.numpy()], images.classes, where)
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate surrogate updates and noise descent."""
@@ -144,6 +155,10 @@ class EM(Attack):
         return float(usual * (self.batches * size + searched * noise_steps))
 
     @property
+    def _centred(self) -> bool:
+        return self.variant == "misaligned" if self.centred is None else self.centred
+
+    @property
     def _noise_steps(self) -> int:
         usual = {"official": 20, "misaligned": 10, "classwise": 1}
         return self.noise_steps or usual[self.variant]
@@ -157,11 +172,11 @@ class EM(Attack):
         rows = self._classwise if self.variant == "classwise" else self._samplewise
         search = rows(images, labels, harness)
         # Trained on unaugmented images; the surrogates of other methods see random views.
-        model = harness.network(images, size=images.size)
+        model = harness.network(images, size=images.size, centred=self._centred)
         optimizer = sgd(model, lr=self.lr)
         # Warm-started: each round continues from the noise of the previous one.
         shape = (search.rows, *pixels.shape[1:])
-        noise = torch.zeros(shape, dtype=harness.dtype, device=harness.device)
+        noise = zero_noise(torch.Size(shape), harness.dtype, harness.device)
         rounds, error = torch.zeros((), dtype=torch.int64), torch.ones((), dtype=torch.float64)
         harness.keep(noise=noise, model=model, optimizer=optimizer, rounds=rounds, error=error)
 
@@ -206,7 +221,9 @@ class EM(Attack):
         refuse_divergence(model)
         harness.keep_surrogate(model, int(rounds) * self.batches)
         notes = {"rounds": float(rounds), "training_error": float(error)}
-        return self._poison(images, noise[search.row_of], notes)
+        # In parts: another copy of all noise may not fit into the device's memory.
+        levels = torch.cat([_levels(noise[rows]).cpu() for rows in search.row_of.split(4096)])
+        return Poison.from_noise(images, levels, self.rho_u, notes)
 
     def _samplewise(self, images: ImageSet, labels: Tensor, harness: Harness) -> "_Search":
         """Search one noise per image; batches in order, not shuffled."""
@@ -226,7 +243,8 @@ class EM(Attack):
         """Search one noise per class: the mean over the class's images in a batch, clamped."""
         count, device, seed = len(images), harness.device, harness.seed
         updates = ShuffledBatches(count, self._batch_size, seed, "surrogate order", device)
-        subset = _searched(harness.random(_SUBSET), count)
+        members = _fifth_of_each(images.labels, images.classes)
+        subset = _first_of_each(harness.random("subset").permutation(count), labels, members)
         order = ShuffledBatches(len(subset), self._batch_size, seed, "noise order", device)
         is_new = torch.ones(order.size, dtype=torch.bool, device=device)
         radius = float(self.rho_u)
@@ -246,10 +264,11 @@ class EM(Attack):
 
     def _misaligned(self, images: ImageSet, harness: Harness) -> Poison:
         pixels, labels = harness.tensors(images)
-        model = harness.network(images)
+        model = harness.network(images, centred=self._centred)
         optimizer = sgd(model, lr=self.lr)
         random = harness.random("generation")
-        noise = torch.zeros(pixels.shape, dtype=harness.dtype, device=harness.device)
+        # In whole levels, since no step starts from stored noise.
+        noise = zero_noise(pixels.shape, torch.int16, harness.device)
         harness.keep(noise=noise, model=model, optimizer=optimizer)
 
         def view_and_noise(index: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,13 +281,13 @@ class EM(Attack):
 
         def step(index: Tensor) -> None:
             view, delta = view_and_noise(index)
-            noise[index] = delta  # noise of the view, stored for the image: the misalignment
+            noise[index] = _levels(delta)  # of the view, stored for the image: the misalignment
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model((view + delta).clamp(0, 1)), labels[index]).backward()
             optimizer.step()
 
         def extract(index: Tensor, is_new: Tensor) -> None:
-            delta = view_and_noise(index)[1]
+            delta = _levels(view_and_noise(index)[1])
             noise[index] = torch.where(is_new[:, None, None, None], delta, noise[index])
 
         model.train()
@@ -284,7 +303,7 @@ class EM(Attack):
         )
         refuse_divergence(model)
         harness.keep_surrogate(model, self.steps)
-        return self._poison(images, noise, {})
+        return Poison.from_noise(images, noise, self.rho_u)
 
     def _descend(
         self, model: nn.Module, x: Tensor, y: Tensor, delta: Tensor
@@ -307,10 +326,6 @@ class EM(Attack):
             delta = (at - step_size * gradient.sign() - x).clamp(-radius, radius)
         return delta, gradient
 
-    def _poison(self, images: ImageSet, noise: Tensor, notes: dict[str, float]) -> Poison:
-        # In place, since a copy may not fit into the memory of a GPU.
-        return Poison.from_noise(images, noise.mul_(255), self.rho_u, notes)
-
 
 @dataclass(frozen=True)
 class _Search:
@@ -332,15 +347,51 @@ class _Search:
     store: Callable[[Tensor, Tensor, Tensor], None]
 
 
-def _searched(random: Random, count: int) -> Tensor:
-    """Return the indices of the images on which class-wise noise is optimised, int64 [M]."""
-    return random.permutation(count)[: int(_SHARE * count)]
+def _levels(noise: Tensor) -> Tensor:
+    """Return noise in whole units of 1/255, int16."""
+    return (255 * noise).round().short()
 
 
-def _refuse_missing(labels: Labels, classes: int, where: str) -> None:
-    missing = set(range(classes)) - set(labels.tolist())
-    if missing:
+def _fifth_of_each(labels: Labels, classes: int) -> list[int]:
+    """Return how many images of each class are in the fifth on which class-wise noise is optimised.
+
+    Shares are proportional, with the largest remainders rounded up (the first of equal ones), and
+    every class has an image.
+
+    Args:
+        labels: labels of the training set, int64 [N].
+        classes: number of classes.
+
+    Raises:
+        UserError: a class has no image, or the fifth has fewer images than classes.
+    """
+    count = len(labels)
+    total = int(_SHARE * count)
+    sizes = np.bincount(labels, minlength=classes)
+    if not sizes.all():
         raise UserError(
-            f"em.variant=classwise needs images of every class, and {where} has no image of class "
-            f"{min(missing)}; use --set em.variant=official"
+            "em.variant=classwise needs images of every class, and the training set has no image "
+            f"of class {int(sizes.argmin())}; use --set em.variant=official"
         )
+    if total < classes:
+        raise UserError(
+            f"em.variant=classwise optimises noise on a fifth of the training set, here {total} of "
+            f"{count} images, and needs one of each of {classes} classes; use "
+            "--set em.variant=official"
+        )
+    members, rest = np.divmod(total * sizes, count)
+    largest = np.argsort(-rest, kind="stable")
+    members[largest[: total - members.sum()]] += 1
+    while not members.all():
+        members[members.argmin()] += 1
+        members[members.argmax()] -= 1
+    return [int(m) for m in members]
+
+
+def _first_of_each(order: Tensor, labels: Tensor, members: list[int]) -> Tensor:
+    """Return the first images of each class in an order, int64 [N], in that order."""
+    own = labels[order]
+    chosen = torch.zeros_like(order, dtype=torch.bool)
+    for label, number in enumerate(members):
+        chosen[torch.nonzero(own == label)[:number, 0]] = True
+    return order[chosen]

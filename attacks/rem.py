@@ -25,6 +25,7 @@ from unlearnable_bench.harness import (
     random_transform,
     refuse_divergence,
     sgd,
+    zero_noise,
 )
 
 _ADVERSARIAL = (
@@ -47,8 +48,8 @@ class REM(Attack):
     of radius rho_u and rho_a and t a random crop and flip
     ([arXiv 2203.14533](https://arxiv.org/abs/2203.14533)). Surrogate and noise are both
     optimised against the worst-case delta_a. The other values of `perturbation`, and
-    `noise_rho_a`, are the ablations of the SEM paper, which change the perturbation for the
-    noise only.
+    `noise_rho_a`, change the perturbation for the noise only: `uniform` is SEM, `none` an arm of
+    the SEM paper's ablation, `gaussian` and `noise_rho_a` are ours.
     """
 
     needs = "labels"
@@ -97,7 +98,7 @@ class REM(Attack):
         model = harness.network(images)
         optimizer = sgd(model, lr=self.lr)
         random = harness.random("generation")
-        noise = torch.zeros_like(pixels, dtype=torch.int16)  # units of 1/255
+        noise = zero_noise(pixels.shape, torch.int16, harness.device)  # units of 1/255
         harness.keep(noise=noise, model=model, optimizer=optimizer)
         updates = self._updates
         # Without the noise, which every visit and the extraction generate from a new start.

@@ -8,7 +8,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, clean_network, option
-from unlearnable_bench.harness import central_view, input_gradient, random_transform, sweep
+from unlearnable_bench.harness import (
+    central_view,
+    input_gradient,
+    random_transform,
+    sweep,
+    zero_noise,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +49,10 @@ class TAP(Attack):
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Attack every image of the training set against the clean network."""
-        model = clean_network(images, harness)
         pixels, labels = harness.tensors(images)
+        # In whole units of 1/255, since no step starts from stored noise.
+        noise = zero_noise(pixels.shape, torch.int16, harness.device, copies=2)
+        model = clean_network(images, harness)
         targets = labels if self.untargeted else (labels + 1) % images.classes
         sign = 1 if self.untargeted else -1
         radius, step_size = float(self.rho_u), self.rho_u.step_size(self.steps, self.alpha_u)
@@ -54,7 +62,6 @@ class TAP(Attack):
         shape = (size, *pixels.shape[1:])
         x = torch.zeros(shape, dtype=harness.dtype, device=harness.device)
         delta, y = torch.zeros_like(x), torch.zeros(size, dtype=torch.int64, device=harness.device)
-        noise = torch.zeros(pixels.shape, dtype=harness.dtype, device=harness.device)
         best, losses = noise.clone(), torch.full((self.restarts,), 0.0, dtype=torch.float64)
         harness.keep(noise=noise, best=best, losses=losses)
 
@@ -76,7 +83,8 @@ class TAP(Attack):
             delta.copy_(random.uniform(*shape, low=-radius, high=radius))
             for _ in range(self.steps):
                 captured(index)
-            noise[index] = torch.where(is_new[:, None, None, None], delta, noise[index])
+            levels = (255 * delta).round().short()
+            noise[index] = torch.where(is_new[:, None, None, None], levels, noise[index])
             with torch.no_grad():
                 views = central_view((x + delta).clamp(0, 1), harness.transform)
                 logits = model.uncompiled(views)
@@ -85,8 +93,7 @@ class TAP(Attack):
             if visit + 1 == len(visits) and restart == int(losses[: restart + 1].argmin()):
                 best.copy_(noise)
         notes = {"loss": float(-sign * losses.min())}
-        # In place, since a copy may not fit into the memory of a GPU.
-        return Poison.from_noise(images, best.mul_(255), self.rho_u, notes)
+        return Poison.from_noise(images, best, self.rho_u, notes)
 
     def image_passes(self, images: int) -> float:
         """Count the passes of the attack, without those of the clean training."""

@@ -109,7 +109,8 @@ def warp(
 ) -> Tensor:
     """Shear about the upper left corner, shift, or rotate about the centre; black outside.
 
-    Bilinear resampling. At most one of an image's strengths may differ from 0.
+    Bilinear resampling. An image is either rotated, or sheared and shifted; of the two shears one
+    is 0.
 
     Args:
         x: the batch, float [B, 3, H, W].

@@ -8,15 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearnable_bench import Defense, Random, option
-from unlearnable_bench.defenses.operations import OPERATIONS, Ranges, apply
+from unlearnable_bench.defenses.trivial_augment import OPERATIONS, apply
 from unlearnable_bench.harness import frozen
 
 # The settings of the authors' code for CIFAR-10.
 _ROUGHNESS = (0.3, 0.7)
 _INTENSITY = (0.5, 1.0)
-# That code uses kornia's TrivialAugment: no identity, no saturation, and 4 to 0 bits.
-_TRIVIAL = Ranges(translate=0.5, bits=(4, 0))
-_LEFT_OUT = OPERATIONS.index("saturation") + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +22,14 @@ class UEraserLite(Defense):
 
     [Qin et al. 2023](https://arxiv.org/abs/2303.15127), with the policy of the authors' code:
     plasma brightness, plasma contrast and channel shuffle, each applied to a share of the
-    images, then TrivialAugment on all of them. Two details differ from kornia, which that code
-    uses: the plasma is a diamond-square fractal of mean 1/2, and the operation is drawn for
-    each image rather than for the batch.
+    images, then TrivialAugment on all of them. Three details differ from kornia, which that
+    code uses: the plasma is a diamond-square fractal of mean 1/2, the operation is drawn for
+    each image rather than for the batch, and geometric operations go in both directions, while
+    those of kornia 0.6.12 go in one direction and leave half of the images unchanged.
     """
 
     needs: ClassVar[Literal["nothing", "labels"]] = "nothing"
+    version: ClassVar[str] = "2"  # version 1 had torchvision's TrivialAugment
 
     probability: float = option(
         0.5,
@@ -57,9 +56,9 @@ class UEraserLite(Defense):
         x = torch.where(chosen(), contrasted.clamp(0, 1), x)
         order = random.uniform(*x.shape[:2]).argsort(1)[:, :, None, None]
         x = torch.where(chosen(), x.gather(1, order.expand_as(x)), x)
-        operation = _LEFT_OUT + random.integers(len(OPERATIONS) - _LEFT_OUT, len(x))
+        operation = random.integers(len(OPERATIONS), len(x))
         sign = 2.0 * random.integers(2, len(x)) - 1
-        return apply(x, operation, random.uniform(len(x)), sign, _TRIVIAL)
+        return apply(x, operation, random.uniform(len(x)), sign)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,8 +158,8 @@ def counted_passes(
     harness = make_harness(learner=learner)
     made = harness.network
 
-    def network(given: ImageSet, stream: str = "surrogate", size: int | None = None) -> nn.Module:
-        model = made(given, stream, size)
+    def network(given: ImageSet, *rest: Any, **more: Any) -> nn.Module:
+        model = made(given, *rest, **more)
 
         def count_update(module: nn.Module, args: tuple[Tensor]) -> None:
             nonlocal passes

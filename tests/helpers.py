@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unlearnable_bench import Harness, ImageSet, Learner, ResizedCrop, Transform
 from unlearnable_bench.images import Data
+from unlearnable_bench.learners import Normalise
 from unlearnable_bench.schedule import Precision
 
 
@@ -40,6 +41,14 @@ class Tiny(Learner):
         )
         self.built.append(network)
         return network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centred(Tiny):
+    """`Tiny` that subtracts 0.5 first, as the built-in learners do."""
+
+    def build(self, classes: int, size: int) -> nn.Module:
+        return nn.Sequential(Normalise(), super().build(classes, size))
 
 
 @dataclass(frozen=True, kw_only=True)

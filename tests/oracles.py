@@ -6,6 +6,8 @@ random numbers, drawn in the same order, and the network that they start from.
 Gradients of the cross-entropy are autograd's; everything around them is by hand.
 """
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -73,14 +75,14 @@ def em_official(network: nn.Module, images: ImageSet, options: Any) -> tuple[np.
 def em_classwise(
     network: nn.Module, images: ImageSet, options: Any, seed: int
 ) -> tuple[np.ndarray, dict]:
-    """One noise a class: the mean over its members in each batch of a random fifth."""
+    """One noise a class: the mean over its members in each batch of a fifth of each class."""
     pixels, labels = pixels_of(images)
     count, radius = len(images), float(options.rho_u)
     size = min(options.batch_size or 512, count)
     optimizer = SGD(network)
     eta = torch.zeros_like(pixels[: images.classes])
     step = length_of(options.alpha_u, radius / 10)
-    subset = Random(seed, "subset").permutation(count).tolist()[: count // 5]
+    subset = stratified_fifth(images.labels.tolist(), images.classes, seed)
     small = min(options.batch_size or 512, len(subset))
     updates, rounds, error = 0, 0, 1.0
 
@@ -121,6 +123,21 @@ def em_classwise(
             break
     notes = {"rounds": float(rounds), "training_error": error}
     return added(images, quantised(eta[labels], options.rho_u.levels)), notes
+
+
+def stratified_fifth(labels: list[int], classes: int, seed: int) -> list[int]:
+    """Return a fifth of each class: whole parts, then one more by largest remainder."""
+    total = len(labels) // 5
+    exact = [Fraction(total * labels.count(c), len(labels)) for c in range(classes)]
+    members = [math.floor(share) for share in exact]
+    for c in sorted(range(classes), key=lambda c: members[c] - exact[c])[: total - sum(members)]:
+        members[c] += 1
+    subset: list[int] = []
+    for i in Random(seed, "subset").permutation(len(labels)).tolist():
+        if members[labels[i]] > 0:
+            members[labels[i]] -= 1
+            subset.append(i)
+    return subset
 
 
 def em_misaligned(

@@ -34,7 +34,16 @@ DOCUMENTS += ["benchmarks/README.md", "findings/README.md"]
 RUN = [
     f"docs/{name}.md" for name in ("quickstart", "compare", "defenses", "data", "gpus", "protocol")
 ]
-GPU = {"fast", "paper", "cifar10", "cifar100", "svhn", "tiny-imagenet", "imagenet-subset"}
+GPU = {
+    "fast",
+    "paper",
+    "imagenet",
+    "cifar10",
+    "cifar100",
+    "svhn",
+    "tiny-imagenet",
+    "imagenet-subset",
+}
 RENDERED = re.compile(
     r"(<!-- rendered by tests/test_docs\.py: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 )

@@ -61,13 +61,10 @@ SHORT = {
 }  # fmt: skip
 # What is named in the text but is no choice that the registry could list.
 NAMED = {
-    "em": ["noise_steps=5 alpha_u=1.6/255"],
-    "rem": [
-        "noise_rho_a=2/255",
-        "noise_steps=7 alpha_u=2/255 attack_steps=7 alpha_a=1/255 samples=4 steps=3000",
-    ],
+    "em": ["centred=true", "noise_steps=5 alpha_u=1.6/255"],
+    "rem": ["noise_rho_a=2/255"],
     "sem": ["noise_rho_a=2/255", "rho_a=0 noise_rho_a=4/255"],
-    "tap": ["alpha_u=0.4/255", "untargeted=true alpha_u=0.4/255", "restarts=8", "steps=100"],
+    "tap": ["alpha_u=0.4/255", "untargeted=true alpha_u=0.4/255", "restarts=8"],
     "ntga": ["steps=10", "t=8", "kernel=fnn t=4096", "stride=3"],
     "cuda": ["size=9 blur=0.06"],
     "ar": ["response=3", "norm=1", "rho_u=8/255"],
@@ -89,9 +86,10 @@ OTHERS = {
     "shares": "--methods sem --protect 0.2,0.4,0.6,0.8,1",
     "classes": "--methods sem --dataset shapes --protect-classes disc,ring",
     "share of classes": "--methods sem --dataset shapes --protect 0.5 --protect-classes disc,ring",
-    "misaligned EM on ImageNet": "--methods em --set em.variant=misaligned "
-    "--set em.noise_steps=7 --set em.alpha_u=2/255 --set em.steps=3000 "
-    "--dataset imagenet-subset:imagenet --set imagenet-subset.size=224",
+    "ImageNet subset": "--methods tap,rem,sem --rho-a 0,4/255 --preset imagenet "
+    "--dataset imagenet-subset:imagenet",
+    "misaligned EM on it": "--methods em --set em.variant=misaligned --rho-a 0,4/255 "
+    "--preset imagenet --dataset imagenet-subset:imagenet --set imagenet-subset.size=224",
     "arithmetic of the exact reference": "--methods sem --precision fp64",
 }
 
@@ -173,7 +171,11 @@ def rows() -> dict[str, list[Row]]:
         Row(f"`{form}`", report.format(f"radius-curves --format {form} --output curves.{form}"))
         for form in FIGURE_FORMATS
     ]
-    presets = [Row(f"`{n}`", f"ubench run --methods sem --preset {n}") for n in preset_names()]
+    subset = {"imagenet": " --dataset imagenet-subset:imagenet"}
+    presets = [
+        Row(f"`{n}`", f"ubench run --methods sem --preset {n}{subset.get(n, '')}")
+        for n in preset_names()
+    ]
     others = [Row(path, f"ubench run {arguments}") for path, arguments in OTHERS.items()]
     return found | {"presets": presets, "settings": others}
 

@@ -210,6 +210,16 @@ def test_addresses_are_those_of_0_1(data: str, method: str) -> None:
     assert cell.poison.clean_network_key == "2f42a803695416404c7adc58b63583bf"
 
 
+def test_misaligned_em_has_the_address_of_0_2(data: str) -> None:
+    """Its surrogate has always seen x - 0.5; that of EM as published has changed its input."""
+    settings = {"em.variant": "misaligned"}
+    assert (
+        only(data, methods=["em"], settings=settings).poison.key
+        == "7d90f7cfecfba8e6b65bc8884a39058e"
+    )
+    assert only(data, methods=["em"]).poison.identity["attack"]["version"] == "2"
+
+
 def test_a_trajectory_has_one_address_wherever_it_stops(data: str) -> None:
     whole = only(data).poison
     stopped = [only(data, settings={"sem.stop": stop}).poison for stop in ("3", "7")]

@@ -1,16 +1,20 @@
-"""Large batches are computed in parts, with the same result."""
+"""Large batches are computed in parts, with the same result; too much noise is refused."""
 
 from typing import Any
 
+import attack_checks
 import pytest
 import torch
 from helpers import make_harness, random_images
 from torch import nn
 
-from unlearnable_bench import Harness
+from unlearnable_bench import Attack, Harness, UserError
+from unlearnable_bench.attacks.em import EM
+from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
-from unlearnable_bench.harness import input_gradient
-from unlearnable_bench.harness.memory import activations, max_batch
+from unlearnable_bench.attacks.tap import TAP
+from unlearnable_bench.harness import input_gradient, memory
+from unlearnable_bench.harness.memory import activations, free_memory, max_batch, zero_noise
 from unlearnable_bench.planning.registry import learners
 
 
@@ -86,3 +90,52 @@ def test_noise_made_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(Harness, "network", network)
     assert (attack.generate(random_images(), make_harness()).images == whole.images).all()
+
+
+IMAGENET = torch.Size([129_395, 3, 256, 256])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "copies", "size"),
+    [(torch.float32, 1, "101.8"), (torch.int16, 1, "50.9"), (torch.int16, 2, "101.8")],
+)
+def test_noise_that_does_not_fit_is_refused_with_its_size(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, copies: int, size: str
+) -> None:
+    """129,395 images of 3 x 256 x 256 values of 4 or 2 bytes."""
+    monkeypatch.setattr(memory, "free_memory", lambda _: 24_000_000_000)
+    with pytest.raises(UserError) as refused:
+        zero_noise(IMAGENET, dtype, torch.device("cpu"), copies)
+    assert str(refused.value) == (
+        f"the noise of 129,395 images of 256 px takes {size} GB of the GPU's memory, of which "
+        "24.0 GB are free; use fewer or smaller images, such as --set imagenet-subset.classes=20"
+    )
+
+
+def test_noise_that_fits_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = torch.Size([2, 3, 4, 4])
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2 * 2 * 3 * 4 * 4)
+    noise = zero_noise(shape, torch.int16, torch.device("cpu"))
+    assert (noise.shape, noise.dtype, int(noise.abs().sum())) == (shape, torch.int16, 0)
+    with pytest.raises(UserError):
+        zero_noise(shape, torch.int16, torch.device("cpu"), copies=2)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [EM(), EM(variant="misaligned"), REM(), SEM(), TAP()],
+    ids=["em", "em misaligned", "rem", "sem", "tap"],
+)
+def test_attacks_refuse_before_their_first_step(
+    monkeypatch: pytest.MonkeyPatch, attack: Attack
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: 100)
+    harness = make_harness()
+    harness.training = attack_checks.CLEAN_TRAINING
+    monkeypatch.setattr(harness, "loop", None)
+    with pytest.raises(UserError, match=r"the noise of 25 images of 8 px takes 0\.0 GB"):
+        attack.generate(random_images(), harness)
+
+
+def test_the_memory_of_a_cpu_is_not_checked() -> None:
+    assert free_memory(torch.device("cpu")) is None

@@ -177,6 +177,16 @@ def test_vgg16_is_initialised_as_torchvisions() -> None:
             assert torch.equal(built[name], weight)
 
 
+def test_the_small_head_of_vgg16_is_that_of_the_rem_code() -> None:
+    """Dropout acts on the 512 pooled features and on the first hidden layer, not on the second."""
+    head = list(build(VGG16BN(), 32, device="meta").children())[4:]
+    order = [nn.Dropout, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear, nn.ReLU, nn.Linear]
+    assert [type(layer) for layer in head] == order
+    assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+    shapes = [(m.in_features, m.out_features) for m in head if isinstance(m, nn.Linear)]
+    assert shapes == [(512, 512), (512, 512), (512, 10)]
+
+
 @every_learner
 def test_the_network_shifts_its_input_itself(case: Case) -> None:
     network = build(case.learner, 32)

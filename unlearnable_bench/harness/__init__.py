@@ -3,6 +3,7 @@
 from unlearnable_bench.harness.batches import ShuffledBatches, sweep
 from unlearnable_bench.harness.core import Harness, refuse_divergence
 from unlearnable_bench.harness.gradient import frozen, input_gradient, pgd
+from unlearnable_bench.harness.memory import zero_noise
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.optimizer import set_lr, sgd
 from unlearnable_bench.harness.randomness import Random
@@ -23,4 +24,5 @@ __all__ = [
     "set_lr",
     "sgd",
     "sweep",
+    "zero_noise",
 ]

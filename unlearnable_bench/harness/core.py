@@ -13,7 +13,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.acceleration import Acceleration, acceleration, fused
 from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful, state_tensors
 from unlearnable_bench.harness.device import EXCLUSIVE, wait
-from unlearnable_bench.harness.layers import seed_dropout
+from unlearnable_bench.harness.layers import Normalise, seed_dropout
 from unlearnable_bench.harness.memory import max_batch
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.progress import Progress, Silent, Stop, StoppedError
@@ -124,7 +124,12 @@ class Harness:
         return pixels, torch.tensor(images.labels, device=self.device)
 
     def network(
-        self, images: ImageSet, stream: str = "surrogate", size: int | None = None
+        self,
+        images: ImageSet,
+        stream: str = "surrogate",
+        size: int | None = None,
+        *,
+        centred: bool = True,
     ) -> Network:
         """Return an untrained network of the harness's learner for these images.
 
@@ -135,6 +140,8 @@ class Harness:
             images: the training set, for the number of classes and the size of views.
             stream: name of the random stream of the initialisation.
             size: height and width of the network's input in pixels; None: those of views.
+            centred: whether its layers `learners.Normalise` subtract 0.5. A learner of a plugin
+                that normalises in another way is not changed by false.
 
         Raises:
             UserError: the attack declares surrogate = "none", or the learner does not return a
@@ -150,6 +157,9 @@ class Harness:
             raise UserError(
                 f"the learner's `build` returned {type(network).__name__}; return an nn.Module"
             )
+        for layer in network.modules():
+            if isinstance(layer, Normalise):
+                layer.centred = centred
         network = network.to(self.device, self.dtype)
         # The state of these streams is saved with the weights.
         seed_dropout(network, lambda name: Random(self.seed, f"{stream}/{name}", self.device))
@@ -159,6 +169,7 @@ class Harness:
         else:
             layout = torch.contiguous_format if self.eager else torch.channels_last
             model = Network(network, bf16=bf16, layout=layout)
+        model.centred = centred
         model.split_batches = self.split_batches and not self.eager
         if self.device.type == "cuda":
             itemsize = 2 if bf16 else self.dtype.itemsize
@@ -279,7 +290,10 @@ class Harness:
         if self.surrogate is not None:
             wait(self.device)  # the device may be steps behind
             with self.times.on("keeping"):
-                write_tensors(self.surrogate, model.state_dict(), step=updates)
+                # Weights alone do not show whether the network subtracts 0.5.
+                plain = isinstance(model, Network) and not model.centred
+                about = {"centred": False} if plain else {}
+                write_tensors(self.surrogate, model.state_dict(), step=updates, **about)
 
     def watch(self, values: Tensor, index: Tensor) -> None:
         """Stop the loop, with step and image in the error, if values are NaN or infinite.

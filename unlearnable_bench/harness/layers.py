@@ -1,4 +1,4 @@
-"""Dropout that draws from seeded streams."""
+"""Layers that the harness adjusts: the shift of the input, and dropout."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.harness.randomness import Random
+
+
+class Normalise(nn.Module):
+    """Normalisation with mean 0.5 and std 1 for all data, as in the REM and SEM code.
+
+    The first layer of the built-in learners. `Harness.network(centred=False)` switches it off.
+
+    Attributes:
+        centred: whether 0.5 is subtracted.
+    """
+
+    centred: bool = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x - 0.5, or x in a network that is not centred."""
+        return x - 0.5 if self.centred else x
 
 
 def any_weight(network: nn.Module) -> Tensor:

@@ -1,10 +1,11 @@
-"""The largest batch that fits into a device's memory."""
+"""What fits into a device's memory: the largest batch, and the noise of all images."""
 
 import copy
 
 import torch
 from torch import nn
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.layers import any_weight
 
 # Share of the memory for activations. The rest is for weights, data, noise, and the memory pools
@@ -51,3 +52,35 @@ def activations(network: nn.Module, size: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         ghost(x)
     return sum(tensor.numel() for key, tensor in saved.items() if key not in own)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that this process can still use on a GPU; None on a CPU: not known."""
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
+
+
+def zero_noise(
+    shape: torch.Size, dtype: torch.dtype, device: torch.device, copies: int = 1
+) -> torch.Tensor:
+    """Return zero noise for all images on the device, [N, 3, H, W].
+
+    Args:
+        shape: shape of the images.
+        dtype: type of the noise.
+        device: the device.
+        copies: number of such tensors that the method holds at the same time.
+
+    Raises:
+        UserError: they do not fit into the free memory of the device.
+    """
+    needed, free = copies * shape.numel() * dtype.itemsize, free_memory(device)
+    if free is not None and needed > free:
+        raise UserError(
+            f"the noise of {shape[0]:,} images of {shape[-1]} px takes {needed / 1e9:.1f} GB of "
+            f"the GPU's memory, of which {free / 1e9:.1f} GB are free; use fewer or smaller "
+            "images, such as --set imagenet-subset.classes=20"
+        )
+    return torch.zeros(shape, dtype=dtype, device=device)

@@ -14,10 +14,12 @@ class Network(nn.Module):
 
     Attributes:
         network: the module that the learner built.
+        centred: whether its layers `learners.Normalise` subtract 0.5.
         max_batch: largest batch whose input gradient is computed in one pass.
         split_batches: whether a GPU may compute large batches as two concurrent halves.
     """
 
+    centred: bool = True
     max_batch: int = 1 << 30
     split_batches: bool = False
 

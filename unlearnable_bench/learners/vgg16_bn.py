@@ -16,12 +16,13 @@ from unlearnable_bench.learners.stem import is_large
 class VGG16BN(Learner):
     """VGG-16 with BatchNorm, CIFAR form: 512-512-C head (Simonyan & Zisserman 2015).
 
-    [arXiv 1409.1556](https://arxiv.org/abs/1409.1556).
+    [arXiv 1409.1556](https://arxiv.org/abs/1409.1556). Dropout precedes each hidden layer of the
+    head, as in the REM code.
     """
 
     # Dropout drew from torch's generator in version 1; in version 2 its backward pass could drop
-    # other values than the forward pass.
-    version: ClassVar[str] = "3"
+    # other values than the forward pass; in version 3 it followed the hidden layers.
+    version: ClassVar[str] = "4"
 
     def build(self, classes: int, size: int) -> nn.Module:
         """Return torchvision's convolutions with the small head, from 128 px its whole network."""
@@ -32,12 +33,12 @@ class VGG16BN(Learner):
             _features(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(512, 512),
-            nn.ReLU(inplace=True),
             nn.Dropout(0.5),
             nn.Linear(512, 512),
             nn.ReLU(inplace=True),
             nn.Dropout(0.5),
+            nn.Linear(512, 512),
+            nn.ReLU(inplace=True),
             nn.Linear(512, classes),
         )
 

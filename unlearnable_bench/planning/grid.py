@@ -266,7 +266,8 @@ def _attacks(
             raise UserError(f"--rho-u and --set {kind}.rho_u set the same option; give one of them")
         radii = [{"rho_u": radius} for radius in _unique(rho_u)]
         variants = [passed | radius for radius in radii for passed in variants]
-    built = _built(registry.attacks, kind, variants, base.attacks.get(kind, {}))
+    presets = [base.options_of(kind, passed) for passed in variants]
+    built = _built(registry.attacks, kind, variants, presets)
     return [named(chosen, row) for chosen in built] if row else built
 
 
@@ -274,14 +275,16 @@ def _built(
     kinds: Registry[T],
     name: str,
     variants: list[dict[str, Any]],
-    preset: Mapping[str, Any] = {},
+    presets: Sequence[Mapping[str, Any]] = (),
 ) -> list[Chosen[T]]:
     """Build every variant, without the options that have no effect in it.
 
     Raises:
         UserError: an option that has no effect in any variant.
     """
-    unread = [kinds.choose(name, passed, preset).plugin.unread() for passed in variants]
+    presets = presets or [{}] * len(variants)
+    built = [kinds.choose(name, *both) for both in zip(variants, presets, strict=True)]
+    unread = [chosen.plugin.unread() for chosen in built]
     for option in variants[0]:
         conditions = [found[option] for found in unread if option in found]
         if len(conditions) == len(variants):
@@ -290,7 +293,7 @@ def _built(
             )
     return [
         kinds.choose(name, {k: v for k, v in passed.items() if k not in ignored}, preset)
-        for passed, ignored in zip(variants, unread, strict=True)
+        for passed, ignored, preset in zip(variants, unread, presets, strict=True)
     ]
 
 

@@ -1,6 +1,7 @@
 """Presets: schedules as data, one TOML file each."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -21,7 +22,8 @@ class Preset:
         precision: `bf16`, `fp32` or `fp64`.
         training: options of `Training`.
         adversarial: options of `Training` that differ in adversarial training.
-        attacks: options by attack.
+        attacks: options by attack, or by attack and what the user must have set for them to hold,
+            as tables name the row: `em[variant=misaligned]`.
     """
 
     name: str
@@ -33,6 +35,22 @@ class Preset:
     training: dict[str, Any]
     adversarial: dict[str, Any] = field(default_factory=dict)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def options_of(self, attack: str, passed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of an attack.
+
+        Args:
+            attack: name of the attack.
+            passed: options that the user set.
+        """
+        options: dict[str, Any] = {}
+        for section, values in self.attacks.items():
+            name, _, inside = section.rstrip("]").partition("[")
+            needed = dict(setting.split("=") for setting in inside.split(",") if setting)
+            given = {option: str(passed.get(option)) for option in needed}
+            if name == attack and given == needed:
+                options |= values
+        return options
 
 
 def preset_names() -> list[str]:

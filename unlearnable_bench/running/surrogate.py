@@ -148,13 +148,21 @@ def final_surrogate(images: ImageSet, harness: Harness, path: Path) -> Network:
             f"{path} is missing: the method keeps no surrogate, or the poison was made by ubench "
             "0.1; remove the poison's file, if there is one, and run the command again"
         )
-    model = harness.network(images)
     try:
-        model.load_state_dict(read_tensors(path, harness.device)[0])
-    except (ValueError, OSError, RuntimeError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{path} is damaged ({reason}); remove it and its poison") from error
+        weights, metadata = read_tensors(path, harness.device)
+    except (ValueError, OSError) as error:
+        raise _unusable(path, error) from error
+    model = harness.network(images, centred=metadata.get("centred", True))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _unusable(path, error) from error
     return model.eval()
+
+
+def _unusable(path: Path, error: Exception) -> UserError:
+    reason = str(error).split("\n")[0]
+    return UserError(f"{path} is damaged ({reason}); remove it and its poison")
 
 
 def set_damaged_aside(path: Path, device: torch.device) -> bool:
