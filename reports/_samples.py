@@ -5,10 +5,10 @@ from typing import TypeVar
 
 import pandas as pd
 
-from unlearnable_bench.damage import DamagedError, note
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.names import display
+from unlearnable_bench.storage.damage import DamagedError, note
 
 T = TypeVar("T")
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unlearnable_bench import Data, console
+from unlearnable_bench import Data
 from unlearnable_bench.datasets import cache, official, tiny_imagenet
 from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.datasets.shapes import Shapes
+from unlearnable_bench.screen import console
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

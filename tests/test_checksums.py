@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from test_store import RECORD, poison_with_facts
 
 from unlearnable_bench import UserError, make_plan, run
-from unlearnable_bench.damage import DamagedError, collected
 from unlearnable_bench.datasets.npz import read_npz, write_npz
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Silent
@@ -25,7 +24,8 @@ from unlearnable_bench.harness.weights import read_tensors, write_tensors
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.samples import read_noise, read_strip, write_samples
 from unlearnable_bench.results.store import ResultsFolder
-from unlearnable_bench.seal import (
+from unlearnable_bench.storage.damage import DamagedError, collected
+from unlearnable_bench.storage.seal import (
     PLACEHOLDER,
     check_file,
     sealed_json,

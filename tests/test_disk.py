@@ -14,13 +14,14 @@ import pytest
 from commands import arrays
 from safetensors import SafetensorError
 
-from unlearnable_bench import api, disk
+from unlearnable_bench import api
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import replacing, write_text
 from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.results import store
 from unlearnable_bench.results.rendering import write
 from unlearnable_bench.running import worker
+from unlearnable_bench.storage import disk
+from unlearnable_bench.storage.files import replacing, write_text
 
 SETTINGS = {"training.epochs": "1", "small-cnn.width": "4", "sem.steps": "1"}
 

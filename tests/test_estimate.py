@@ -9,9 +9,9 @@ import torch
 from helpers import random_images
 from torch import Tensor, nn
 
-from unlearnable_bench import estimate
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Plan
+from unlearnable_bench.screen import estimate
 
 CPU = torch.device("cpu")
 

@@ -20,9 +20,9 @@ import numpy as np
 import processes
 import pytest
 
-from unlearnable_bench import locks as lock_files
 from unlearnable_bench import make_plan, run
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.storage import locks as lock_files
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from commands import arrays
 from rich.console import Console
 
-from unlearnable_bench import console, terminal
+from unlearnable_bench.screen import console, terminal
 
 
 def lines(first: float, every: float, work: Iterable[float], start: int = 0) -> list[str]:

@@ -12,14 +12,15 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from unlearnable_bench import api, console
+from unlearnable_bench import api
 from unlearnable_bench.cli import app
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.frame import select
 from unlearnable_bench.results.rendering import default_tables
 from unlearnable_bench.results.samples import read_strip
-from unlearnable_bench.terminal import print_table
+from unlearnable_bench.screen import console
+from unlearnable_bench.screen.terminal import print_table
 
 ROOT = Path(__file__).parent.parent
 MEASURED = api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-fast")

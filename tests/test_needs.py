@@ -87,7 +87,7 @@ def test_the_documented_needs_are_the_declared_ones() -> None:
 
 def test_list_prints_needs_without_torch() -> None:
     code = (
-        "import sys; from unlearnable_bench.listing import listing, print_listing\n"
+        "import sys; from unlearnable_bench.screen.listing import listing, print_listing\n"
         "print_listing(listing('attacks', options=False)); assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,19 +18,19 @@ from helpers import small_data
 from test_store import RECORD, poison_with_facts
 
 from unlearnable_bench import Radius, UserError, load_records, make_plan, run
-from unlearnable_bench import locks as lock_files
-from unlearnable_bench.damage import set_aside
 from unlearnable_bench.datasets.npz import write_npz
-from unlearnable_bench.files import (
+from unlearnable_bench.planning.plan import Plan
+from unlearnable_bench.results.store import FolderGoneError, ResultsFolder
+from unlearnable_bench.storage import locks as lock_files
+from unlearnable_bench.storage.damage import set_aside
+from unlearnable_bench.storage.files import (
     NotRegularError,
     clear_leftovers,
     read_bytes,
     scratch,
     write_text,
 )
-from unlearnable_bench.locks import locked
-from unlearnable_bench.planning.plan import Plan
-from unlearnable_bench.results.store import FolderGoneError, ResultsFolder
+from unlearnable_bench.storage.locks import locked
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from unlearnable_bench.damage import DamagedError
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import write_text
 from unlearnable_bench.identity import canonical, key_of
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results import store
 from unlearnable_bench.results.records import Bound, Record
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.storage.damage import DamagedError
+from unlearnable_bench.storage.files import write_text
 
 IDENTITY = {"poison": {"seed": 0}, "rho_a": "4/255"}
 RECORD = Record(

@@ -317,7 +317,9 @@ def test_the_commands_and_the_plan_file_of_the_document_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Shapes, "load", cache(Shapes.load))
-    monkeypatch.setattr("unlearnable_bench.console.estimate", lambda *_, **__: "not timed here")
+    monkeypatch.setattr(
+        "unlearnable_bench.screen.console.estimate", lambda *_, **__: "not timed here"
+    )
     text = DOCUMENT.read_text(encoding="utf-8")
     blocks = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
     commands = "".join(block for kind, block in blocks if not kind).splitlines()

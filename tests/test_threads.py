@@ -16,10 +16,10 @@ from helpers import random_images
 
 from unlearnable_bench import UserError, cli, load_records, make_plan, pace, run
 from unlearnable_bench.harness.progress import Silent
-from unlearnable_bench.pace import Pace, crowded
 from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.running import threads
 from unlearnable_bench.running.threads import usable_cores, use_threads
+from unlearnable_bench.screen.pace import Pace, crowded
 
 
 @pytest.fixture(autouse=True)

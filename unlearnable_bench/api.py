@@ -35,7 +35,7 @@ def run(
 
     Several threads and processes may run on one folder. Damaged files are moved into a folder
     `damaged` next to them and made again; each is a warning of the logger
-    `unlearnable_bench.damage`.
+    `unlearnable_bench.storage.damage`.
 
     Args:
         plan: from `make_plan`.

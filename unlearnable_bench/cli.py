@@ -6,16 +6,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from unlearnable_bench import __version__, interruption, streams, traces
+from unlearnable_bench import __version__, traces
 from unlearnable_bench.commands.bench import bench
 from unlearnable_bench.commands.correlate import correlate
 from unlearnable_bench.commands.data import data_app
 from unlearnable_bench.commands.list import list_kind
 from unlearnable_bench.commands.report import compare, report
 from unlearnable_bench.commands.run import run
-from unlearnable_bench.disk import disk_error
 from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.reports._text import printable
+from unlearnable_bench.running import interruption
+from unlearnable_bench.screen import streams
+from unlearnable_bench.storage.disk import disk_error
 
 _LONG = re.compile(r"\S{1000,}")  # a value that was pasted by mistake
 INTERNAL = 1  # exit code of an error that is not the user's

@@ -13,10 +13,10 @@ from helpers import Interrupting, Interruption, Tiny, make_harness, random_image
 
 from unlearnable_bench import Harness, Radius
 from unlearnable_bench.attacks.tap import TAP
-from unlearnable_bench.files import locked
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.running.surrogate import clean_network
 from unlearnable_bench.schedule import Training
+from unlearnable_bench.storage.files import locked
 
 SHORT = Training(steps=4, batch_size=10, lr=0.05)
 BASE: dict[str, Any] = {"steps": 3, "batch_size": 10}

@@ -11,7 +11,7 @@ from commands import QUICK, Command, arrays, run_tiny
 from PIL import Image
 
 from unlearnable_bench import api
-from unlearnable_bench.seal import sealed_json
+from unlearnable_bench.storage.seal import sealed_json
 
 
 def test_out_that_cannot_be_a_results_folder_is_refused(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from commands import Command, run_tiny
 
-from unlearnable_bench import reporting
 from unlearnable_bench.planning import registry
+from unlearnable_bench.screen import reporting
 
 ATTACK = """
 from unlearnable_bench import Attack

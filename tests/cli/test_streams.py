@@ -11,7 +11,7 @@ import processes
 import pytest
 from commands import QUICK, Command, run_tiny
 
-from unlearnable_bench import streams
+from unlearnable_bench.screen import streams
 
 RANDOM = ("run", *QUICK, "--methods", "random", "--rho-a", "0,1/255", "--set", "small-cnn.width=4")
 

@@ -90,7 +90,7 @@ assert not [m for m in sys.modules if m.startswith("unlearnable_bench.fast")]
     [
         "unlearnable_bench.harness",
         "unlearnable_bench.api",
-        "unlearnable_bench.console",
+        "unlearnable_bench.screen.console",
         "unlearnable_bench.attacks.sem",
         "unlearnable_bench.attacks.tap",
         "unlearnable_bench.timing.bench",

@@ -10,11 +10,11 @@ import msgspec
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from unlearnable_bench.damage import collected
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.robustness import read_robustness
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.storage.damage import collected
 
 Outcome = dict[str, Any]
 

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from faults.injection import halfway
 from faults.world import ALL, Tally, World, elsewhere
 from unlearnable_bench import UserError
-from unlearnable_bench.damage import collected
 from unlearnable_bench.datasets.imagenet_subset import ImageNetSubset
 from unlearnable_bench.datasets.npz import read_npz, write_npz
 from unlearnable_bench.harness.checkpoint import Checkpoint
@@ -23,6 +22,7 @@ from unlearnable_bench.images import Data
 from unlearnable_bench.results.robustness import read_robustness
 from unlearnable_bench.results.samples import read_noise, read_strip
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.storage.damage import collected
 
 OUT = Path("out")
 Reader = Callable[[Path], Any]

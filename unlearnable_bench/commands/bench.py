@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from unlearnable_bench import interruption
 from unlearnable_bench.commands.arguments import (
     AsJson,
     Debug,
@@ -15,6 +14,7 @@ from unlearnable_bench.commands.arguments import (
     text_option,
 )
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.running import interruption
 
 
 def bench(

@@ -87,11 +87,11 @@ def correlate(
     and of its surrogate, and prints the correlations. Finished cells in the results folder are
     reused.
     """
-    from unlearnable_bench import console
     from unlearnable_bench.planning import plan_file
     from unlearnable_bench.planning.correlation import Noise, make_correlation_plan
     from unlearnable_bench.presets import default_preset
     from unlearnable_bench.running.environment import pick_device
+    from unlearnable_bench.screen import console
 
     where = pick_device(device or None)
     options = {

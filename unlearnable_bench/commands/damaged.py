@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import typer
 
-from unlearnable_bench import damage
 from unlearnable_bench.reports._text import printable
+from unlearnable_bench.storage import damage
 
 
 @contextmanager

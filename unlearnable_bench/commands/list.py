@@ -30,7 +30,7 @@ def list_kind(
 
     Example: ubench list attacks --verbose
     """
-    from unlearnable_bench.listing import listing, print_listing
+    from unlearnable_bench.screen.listing import listing, print_listing
 
     load_plugins(plugins)
     entries = listing(kind, options=verbose or as_json)

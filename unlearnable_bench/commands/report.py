@@ -96,7 +96,7 @@ def report(
 
     Example: ubench report results/shapes-smoke --all --output report
     """
-    from unlearnable_bench import reporting
+    from unlearnable_bench.screen import reporting
 
     load_plugins(plugins)
     wanted = {
@@ -131,7 +131,7 @@ def compare(
 
     Prints the accuracy of each cell in both folders, and the rank correlation.
     """
-    from unlearnable_bench import console
+    from unlearnable_bench.screen import console
 
     with damage_named():
         console.comparison(first, second)

@@ -158,10 +158,11 @@ def run(
     Finished cells in the results folder are reused. An interrupted run resumes where it was: Ctrl-C
     and SIGTERM save its state.
     """
-    from unlearnable_bench import api, console
+    from unlearnable_bench import api
     from unlearnable_bench.planning import plan_file
     from unlearnable_bench.presets import default_preset
     from unlearnable_bench.running.environment import pick_device
+    from unlearnable_bench.screen import console
 
     line = {
         "methods": methods, "rho-a": rho_a, "rho-u": rho_u, "dataset": dataset, "preset": preset,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from unlearnable_bench.damage import set_aside
 from unlearnable_bench.datasets.notices import notice
 from unlearnable_bench.datasets.npz import read_npz, write_npz
 from unlearnable_bench.datasets.official import SHA256, TITLES, differences, is_known
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Data
-from unlearnable_bench.seal import check_file
+from unlearnable_bench.storage.damage import set_aside
+from unlearnable_bench.storage.seal import check_file
 
 # Training images, test images, size and classes of each downloaded data set.
 SHAPES = {

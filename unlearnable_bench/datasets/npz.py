@@ -9,13 +9,13 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from unlearnable_bench import seal
 from unlearnable_bench.contract import Dataset
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.file_kinds import kind_of
-from unlearnable_bench.files import replacing
 from unlearnable_bench.images import Data, ImageSet, Transform
 from unlearnable_bench.options import option
+from unlearnable_bench.storage import seal
+from unlearnable_bench.storage.files import replacing
 
 KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
 
@@ -164,7 +164,7 @@ def _texts(names: NDArray[Any], path: Path) -> tuple[str, ...]:
 
 
 def write_npz(data: Data, path: Path) -> None:
-    """Write data as an uncompressed .npz file with a checksum (`seal.py`), atomically."""
+    """Write data as an uncompressed .npz file with a checksum (`storage/seal.py`), atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         with temporary.open("wb") as file:

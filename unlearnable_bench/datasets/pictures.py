@@ -14,14 +14,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from unlearnable_bench.damage import DamagedError, set_aside
 from unlearnable_bench.datasets.cache import cache_folder
 from unlearnable_bench.datasets.inventory import Inventory
 from unlearnable_bench.datasets.notices import stderr_console
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.file_kinds import folder_kind_of
-from unlearnable_bench.files import clear_leftovers, read_bytes, scratch
 from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
+from unlearnable_bench.storage.damage import DamagedError, set_aside
+from unlearnable_bench.storage.files import clear_leftovers, read_bytes, scratch
 
 # Formats that may have more than 8 bits per value, which ubench 0.1 clipped.
 _WIDE = {".png", ".tif", ".tiff", ".ppm"}

@@ -11,12 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unlearnable_bench import seal
-from unlearnable_bench.damage import set_aside
 from unlearnable_bench.errors import UserError, one_line
-from unlearnable_bench.files import replacing
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.timesheet import Timesheet
+from unlearnable_bench.storage import seal
+from unlearnable_bench.storage.damage import set_aside
+from unlearnable_bench.storage.files import replacing
 
 Stateful: TypeAlias = Tensor | nn.Module | torch.optim.Optimizer | Random
 

@@ -16,7 +16,7 @@ from unlearnable_bench.harness.device import EXCLUSIVE, wait
 from unlearnable_bench.harness.layers import Normalise, seed_dropout
 from unlearnable_bench.harness.memory import max_batch
 from unlearnable_bench.harness.network import Network
-from unlearnable_bench.harness.progress import Progress, Silent, Stop, StoppedError
+from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.step import Step
 from unlearnable_bench.harness.timesheet import Timesheet
@@ -24,6 +24,7 @@ from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.harness.weights import write_tensors
 from unlearnable_bench.images import ImageSet, ResizedCrop, Transform
 from unlearnable_bench.schedule import Precision, Training
+from unlearnable_bench.stop import Stop, StoppedError
 
 if TYPE_CHECKING:
     from unlearnable_bench.contract import Learner

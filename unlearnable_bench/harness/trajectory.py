@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlearnable_bench.damage import set_aside
 from unlearnable_bench.harness.weights import read_tensors, write_tensors
+from unlearnable_bench.storage.damage import set_aside
 
 
 class Trajectory:

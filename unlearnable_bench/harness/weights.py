@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unlearnable_bench import seal
-from unlearnable_bench.files import replacing
+from unlearnable_bench.storage import seal
+from unlearnable_bench.storage.files import replacing
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: Any) -> None:

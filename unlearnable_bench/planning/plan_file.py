@@ -10,10 +10,10 @@ from typing import Any
 import tomli_w
 
 from unlearnable_bench.errors import UserError, unknown
-from unlearnable_bench.files import write_text
 from unlearnable_bench.options import Setting, as_texts, checked_setting
 from unlearnable_bench.planning.row_names import split_row
 from unlearnable_bench.radius import Radius
+from unlearnable_bench.storage.files import write_text
 
 # Options of `run` that are not part of a plan file: where and how fast a plan runs.
 _MACHINE = ("device", "out", "pack", "threads", "plugin", "dry-run", "write")

@@ -66,7 +66,7 @@ def load_records(
         environment, generation_environment: versions, driver and git revision, as JSON objects.
         packed: cells that shared the device; peak_memory: bytes; created: UTC, ISO 8601.
 
-    Damaged files are left out; each is a warning of the logger `unlearnable_bench.damage`.
+    Damaged files are left out; each is a warning of the logger `unlearnable_bench.storage.damage`.
 
     `frame.attrs["differing"]` is the number of cells whose accuracy differs between folders; the
     first folder's is used.

@@ -9,7 +9,7 @@ import msgspec
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.radius import Radius, norm_and_bound
-from unlearnable_bench.seal import reformatted_json, sealed_json, whole_json
+from unlearnable_bench.storage.seal import reformatted_json, sealed_json, whole_json
 
 FORMAT = 2
 """Format 1, of ubench 0.1, wrote `rho_u` as text (`8/255`, `l2 1.3`); it is read too."""
@@ -165,7 +165,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return _SEALED in vars(self)
 
     def to_json(self) -> str:
-        """Return the file's text: the fields, and `checksum` (`seal.py`).
+        """Return the file's text: the fields, and `checksum` (`storage/seal.py`).
 
         Raises:
             ValueError: a number that is not finite.

@@ -10,12 +10,12 @@ import pandas as pd
 
 from unlearnable_bench.contract import Report
 from unlearnable_bench.errors import UserError, plugin_errors, unknown
-from unlearnable_bench.files import replacing
 from unlearnable_bench.options import Configurable
 from unlearnable_bench.planning import registry
 from unlearnable_bench.results.aggregate import finished
 from unlearnable_bench.results.names import parse_aliases
 from unlearnable_bench.results.table import Table
+from unlearnable_bench.storage.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from unlearnable_bench.damage import note, set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import NotRegularError, read_bytes, write_text
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.seal import sealed_json, unsealed_json
+from unlearnable_bench.storage.damage import note, set_aside
+from unlearnable_bench.storage.files import NotRegularError, read_bytes, write_text
+from unlearnable_bench.storage.seal import sealed_json, unsealed_json
 
 FORMAT = 1
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]

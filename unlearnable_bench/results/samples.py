@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from unlearnable_bench import seal
-from unlearnable_bench.damage import DamagedError, set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import replacing
 from unlearnable_bench.images import ImageSet, Labels, Pixels
+from unlearnable_bench.storage import seal
+from unlearnable_bench.storage.damage import DamagedError, set_aside
+from unlearnable_bench.storage.files import replacing
 
 _STRIP = 16  # images
 _NOISE = 256  # images

@@ -1,8 +1,8 @@
 """The results folder: cells and poisons, each under the hash of everything that determines it.
 
 Every file is written under a temporary name and renamed, so that it is complete or absent, and
-holds a checksum of all of it (`seal.py`). No result is ever overwritten. Two folders merge by
-copying one over the other.
+holds a checksum of all of it (`storage/seal.py`). No result is ever overwritten. Two folders merge
+by copying one over the other.
 
     ubench.json              marks the folder as a results folder
     cells/KEY.json           one record for each finished cell
@@ -31,19 +31,19 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from unlearnable_bench import seal
-from unlearnable_bench.damage import DamagedError, note, set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import (
+from unlearnable_bench.images import Pixels
+from unlearnable_bench.results import upkeep
+from unlearnable_bench.results.records import NewerFormatError, Record
+from unlearnable_bench.storage import seal
+from unlearnable_bench.storage.damage import DamagedError, note, set_aside
+from unlearnable_bench.storage.files import (
     NotRegularError,
     locked,
     read_bytes,
     replacing,
     write_text,
 )
-from unlearnable_bench.images import Pixels
-from unlearnable_bench.results import upkeep
-from unlearnable_bench.results.records import NewerFormatError, Record
 
 _MARKER = "ubench.json"
 # The format of the folder, independent of that of its records (`records.FORMAT`).

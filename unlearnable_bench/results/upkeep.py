@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import clear_leftovers, locked
+from unlearnable_bench.storage.files import clear_leftovers, locked
 
 FOLDERS = frozenset(
     ["cells", "poisons", "networks", "strips", "noise", "robustness", "plans", "failures", "work"]

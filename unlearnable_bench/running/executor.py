@@ -14,11 +14,9 @@ from functools import partial
 
 import torch
 
-from unlearnable_bench import interruption
-from unlearnable_bench.disk import DiskError
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.device import own_stream
-from unlearnable_bench.harness.progress import Progress, Silent, Stop, StoppedError
+from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.records import Record
@@ -29,8 +27,11 @@ from unlearnable_bench.results.robustness import (
     write_robustness,
 )
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running import interruption
 from unlearnable_bench.running.environment import use_fast_path
 from unlearnable_bench.running.worker import Worker, reason
+from unlearnable_bench.stop import Stop, StoppedError
+from unlearnable_bench.storage.disk import DiskError
 from unlearnable_bench.traces import has_trace, trace_of
 
 OnDone = Callable[[Cell | Probe, Record | Robustness], None]

@@ -10,9 +10,7 @@ import numpy as np
 import torch
 
 from unlearnable_bench.contract import Defense
-from unlearnable_bench.damage import set_aside
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.files import locked
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.weights import read_tensors, write_tensors
@@ -21,6 +19,8 @@ from unlearnable_bench.images import ImageSet
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.running.training import train
 from unlearnable_bench.schedule import Training
+from unlearnable_bench.storage.damage import set_aside
+from unlearnable_bench.storage.files import locked
 
 
 def clean_network(images: ImageSet, harness: Harness, rho_a: Radius = Radius()) -> Network:

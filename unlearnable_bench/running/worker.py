@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from unlearnable_bench.damage import DamagedError, set_aside
-from unlearnable_bench.disk import DiskError
 from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.device import EXCLUSIVE
-from unlearnable_bench.harness.progress import Progress, Silent, Stop
+from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.identity import as_json
 from unlearnable_bench.images import ImageSet, Pixels, blocks
@@ -34,6 +32,9 @@ from unlearnable_bench.running.environment import describe, peak_memory
 from unlearnable_bench.running.robustness import measure
 from unlearnable_bench.running.surrogate import set_damaged_aside
 from unlearnable_bench.running.training import accuracy, train
+from unlearnable_bench.stop import Stop
+from unlearnable_bench.storage.damage import DamagedError, set_aside
+from unlearnable_bench.storage.disk import DiskError
 from unlearnable_bench.traces import FailedWork, has_trace, trace_of
 
 _LOG = logging.getLogger(__name__)

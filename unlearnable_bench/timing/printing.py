@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.running.environment import describe, device_name, use_fast_path
-from unlearnable_bench.terminal import print_grid, say, terminal
+from unlearnable_bench.screen.terminal import print_grid, say, terminal
 from unlearnable_bench.timing.bench import (
     CPU_SCALE,
     GPU_SCALE,

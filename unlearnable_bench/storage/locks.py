@@ -17,8 +17,8 @@ from pathlib import Path
 
 from filelock import SoftFileLock, Timeout
 
-from unlearnable_bench.disk import refusals_named
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.storage.disk import refusals_named
 
 _LOG = logging.getLogger(__name__)
 _PAUSE = 0.2  # seconds between two attempts to take a lock; the first ones come earlier

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from unlearnable_bench.harness.progress import Stop, StoppedError
+from unlearnable_bench.stop import Stop, StoppedError
 
 _LOG = logging.getLogger(__name__)
 

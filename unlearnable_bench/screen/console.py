@@ -13,8 +13,6 @@ from rich.text import Text
 
 from unlearnable_bench import api, traces
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.estimate import check_learners, estimate
-from unlearnable_bench.pace import Pace
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports._text import printable
@@ -27,7 +25,9 @@ from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import device_name
 from unlearnable_bench.running.executor import Summary, check_names, is_done
 from unlearnable_bench.running.threads import use_threads
-from unlearnable_bench.terminal import (
+from unlearnable_bench.screen.estimate import check_learners, estimate
+from unlearnable_bench.screen.pace import Pace
+from unlearnable_bench.screen.terminal import (
     Log,
     Tracker,
     bars,

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from unlearnable_bench.disk import refusals_named
-from unlearnable_bench.locks import locked
+from unlearnable_bench.storage.disk import refusals_named
+from unlearnable_bench.storage.locks import locked
 
 __all__ = [
     "NotRegularError",

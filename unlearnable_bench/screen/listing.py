@@ -9,7 +9,7 @@ from unlearnable_bench.options import OptionInfo
 from unlearnable_bench.planning import registry
 from unlearnable_bench.presets import load_preset, preset_names
 from unlearnable_bench.reports._text import printable
-from unlearnable_bench.terminal import say, terminal
+from unlearnable_bench.screen.terminal import say, terminal
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 
 from unlearnable_bench.errors import plugin_errors
 from unlearnable_bench.harness import Harness, input_gradient
-from unlearnable_bench.pace import Pace, crowded
 from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.running.environment import use_fast_path
-from unlearnable_bench.terminal import duration
+from unlearnable_bench.screen.pace import Pace, crowded
+from unlearnable_bench.screen.terminal import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Files that survive: atomic writes, checksums, locks, full disks, and what is damaged."""
