@@ -81,7 +81,7 @@ def test_a_learner_that_fails_in_the_estimate_is_named(
 def test_an_error_of_our_own_is_one_line_and_code_1(
     ubench: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_args: object) -> None:
+    def fail(*_args: object, **_options: object) -> None:
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr(reporting, "load", fail)

@@ -183,7 +183,7 @@ def test_a_plugin_of_a_file_is_named_by_its_hash_and_its_texts_are_whole(text: s
 def test_a_file_of_noise_is_named_with_its_hash(tmp_path: Path) -> None:
     path = tmp_path / "noise, mine.npy"
     images = small("--methods clean").data.train.images
-    np.save(path, np.zeros_like(images, np.int8))
+    np.save(path, np.full_like(images, 2, np.int8))
     settings = {"shapes.train": "60", "shapes.test": "10"}
     (cell,) = make_plan(methods=[f"file:{path}"], clean=False, settings=settings).cells
     recipe = recipe_of(row(cell))

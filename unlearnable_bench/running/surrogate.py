@@ -168,6 +168,8 @@ def _unusable(path: Path, error: Exception) -> UserError:
 def set_damaged_aside(path: Path, device: torch.device) -> bool:
     """Return whether the file of a poison's network is damaged; it is then set aside."""
     try:
+        if path.is_symlink() and not path.exists():
+            raise ValueError("it is a link to nowhere")
         if path.exists():
             read_tensors(path, device)
     except ValueError as error:
