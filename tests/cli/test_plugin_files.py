@@ -256,10 +256,6 @@ def test_no_attack_changes_what_other_cells_see(
             "returned uint8 [120, 12, 12, 3], 120 labels instead of uint8 [N, 16, 16, 3] and N",
         ),
         ("def prepare(self, images, h): return images.subset([])", "0 labels instead of"),
-        (
-            "def validation_share(self): return 2",
-            "a share of 2 (`validation_share`); allowed: 0 to below 1",
-        ),
     ],
 )
 def test_a_defense_that_returns_something_else_is_refused(
