@@ -30,6 +30,7 @@ COLUMNS = [
     *("dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"),
     *("test_accuracy_mean", "test_accuracy_std", "seeds"),
     *("generation_seconds", "preparation_seconds", "training_seconds", "device"),
+    *("attack_needs", "defense_needs"),
 ]
 SETTINGS = {"training.epochs": "2"}
 
