@@ -47,8 +47,8 @@ PresetName = Annotated[
     str | None,
     text_option(
         "NAME",
-        "Training schedules and attack settings: smoke, fast or paper; default: fast on CUDA, "
-        "otherwise smoke.",
+        "Training schedules and attack settings: smoke, fast, paper or imagenet; default: fast "
+        "on CUDA, otherwise smoke.",
         names_of("presets"),
     ),
 ]
