@@ -8,7 +8,6 @@ import pandas as pd
 from unlearnable_bench.results.aggregate import (
     CONTROLS,
     distinct_labels,
-    finished,
     mean,
     numbers,
     positions,
@@ -34,7 +33,7 @@ def per_poison(
         The cells; then for each method, controls first, a row without entries and its poisons:
         one row per seed, with the columns of the frame and `keys`, the keys of all its records.
     """
-    done = distinct_labels(finished(frame))
+    done = distinct_labels(frame)
     if done.empty:
         return
     done = done[~done["attack"].isin(_UNPOISONED)]

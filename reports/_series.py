@@ -9,7 +9,6 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.aggregate import (
     CONTROLS,
     distinct_labels,
-    finished,
     order_of,
     positions,
 )
@@ -32,7 +31,7 @@ def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
     Raises:
         UserError: no cell is finished.
     """
-    found = distinct_labels(finished(frame))
+    found = distinct_labels(frame)
     if found.empty:
         raise UserError("no finished cell to report; run `ubench run` first")
     several = found.groupby("attack")["rho_u"].nunique().to_dict()

@@ -14,11 +14,12 @@ import torch
 from commands import arrays, run_tiny
 from helpers import random_images
 
-from unlearnable_bench import UserError, cli, load_records, make_plan, pace, run
+from unlearnable_bench import UserError, cli, load_records, make_plan, run
 from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.running import threads
 from unlearnable_bench.running.threads import usable_cores, use_threads
+from unlearnable_bench.screen import pace
 from unlearnable_bench.screen.pace import Pace, crowded
 
 

@@ -209,11 +209,37 @@ def test_results_of_two_versions_of_a_file_are_not_averaged(
     assert newer == ["mine (0)", second]
     told = ubench("report", "out")
     assert "1 cell of earlier versions of mine; leave them out with --newest" in told.err
-    assert "the newest code has no #." in told.out
+    assert "what was run last has no #." in told.out
     assert rows("out", "--newest") == [["mine (0)", second]]
     assert ubench("report", "out", "--newest").err == ""
     one_run = result.out.split("ubench report ")[1].split(" --format")[0].split()
     assert rows(*one_run) == [["mine (0)", second]]
+
+
+def test_the_code_that_was_run_last_has_the_plain_name(ubench: Command, workplace: Path) -> None:
+    body = TOO_LOUD.replace("255 - images.images", "images.images").replace("8/255", "0")
+    whole = PLUGIN.format(name="Mine", base="Attack", body=body)
+    failing = whole.replace("    def generate", "    def generate(self, images, harness):\n"
+                            "        raise ValueError('boom')\n\n    def unused")  # fmt: skip
+    shown = []
+    for text in (whole, whole + "# edited", whole, failing):
+        registry.attacks._from_files.clear()  # as in another process
+        (workplace / "mine.py").write_text(text)
+        ubench(*run_tiny("--methods", "mine", "--no-clean", "--plugin", "mine.py"))
+        lines = ubench("report", "out").out.splitlines()
+        shown.append([re.sub(" +", " ", line) for line in lines if "| mine" in line])
+        newest = ubench("report", "out", "--newest").out
+        assert newest.count("| mine") == (text != failing)  # which has no number at all
+    first, second, reverted, failed = shown
+    assert [" #" in line for line in first] == [False]
+    # An edit, and back: the code of the third run is that of the first.
+    (edited,) = (line for line in reverted if " #" in line)
+    (plain,) = (line for line in second if " #" not in line)
+    assert plain.split("|")[2] == edited.split("|")[2]
+    assert first[0] in reverted
+    # Code that fails has no number, least of all that of other code.
+    assert [line for line in failed if " #" not in line] == ["| mine | ! |"]
+    assert sum(" #" in line for line in failed) == 2
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def merge_all(place: Path) -> Tally:
     @settings(
         max_examples=300 if ALL else 20,
         deadline=None,
+        derandomize=not ALL,
         database=None,
         suppress_health_check=list(HealthCheck),
     )

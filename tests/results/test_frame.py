@@ -131,7 +131,7 @@ def test_a_finished_cell_counts_where_another_folder_lacks_it(folder: Path) -> N
 def test_garbage_is_collected_again_after_loading(folder: Path) -> None:
     load_records(folder)
     assert gc.isenabled()
-    (folder / "ubench.json").write_text("{")
+    (folder / "ubench.json").write_text("[")
     with pytest.raises(UserError):
         load_records(folder)
     assert gc.isenabled()

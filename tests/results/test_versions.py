@@ -13,7 +13,7 @@ from unlearnable_bench.results.versions import earlier
 
 
 def made(attack: str, day: int, *, parts: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
-    """A cell of November, with the source `more["source"]` of its attack."""
+    """A cell run last in November, with the source `more["source"]` of its attack."""
     used = {"name": attack.partition("[")[0], "version": "1", "options": {}}
     used |= {name: more.pop(name) for name in ("source", "fingerprint") if name in more}
     defense = {"name": "Composition", "version": "1", "options": {}}
@@ -31,7 +31,7 @@ def made(attack: str, day: int, *, parts: tuple[str, ...] = (), **more: Any) -> 
         attack,
         10.0 * day,
         setting=json.dumps(identity),
-        created=f"2026-11-{day:02}T00:00:00+00:00",
+        last_run=f"2026-11-{day:02}T00:00:00+00:00",
         status="done",
     ) | dict(more)
 
@@ -47,7 +47,7 @@ def test_the_newest_source_keeps_the_name_and_the_older_gets_a_hash() -> None:
     assert earlier(cells)["attack"].tolist() == [True, False, False]
 
 
-def test_the_newest_is_the_one_made_last_in_whatever_order_the_rows_are() -> None:
+def test_the_newest_is_the_one_run_last_in_whatever_order_the_rows_are() -> None:
     cells = frame(made("mine", 2, source="new"), made("mine", 1, source="old"))
     assert marked(cells) == ["mine", "mine #4444"]
 
@@ -92,8 +92,11 @@ def test_a_failed_cell_is_replaced_by_a_later_one_with_the_same_labels(
     failed = made("mine", 1) | {"status": status, "setting": "", "rho_u": rho_u}
     done = made("mine", 2, source="new")
     assert earlier(frame(failed, done))["unfinished"].tolist() == [replaced, False]
-    # A plan that is not finished yet is newer than what was done before.
-    assert earlier(frame(done, failed))["unfinished"].tolist() == [False, False]
+    # A run that is not finished yet is newer than what was done before.
+    failed["last_run"] = made("mine", 3)["last_run"]
+    cells = frame(failed, done)
+    assert earlier(cells)["unfinished"].tolist() == [False, False]
+    assert marked(cells) == ["mine #4444" if replaced else "mine"]
 
 
 def test_records_of_equal_plugins_are_never_earlier() -> None:

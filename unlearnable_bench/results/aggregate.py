@@ -46,7 +46,7 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: from `load_records`.
     """
-    found = distinct_labels(finished(frame))
+    found = distinct_labels(frame)
     kinds = ("test_accuracy", "protected_accuracy")
     # Columns are extracted once, not once per group, because there can be thousands of groups.
     columns = {kind: numbers(found[kind]) for kind in (*kinds, *SECONDS)}
@@ -118,18 +118,19 @@ def finished(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with equal radii written alike, and unambiguous labels.
+    """Return the finished cells, with equal radii written alike and unambiguous labels.
 
     If cells with the same label differ in what the label names (another version of a plugin, other
     pixels in a file of the same name), all but one kind get the first digits of a hash:
     `mine #3f2a`. Cells of an earlier version of a plugin always get one; of other kinds, the first
     has none.
     """
-    return frame if frame.empty else frame.assign(**_final_labels(frame))
+    done = finished(frame)
+    return done if done.empty else done.assign(**_final_labels(frame))
 
 
 # The only columns that the final labels depend on.
-_GIVEN = ["rho_a", "rho_u", "setting", "protect", "created", *_PARTS]
+_GIVEN = ["rho_a", "rho_u", "setting", "protect", "seed", "status", "last_run", *_PARTS]
 # Every report needs the labels of the same cells, so the last ones are cached. Their inputs are
 # copied and compared, so that a frame that was changed in place gets new labels.
 _REMEMBERED = 4
@@ -137,15 +138,17 @@ _labels_of: list[tuple[pd.DataFrame, dict[str, list[str]]]] = []
 
 
 def _final_labels(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the radii and labels of `distinct_labels`, as columns."""
+    """Return the radii and labels of the finished cells, as columns."""
     given = frame[[name for name in _GIVEN if name in frame]].reset_index(drop=True)
     for known, labels in [*_labels_of]:
         if given.equals(known):
             return labels
+    old = earlier(frame)  # unfinished cells count
+    frame = finished(frame)
+    old = old.loc[frame.index]
     for name in ("rho_a", "rho_u"):
         frame = frame.assign(**{name: one_spelling(frame[name])})
     leaves = {text: _leaves(json.loads(text)) for text in frame["setting"].unique()}
-    old = earlier(frame)
     taken: set[str] = set()
     for label, prefixes in _PARTS.items():
         parts = {text: _part(found, prefixes, taken) for text, found in leaves.items()}

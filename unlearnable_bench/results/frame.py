@@ -65,6 +65,7 @@ def load_records(
         device, generation_device: name of the CPU or GPU.
         environment, generation_environment: versions, driver and git revision, as JSON objects.
         packed: cells that shared the device; peak_memory: bytes; created: UTC, ISO 8601.
+        last_run: when a run last asked for the cell, as far as plans say; UTC, ISO 8601.
 
     Damaged files are left out; each is a warning of the logger `unlearnable_bench.storage.damage`.
 
@@ -105,11 +106,18 @@ def _rows(
     records = {record.key: _row(record, path) for record in folder.sound_records(keys)}
     plans = folder.plans(lenient=True) if keys is None or unfinished else {}
     order = _plan_order(plans, records)
+    last_runs: dict[str, str] = {}
+    for plan in plans.values():
+        last_run = str(plan.get("last_run") or plan.get("created", ""))
+        for key in plan["cells"]:
+            last_runs[key] = max(last_runs.get(key, ""), last_run)
     if unfinished:
         failures = folder.failures(lenient=True)
         for key, labels in order.items():
             if key not in records and labels and (keys is None or key in keys):
                 records[key] = _unfinished(key, labels, failures.get(key), path)
+    for key, row in records.items():
+        row["last_run"] = max(row["created"], last_runs.get(key, ""))
     made = sorted(records.values(), key=lambda row: (row["created"], row["seed"]))
     position = {key: k for k, key in enumerate(order)}
     robustness = {(m.poison, Radius(m.rho_a)): m for m in read_robustness(path)}

@@ -13,7 +13,6 @@ from unlearnable_bench.results.aggregate import (
     CONTROLS,
     Places,
     distinct_labels,
-    finished,
     mean,
     numbers,
     order_of,
@@ -36,7 +35,7 @@ def cells(frame: pd.DataFrame) -> pd.DataFrame:
     """
     # A record that occurs twice, for example in two joined frames, counts once.
     frame = frame.drop_duplicates("key") if "key" in frame else frame
-    done = distinct_labels(finished(frame))
+    done = distinct_labels(frame)
     if "status" not in frame or len(done) == len(frame):
         return done
     open_cells = frame[frame["status"] != "done"].copy()
@@ -234,7 +233,7 @@ def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
     names = [row.label for row in table.rows] + [column.value for column in table.columns]
     if any(is_numbered(name) for name in names):
         notes.append(
-            "#: other code, options or data under the same name; the newest code has no #."
+            "#: other code, options or data under the same name; what was run last has no #."
         )
     return replace(table, notes=(*table.notes, *notes))
 

@@ -37,6 +37,7 @@ from unlearnable_bench.results import upkeep
 from unlearnable_bench.results.records import NewerFormatError, Record
 from unlearnable_bench.storage import seal
 from unlearnable_bench.storage.damage import DamagedError, note, set_aside
+from unlearnable_bench.storage.disk import DiskError
 from unlearnable_bench.storage.files import (
     NotRegularError,
     locked,
@@ -79,7 +80,7 @@ class ResultsFolder:
         self.path = path
         marker = path / _MARKER
         found = _content(marker)
-        if not found:
+        if _is_cut_off(found):
             self._mark(marker, create=create)
         elif found != _MARKER_TEXT.encode():
             raise UserError(f"{marker} is from another version of ubench; give another folder")
@@ -100,7 +101,7 @@ class ResultsFolder:
             p.suffix != ".tmp" and p.name not in (".DS_Store", _MARKER) for p in path.iterdir()
         )
         # Another run may have made the folder in the meantime.
-        if foreign and not sound and not _content(marker):
+        if foreign and not sound and _is_cut_off(_content(marker)):
             raise UserError(f"{path} is neither empty nor a results folder; choose another --out")
         path.mkdir(parents=True, exist_ok=True)
         write_text(marker, _MARKER_TEXT)
@@ -283,11 +284,19 @@ class ResultsFolder:
             seal.seal_file(temporary)
 
     def write_plan(self, key: str, plan: dict[str, Any]) -> None:
-        """Write the cells of a command unless the plan exists; a damaged one is set aside."""
+        """Write the cells of a command; a damaged plan is set aside.
+
+        An existing plan keeps its content, and its `last_run` becomes the new one's `created`:
+        reports tell by it which of several versions of a plugin was run last.
+        """
         path = self.path / "plans" / f"{key}.json"
         try:
             if path.exists():
-                _read_object(path, _PLAN)
+                known = _read_object(path, _PLAN)
+                if "created" in plan:
+                    text = seal.sealed_json(known | {"last_run": plan["created"]})
+                    with suppress(OSError, DiskError):  # as on a full disk: nothing is lost
+                        write_text(path, text)
                 return
         except DamagedError as error:
             set_aside(path, error.reason, "it is written again")
@@ -348,6 +357,17 @@ class ResultsFolder:
     def poison_path(self, key: str) -> Path:
         """Return the path of a poison."""
         return self.path / "poisons" / f"{key}.safetensors"
+
+
+def is_marked(path: Path) -> bool:
+    """Return whether a folder has the marker of a results folder, of whatever version."""
+    return not _is_cut_off(_content(path / _MARKER))
+
+
+def _is_cut_off(marker: bytes) -> bool:
+    """Return whether a marker is missing, empty or only the beginning of ours."""
+    text = _MARKER_TEXT.encode()
+    return marker != text and text.startswith(marker)
 
 
 def _content(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Cells that an earlier version of a plugin or of a file made, next to those of the newest."""
+"""Cells of another version of a plugin or of a file than the one that was run last."""
 
 import json
 from functools import lru_cache
@@ -31,28 +31,34 @@ class _Code(NamedTuple):
 def earlier(frame: pd.DataFrame) -> pd.DataFrame:
     """Return which cells are of an earlier version: one column per label that names a plugin.
 
-    The newest version of a plugin is that of the record made last; a cell of any other version,
-    source or package is earlier. So is a cell of another content of the file under the same label.
-    Columns are `attack`, `learner` and `defense`, and `unfinished`: a failed or missing cell with
-    the same labels and seed as a finished cell of a later plan, all bool and with the index of the
-    frame.
+    The newest version of a plugin is that of the cell that was run last; a cell of any other
+    version, source or package is earlier. So is a cell of another content of the file under the
+    same label, and one with the labels and seed of a failed or missing cell that was run later,
+    whose code is not known. Columns are `attack`, `learner` and `defense`, and `unfinished`: a
+    failed or missing cell with the labels and seed of a finished one that was run later, all bool
+    and with the index of the frame.
 
     Args:
-        frame: from `load_records`, older plans first.
+        frame: from `load_records`.
     """
     columns = ("attack", "learner", "defense", "unfinished")
     found = {name: [False] * len(frame) for name in columns}
-    if not frame.empty and "created" in frame:
+    if not frame.empty and "last_run" in frame:
         settings, labels = frame["setting"].tolist(), frame["attack"].tolist()
         newest: dict[tuple[str, ...], tuple[str, str]] = {}
-        for setting, label, created in zip(settings, labels, frame["created"], strict=True):
+        for setting, label, run in zip(settings, labels, frame["last_run"], strict=True):
             for key, value, _ in _compared(setting, label):
-                newest[key] = max(newest.get(key, ("", "")), (str(created), value))
+                newest[key] = max(newest.get(key, ("", "")), (str(run), value))
         for place, (setting, label) in enumerate(zip(settings, labels, strict=True)):
             for key, value, column in _compared(setting, label):
                 found[column][place] |= newest[key][1] != value
-    if "status" in frame:
-        found["unfinished"] = _replaced(frame)
+        if "status" in frame:
+            done = (frame["status"] == "done").tolist()
+            replaced = _replaced(frame, done)
+            found["unfinished"] = [a and not b for a, b in zip(replaced, done, strict=True)]
+            found["attack"] = [
+                a or (b and c) for a, b, c in zip(found["attack"], replaced, done, strict=True)
+            ]
     return pd.DataFrame(found, index=frame.index)
 
 
@@ -90,20 +96,31 @@ def _codes(setting: str) -> tuple[_Code, ...]:
     )
 
 
-def _replaced(frame: pd.DataFrame) -> list[bool]:
-    """Return which unfinished cells a finished one with equal labels replaces later on."""
-    done = (frame["status"] == "done").tolist()
+def _replaced(frame: pd.DataFrame, done: list[bool]) -> list[bool]:
+    """Return which cells one with equal labels replaces, of which one of the two is not finished.
+
+    Two finished cells with equal labels may differ in the images, and are told apart by their code.
+    """
     if all(done):
         return [False] * len(frame)
-    later: dict[tuple[Any, ...], set[Any]] = {}
-    replaced = []
-    cells = zip(*(frame[name].tolist() for name in _CELL), strict=True)
-    rows = [*zip(cells, frame["rho_u"].tolist(), done, strict=True)]
-    for cell, rho_u, finished in reversed(rows):
-        radii = later.setdefault(cell, set())
-        # A plan does not know the budget of an attack without the option rho_u.
-        known = isinstance(rho_u, str) and bool(rho_u)
-        replaced.append(not finished and (rho_u in radii if known else bool(radii)))
-        if finished:
-            radii.add(rho_u)
-    return replaced[::-1]
+    cells = list(zip(*(frame[name].tolist() for name in _CELL), strict=True))
+    rows = [*zip(cells, frame["rho_u"].tolist(), frame["last_run"].tolist(), done, strict=True)]
+    last: dict[tuple[Any, ...], list[tuple[str, bool, Any]]] = {}
+    for cell, rho_u, run, finished in rows:
+        last.setdefault(cell, []).append((str(run), finished, rho_u))
+    return [
+        any(
+            later > str(run) and other != finished and _may_be_equal(radius, rho_u)
+            for later, other, radius in last[cell]
+        )
+        for cell, rho_u, run, finished in rows
+    ]
+
+
+def _may_be_equal(one: Any, other: Any) -> bool:
+    """Return whether two radii are equal, or one is not known.
+
+    A plan does not know the budget of an attack without the option rho_u.
+    """
+    known = [isinstance(radius, str) and bool(radius) for radius in (one, other)]
+    return not all(known) or one == other

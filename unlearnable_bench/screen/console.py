@@ -21,7 +21,7 @@ from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.rendering import default_tables, render
 from unlearnable_bench.results.robustness import Robustness
-from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.results.store import ResultsFolder, is_marked
 from unlearnable_bench.running.environment import device_name
 from unlearnable_bench.running.executor import Summary, check_names, is_done
 from unlearnable_bench.running.threads import use_threads
@@ -67,9 +67,7 @@ def run(
     check_names(plan)
     use_threads(threads)
     out, pace = terminal(), Pace(plan, pack or 1)
-    marker = folder / "ubench.json"
-    is_old = marker.exists() and bool(marker.stat().st_size)  # empty: cut off, and made again
-    known = ResultsFolder(folder) if is_old else None
+    known = ResultsFolder(folder) if is_marked(folder) else None
     done = sum(is_done(known, item) for item in plan.work) if known else 0
     _show_plan(out, plan, folder, device, done, pace, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:
