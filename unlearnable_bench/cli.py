@@ -88,10 +88,11 @@ def _line_of(error: Exception) -> tuple[str, int]:
         command = context.command_path if context else "ubench"
         return f"{error.format_message().rstrip('.')}; see {command} --help", 2
     full = disk_error(error)
-    where = "" if full else traces.told(error)
+    named = isinstance(error, OSError) and error.filename is not None  # e.g. no permission
+    where = "" if full or (named and not traces.is_shown()) else traces.told(error)
     if isinstance(error, UserError) or full:
         return f"{full or error}{where}", 2
-    if isinstance(error, OSError) and error.filename is not None:  # e.g. no permission
+    if isinstance(error, OSError) and named:
         return f"{error.filename}: {error.strerror}{where}", 2
     return f"internal error, please report it: {one_line(error)}{where}", INTERNAL
 

@@ -1,8 +1,16 @@
 """The one exception that a user sees as a single line."""
 
 import difflib
+import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+_LIBRARIES = (
+    "<",
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    str(Path(__file__).parent),
+)
 
 
 class UserError(Exception):
@@ -22,13 +30,22 @@ class UserError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error as one line, with its type, file and line unless it is a `UserError`."""
+    """Return an error as one line, with its type, file and line unless it is a `UserError`.
+
+    The line is the last one in a file outside of Python, this package and installed ones: an error
+    that NumPy raises is that of the plugin's line which calls it.
+    """
     if isinstance(error, UserError):
         return str(error)
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    where = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
+    lines = []
+    trace = error.__traceback__
+    while trace:
+        lines.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    theirs = [line for line in lines if not line[0].startswith(_LIBRARIES)]
+    file, number = (theirs or lines or [("", 0)])[-1]
+    # A syntax error names its file and line itself.
+    where = f" ({file}:{number})" if file and not isinstance(error, SyntaxError) else ""
     return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
 
 

@@ -64,7 +64,7 @@ def _arrays(path: Path, name: str) -> dict[str, NDArray[Any]]:
     """Return the arrays of `KEYS`."""
     if not path.is_file():
         kind = f"is a folder; write folder:{path}" if path.is_dir() else None
-        text = f"{path} {kind}" if kind else f"no file {path}; write --dataset npz:FILE"
+        text = f"{path} {kind}" if kind else f"no file {path}; give an .npz file"
         raise UserError(f"{name}: {text}")
     try:
         seal.check_file(path)

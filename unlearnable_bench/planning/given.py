@@ -10,6 +10,7 @@ from typing import Any
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.planning.registry import REGISTRIES, Registry, entry_points, load_plugin_file
+from unlearnable_bench.radius import Radius
 
 
 def names_of(kind: Registry[Any], items: Any) -> Any:
@@ -56,6 +57,8 @@ def refuse_types(**given: tuple[Any, Any]) -> None:
         for value in values:
             if not isinstance(value, kind) or isinstance(value, bool):
                 got = f"{value!r} of type {type(value).__name__}"
+                if kind is Radius:
+                    got += "; write Radius('4/255')"
                 raise UserError(f"make_plan({name}=...) takes {kinds}, got {got}")
 
 

@@ -87,7 +87,7 @@ def run(
     for failure in summary.failures:
         where = f"; traceback: {folder}/failures/{failure.cell.key}.json" if failure.trace else ""
         if traces.is_shown():
-            errors.print(Text(failure.trace))
+            errors.print(Text(failure.trace), soft_wrap=True)
         say(errors, f"ubench: {failure.cell.name}: {failure.reason}{where}")
     return bool(summary.failures)
 
