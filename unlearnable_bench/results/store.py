@@ -11,7 +11,7 @@ by copying one over the other.
     strips/KEY.safetensors   some images of the poison KEY (`samples.py`)
     noise/KEY.safetensors    a sample of its noise
     robustness/KEY.json      robustness of a poison and its surrogate (`robustness.py`)
-    plans/KEY.json           keys and labels of the cells of a command
+    plans/KEY.json           keys and labels of the cells of a command, and its last run
     failures/KEY.json        why a cell failed; removed once the cell is finished
     work/KEY...              locks and checkpoints of work in progress
     */damaged/               files that failed their checks
