@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from unlearnable_bench.defenses.operations import OPERATIONS as RANDAUGMENT
 from unlearnable_bench.defenses.operations import (
     autocontrast,
     equalize,
@@ -19,20 +20,7 @@ from unlearnable_bench.defenses.operations import (
     warp,
 )
 
-OPERATIONS = (
-    "shear-x",
-    "shear-y",
-    "translate-x",
-    "translate-y",
-    "rotate",
-    "brightness",
-    "contrast",
-    "sharpness",
-    "posterize",
-    "solarize",
-    "autocontrast",
-    "equalize",
-)
+OPERATIONS = RANDAUGMENT[2:]  # neither identity nor saturation
 _WARPS = OPERATIONS[:5]
 _SHEAR = math.radians(0.3 * 180)
 _TRANSLATE = 0.5
