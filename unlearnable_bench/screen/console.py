@@ -82,8 +82,9 @@ def run(
         _print_correlations(out, api.load_records(folder))
     computed = f"{summary.computed} cell{'' if summary.computed == 1 else 's'} computed"
     say(out, f"{computed}, {summary.reused} reused; records: {folder}/cells")
-    again = shlex.join(["ubench", "report", str(folder), "--plan", plan.key, "--format", "latex"])
-    say(out, f"next: {again}")
+    if not frame.empty:
+        again = ["ubench", "report", str(folder), "--plan", plan.key, "--format", "latex"]
+        say(out, f"next: {shlex.join(again)}")
     for failure in summary.failures:
         where = f"; traceback: {folder}/failures/{failure.cell.key}.json" if failure.trace else ""
         if traces.is_shown():
