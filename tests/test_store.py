@@ -18,7 +18,7 @@ import pytest
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.identity import canonical, key_of
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.results import store
+from unlearnable_bench.results import marker, store
 from unlearnable_bench.results.records import Bound, Record
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.storage.damage import DamagedError
@@ -257,15 +257,15 @@ def test_a_folder_made_by_another_process_meanwhile_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results"
-    look = store._content
+    look = marker.content
 
-    def look_and_be_late(marker: Path) -> bytes:
-        seen = look(marker)
+    def look_and_be_late(folder: Path) -> bytes:
+        seen = look(folder)
         monkeypatch.undo()
         ResultsFolder(path, create=True).write_record(RECORD)
         return seen
 
-    monkeypatch.setattr(store, "_content", look_and_be_late)
+    monkeypatch.setattr(marker, "content", look_and_be_late)
     assert ResultsFolder(path, create=True).path == path
 
 

@@ -76,8 +76,8 @@ def report(
         bool,
         typer.Option(
             "--newest",
-            help="Leave out cells of earlier versions of a plugin or of a file, whose rows have a "
-            "# and a hash.",
+            help="Leave out cells of other versions of a plugin or of a file than that run last; "
+            "their rows have a # and a hash.",
         ),
     ] = False,
     settings: Annotated[

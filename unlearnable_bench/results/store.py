@@ -33,22 +33,18 @@ from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Pixels
-from unlearnable_bench.results import upkeep
+from unlearnable_bench.results import marker, upkeep
 from unlearnable_bench.results.records import NewerFormatError, Record
 from unlearnable_bench.storage import seal
-from unlearnable_bench.storage.damage import DamagedError, note, set_aside
+from unlearnable_bench.storage.damage import DamagedError, note, set_aside, unreadable
 from unlearnable_bench.storage.disk import DiskError
 from unlearnable_bench.storage.files import (
-    NotRegularError,
     locked,
     read_bytes,
     replacing,
     write_text,
 )
 
-_MARKER = "ubench.json"
-# The format of the folder, independent of that of its records (`records.FORMAT`).
-_MARKER_TEXT = json.dumps({"kind": "unlearnable-bench results", "format": 1}) + "\n"
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 
@@ -78,16 +74,16 @@ class ResultsFolder:
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
-        marker = path / _MARKER
-        found = _content(marker)
-        if _is_cut_off(found):
-            self._mark(marker, create=create)
-        elif found != _MARKER_TEXT.encode():
-            raise UserError(f"{marker} is from another version of ubench; give another folder")
+        found = marker.content(path)
+        if marker.is_cut_off(found):
+            self._mark(create=create)
+        elif found != marker.TEXT.encode():
+            name = path / marker.NAME
+            raise UserError(f"{name} is from another version of ubench; give another folder")
         if create:
             upkeep.clear(path)
 
-    def _mark(self, marker: Path, *, create: bool) -> None:
+    def _mark(self, *, create: bool) -> None:
         """Make a folder that has no marker a results folder, if it is new or was one."""
         path = self.path
         if path.exists() and not path.is_dir():
@@ -98,13 +94,13 @@ class ResultsFolder:
         if not create:
             raise UserError(f"{path} is not a results folder; give one made by `ubench run`")
         foreign = path.exists() and any(
-            p.suffix != ".tmp" and p.name not in (".DS_Store", _MARKER) for p in path.iterdir()
+            p.suffix != ".tmp" and p.name not in (".DS_Store", marker.NAME) for p in path.iterdir()
         )
         # Another run may have made the folder in the meantime.
-        if foreign and not sound and _is_cut_off(_content(marker)):
+        if foreign and not sound and marker.is_cut_off(marker.content(path)):
             raise UserError(f"{path} is neither empty nor a results folder; choose another --out")
         path.mkdir(parents=True, exist_ok=True)
-        write_text(marker, _MARKER_TEXT)
+        write_text(path / marker.NAME, marker.TEXT)
 
     def _is_sound(self) -> bool:
         """Return whether a folder without a marker has a sound record and nothing foreign.
@@ -115,7 +111,7 @@ class ResultsFolder:
             names = {name for name in os.listdir(self.path) if name[0] != "."}  # noqa: PTH208
         except OSError:
             return False
-        if not names <= upkeep.FOLDERS | {_MARKER}:
+        if not names <= upkeep.FOLDERS | {marker.NAME}:
             return False
         for name in _json_files(self.path / "cells"):
             with suppress(UserError):  # damaged
@@ -129,7 +125,7 @@ class ResultsFolder:
         Raises:
             FolderGoneError: its marker is gone.
         """
-        if not (self.path / _MARKER).exists():
+        if not (self.path / marker.NAME).exists():
             raise FolderGoneError(
                 f"the results folder {self.path} was moved or removed while it was in use; run "
                 "the command again with the new place as --out"
@@ -151,7 +147,7 @@ class ResultsFolder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _unreadable(Path(path), error) from error
+            raise unreadable(Path(path), error) from error
         except NewerFormatError as error:
             raise UserError(f"{path} {error}; pip install -U unlearnable-bench") from error
         except ValueError as error:
@@ -262,7 +258,7 @@ class ResultsFolder:
             if hashlib.sha256(images.data).hexdigest() != metadata["sha256"]:
                 raise ValueError("its pixels do not match their SHA-256")
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedError(path, error) from error
         return images, metadata
@@ -359,27 +355,6 @@ class ResultsFolder:
         return self.path / "poisons" / f"{key}.safetensors"
 
 
-def is_marked(path: Path) -> bool:
-    """Return whether a folder has the marker of a results folder, of whatever version."""
-    return not _is_cut_off(_content(path / _MARKER))
-
-
-def _is_cut_off(marker: bytes) -> bool:
-    """Return whether a marker is missing, empty or only the beginning of ours."""
-    text = _MARKER_TEXT.encode()
-    return marker != text and text.startswith(marker)
-
-
-def _content(path: Path) -> bytes:
-    """Return the content of a file, or nothing if there is no such file."""
-    try:
-        return read_bytes(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return b""
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
 def _read_object(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
     """Return the content of a small JSON file.
 
@@ -393,7 +368,7 @@ def _read_object(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
         if not isinstance(found.get("cells", []), list):
             raise TypeError("cells is not a list")
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(path, error, "remove it") from error
     return found
@@ -404,11 +379,3 @@ def _left_out(error: UserError) -> str:
     if isinstance(error, DamagedError):
         return f"{error.path} is damaged ({error.reason}); it is left out"
     return f"{error}; it is left out"
-
-
-def _unreadable(path: Path, error: OSError) -> UserError:
-    """Return the error about a file that cannot be read: damaged, if it is not a file at all."""
-    reason = error.strerror or error
-    if isinstance(error, NotRegularError):
-        return DamagedError(path, reason)
-    return UserError(f"{path} cannot be read ({reason}); check its owner and permissions")

@@ -16,12 +16,13 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports._text import printable
+from unlearnable_bench.results import marker
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.rendering import default_tables, render
 from unlearnable_bench.results.robustness import Robustness
-from unlearnable_bench.results.store import ResultsFolder, is_marked
+from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import device_name
 from unlearnable_bench.running.executor import Summary, check_names, is_done
 from unlearnable_bench.running.threads import use_threads
@@ -67,7 +68,7 @@ def run(
     check_names(plan)
     use_threads(threads)
     out, pace = terminal(), Pace(plan, pack or 1)
-    known = ResultsFolder(folder) if is_marked(folder) else None
+    known = ResultsFolder(folder) if marker.is_marked(folder) else None
     done = sum(is_done(known, item) for item in plan.work) if known else 0
     _show_plan(out, plan, folder, device, done, pace, chosen_preset=chosen_preset, dry_run=dry_run)
     if dry_run:

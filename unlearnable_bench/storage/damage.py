@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.storage.files import NotRegularError
 
 _LOG = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -29,6 +30,14 @@ class DamagedError(UserError):
         self.path, self.reason = path, " ".join(str(reason).split("\n")[0].split())
         step = step or "move it away and run the command again"
         super().__init__(f"{path} is damaged ({self.reason}); {step}")
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """Return the error about a file that cannot be read: damaged, if it is not a file at all."""
+    reason = error.strerror or error
+    if isinstance(error, NotRegularError):
+        return DamagedError(path, reason)
+    return UserError(f"{path} cannot be read ({reason}); check its owner and permissions")
 
 
 def set_aside(path: Path, reason: object, step: str = "it is made again") -> None:
