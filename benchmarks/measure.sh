@@ -5,8 +5,12 @@
 #   growth     how cost grows: growth.json and growth.png
 #   fast       methods and defenses in the preset `fast`
 #   paper      the cells of the preset `paper` that `fast` is compared with
+#   methods    the methods of 2022 to 2026 under adversarial training, and all methods under defenses;
+#              METHODS=ops,ar bash benchmarks/measure.sh FOLDER methods measures some of them
 #   precision  SEM's noise made in bf16 and in fp32, then trained on alike with two seeds; and how far
 #              noise of other seeds lies apart
+#   presets    `fast` and `paper` on the same noises, two of each method:
+#              ubench compare FOLDER/cifar10-both --presets fast,paper
 #   poisons    16 images of each method's poison, for a picture
 #
 # The studies of cells resume where they were interrupted, and several GPUs may work on one FOLDER:
@@ -48,6 +52,26 @@ precision() {
     --methods file:bf16.safetensors,file:fp32.safetensors --rho-a 0,4/255 --seeds 0,1)
   cells cifar10-precision --preset fast --no-clean --methods sem --set sem.steps=1500 \
     --rho-a 4/255 --seeds 1,2,3
+}
+
+methods() {
+  local new=ops,ar,cuda,pil,tue,mi-ue,sep,entf,aue,aap,gue,dune,hypo,asr,em-ops,class-random
+  local defenses=none,grayscale,jpeg,d-vae,coin,cutmix
+  cells cifar10-methods --preset fast --methods "${METHODS:-$new}" --rho-a 0,4/255,8/255
+  cells cifar10-methods --preset fast --methods "${METHODS:-$new,em,tap,ntga,sc,sem}" \
+    --defenses "$defenses"
+  # REM's whole noise takes 36 minutes.
+  [ -n "${METHODS:-}" ] ||
+    cells cifar10-methods --preset fast --methods rem --set rem.steps=1500 --defenses "$defenses"
+}
+
+presets() {
+  local preset
+  for preset in fast paper; do
+    cells cifar10-both --preset "$preset" --methods em,tap,ntga,sc,rem,sem --noise-seeds 0,1 \
+      --defenses none,grayscale
+    cells cifar10-both --preset "$preset" --methods em,tap,sem --noise-seeds 0,1 --rho-a 4/255
+  done
 }
 
 poisons() {
