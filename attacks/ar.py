@@ -1,6 +1,9 @@
 """Autoregressive noise."""
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,6 +21,8 @@ from unlearnable_bench import (
     UserError,
     option,
 )
+from unlearnable_bench.images import Pixels
+from unlearnable_bench.saved import read_arrays
 
 Field = NDArray[np.float64]
 
@@ -35,7 +40,8 @@ class AR(Attack):
     From two random rows and columns, each further value is a fixed linear combination of the 8
     values before it in a 3x3 window; the pattern is scaled to an L2 norm
     ([arXiv 2206.03693](https://arxiv.org/abs/2206.03693)). The coefficients are searched by the
-    seed. No network; the budget is L2. `rho_u` scales to an L-infinity radius instead.
+    seed, or read from a file. No network; the budget is L2. `rho_u` scales to an L-infinity radius
+    instead.
     """
 
     needs = "labels"
@@ -56,26 +62,55 @@ class AR(Attack):
         "smallest response of a process's pattern to the filters of the others; none: 10 up to "
         "10 classes, 3 up to 100, 300 / classes above",
         minimum=0,
+        when=("coefficients is none", lambda attack: attack.coefficients is None),
+    )
+    coefficients: str | None = option(
+        None,
+        "file of the windows of the processes, [P, 3, 3, 3] with P of at least the number of "
+        "classes, such as the authors' .pt lists; none: searched by the seed",
     )
 
+    def fingerprint(self) -> str | None:
+        """Return the SHA-256 of the file of coefficients, if there is one."""
+        if self.coefficients is None:
+            return None
+        path = Path(self.coefficients)
+        if not path.is_file():
+            raise UserError(f"ar.coefficients={path}: no such file; give the path of the windows")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def check(self, images: ImageSet) -> None:
-        """Refuse images that are smaller than the window.
+        """Refuse images that are smaller than the window, and unusable coefficients.
 
         Raises:
-            UserError: names both sizes.
+            UserError: names both sizes, or the file and what is wrong with it.
         """
         if images.size < 3:
             raise UserError(
                 f"ar has a window of 3x3 pixels, the images are {images.size} px; use larger images"
             )
+        if self.coefficients is not None:
+            _imported(Path(self.coefficients), images)
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Search a process for each class, then add a pattern of it to each image."""
-        response = self.response
-        if response is None:
-            response = 10.0 if images.classes <= 10 else min(3.0, 300 / images.classes)
-        found = processes(images.classes, images.size, response, harness.random("processes"))
-        poisoned, random = np.empty_like(images.images), harness.random("noise")
+        return Poison(self._poisoned(images, harness, "noise"), self._budget(images))
+
+    def function_of_class(
+        self, images: ImageSet, poisoned: Pixels, harness: Harness
+    ) -> Callable[[ImageSet], Pixels]:
+        """Return the addition of other patterns of the processes, which the seed determines."""
+        return lambda others: self._poisoned(others, harness, "noise of other images")
+
+    def image_passes(self, images: int) -> float:
+        """Return 0, since the method uses no network."""
+        return 0
+
+    def _poisoned(self, images: ImageSet, harness: Harness, stream: str) -> Pixels:
+        """Add a pattern of its class's process to each image; `stream` draws the patterns."""
+        found = self._processes(images, harness)
+        poisoned, random = np.empty_like(images.images), harness.random(stream)
         side = images.size + _DROPPED
         block = max(1, _VALUES // (3 * side**2))
         for label in range(images.classes):
@@ -92,11 +127,16 @@ class AR(Attack):
                     pattern *= float(self.rho_u) / np.abs(pattern).max((1, 2, 3), keepdims=True)
                 levels = np.rint(images.images[part] + 255 * pattern)
                 poisoned[part] = np.clip(levels, 0, 255).astype(np.uint8)
-        return Poison(poisoned, self._budget(images))
+        return poisoned
 
-    def image_passes(self, images: int) -> float:
-        """Return 0, since the method uses no network."""
-        return 0
+    def _processes(self, images: ImageSet, harness: Harness) -> Field:
+        """Return the coefficients of each class, float64 [C, 3, 8]."""
+        if self.coefficients is not None:
+            return _imported(Path(self.coefficients), images)
+        response = self.response
+        if response is None:
+            response = 10.0 if images.classes <= 10 else min(3.0, 300 / images.classes)
+        return processes(images.classes, images.size, response, harness.random("processes"))
 
     def _budget(self, images: ImageSet) -> Budget:
         if self.rho_u is not None:
@@ -105,6 +145,41 @@ class AR(Attack):
 
     def _norm(self, images: ImageSet) -> float:
         return images.size / 32 if self.norm is None else self.norm
+
+
+def _imported(path: Path, images: ImageSet) -> Field:
+    """Return the coefficients of a file for the first classes, float64 [C, 3, 8].
+
+    Raises:
+        UserError: an unreadable file, too few processes, another shape, or one that diverges.
+    """
+    arrays, name = [*read_arrays(path).values()], f"ar.coefficients={path}"
+    if len(arrays) != 1 or arrays[0].ndim != 4 or arrays[0].shape[1:] != (3, 3, 3):
+        shapes = ", ".join(str([*array.shape]) for array in arrays) or "nothing"
+        raise UserError(
+            f"{name} holds {shapes}; give one array [P, 3, 3, 3]: process, channel, window"
+        )
+    windows = arrays[0].astype(np.float64).reshape(-1, 3, 9)
+    if len(windows) < images.classes:
+        raise UserError(
+            f"{name} holds {len(windows)} processes, the data has {images.classes} classes; give "
+            "a file of one for each class, or leave it out to search them"
+        )
+    windows = windows[: images.classes]
+    if windows[:, :, 8].any():
+        raise UserError(f"{name} has windows whose last entry is not 0; it is what they predict")
+    found = np.ascontiguousarray(windows[:, :, :8])
+    side = images.size + _DROPPED
+    draws = np.random.default_rng(0).standard_normal((3 * len(found), 3, 4 * side - 4))
+    with np.errstate(all="ignore"):
+        largest = np.abs(_scan(draws, found.reshape(-1, 8))).max((0, 1, 3))
+    wrong = np.flatnonzero(~(largest < np.finfo(np.float32).max).reshape(-1, 3).all(1))
+    if len(wrong):
+        raise UserError(
+            f"{name}: process {wrong[0]} diverges on {images.size} px; leave ar.coefficients out "
+            "to search stable ones"
+        )
+    return found
 
 
 def processes(classes: int, size: int, response: float, random: Random) -> Field:

@@ -1,14 +1,12 @@
 """Random noise of each class: the control for what a class-wise pattern does by itself."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, option
-from unlearnable_bench.poison import add_noise
-
-_BLOCK = 1024  # images whose noise is held together
+from unlearnable_bench.attacks._class_noise import with_patterns
+from unlearnable_bench.images import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +26,20 @@ class ClassRandom(Attack):
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Add the pattern of its class to each image."""
-        levels, shape = self.rho_u.levels, images.images.shape[1:]
-        draws = harness.random("noise").integers(2 * levels + 1, images.classes, *shape)
-        patterns = (draws - levels).cpu().numpy().astype(np.float32)
-        poisoned = np.empty_like(images.images)
-        for start in range(0, len(images), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            noise = patterns[images.labels[part]]
-            poisoned[part] = add_noise(images.images[part], noise, self.rho_u)
-        return Poison(poisoned, Budget("linf", self.rho_u))
+        return Poison(self._poisoned(images, harness), Budget("linf", self.rho_u))
+
+    def function_of_class(
+        self, images: ImageSet, poisoned: Pixels, harness: Harness
+    ) -> Callable[[ImageSet], Pixels]:
+        """Return the addition of the patterns, which the seed determines."""
+        return lambda others: self._poisoned(others, harness)
 
     def image_passes(self, images: int) -> float:
         """Return 0, since the method uses no network."""
         return 0
+
+    def _poisoned(self, images: ImageSet, harness: Harness) -> Pixels:
+        levels, shape = self.rho_u.levels, images.images.shape[1:]
+        draws = harness.random("noise").integers(2 * levels + 1, images.classes, *shape)
+        patterns = (draws - levels).short().cpu().numpy()
+        return with_patterns(images, patterns, self.rho_u)

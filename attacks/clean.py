@@ -11,6 +11,7 @@ class Clean(Attack):
     """Clean images, without noise: the reference for every other row."""
 
     needs = "nothing"
+    seeded: ClassVar[bool] = False
 
     surrogate: ClassVar[Literal["none"]] = "none"
 

@@ -1,5 +1,6 @@
 """Class-wise convolutions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -54,18 +55,26 @@ class CUDA(Attack):
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Convolve each image, divide by its maximum, and truncate to 8 bits."""
-        poisoned = np.empty_like(images.images)
-        used = kernels(images.classes, self.size, self.blur, harness.seed)
-        for label, kernel in enumerate(used):
-            index = np.flatnonzero(images.labels == label)
-            for start in range(0, len(index), _BLOCK):
-                part = index[start : start + _BLOCK]
-                poisoned[part] = _convolved(images.images[part], kernel)
-        return Poison(poisoned, Budget("none"))
+        return Poison(self._poisoned(images, harness.seed), Budget("none"))
+
+    def function_of_class(
+        self, images: ImageSet, poisoned: Pixels, harness: Harness
+    ) -> Callable[[ImageSet], Pixels]:
+        """Return the convolution with the kernels, which the seed determines."""
+        return lambda others: self._poisoned(others, harness.seed)
 
     def image_passes(self, images: int) -> float:
         """Return 0, since the method uses no network."""
         return 0
+
+    def _poisoned(self, images: ImageSet, seed: int) -> Pixels:
+        poisoned = np.empty_like(images.images)
+        for label, kernel in enumerate(kernels(images.classes, self.size, self.blur, seed)):
+            index = np.flatnonzero(images.labels == label)
+            for start in range(0, len(index), _BLOCK):
+                part = index[start : start + _BLOCK]
+                poisoned[part] = _convolved(images.images[part], kernel)
+        return poisoned
 
 
 def kernels(classes: int, size: int, blur: float, seed: int) -> NDArray[np.float64]:

@@ -20,17 +20,19 @@ from unlearnable_bench import (
     UserError,
     option,
 )
+from unlearnable_bench.attacks._class_noise import adding_class_noise
 from unlearnable_bench.attacks.alternation import alternate
 from unlearnable_bench.harness import (
     ShuffledBatches,
     input_gradient,
+    level_type,
     random_transform,
     refuse_divergence,
     sgd,
     sweep,
     zero_noise,
 )
-from unlearnable_bench.images import Labels
+from unlearnable_bench.images import Labels, Pixels, chunks
 
 _IN_ROUNDS = (
     "variant is official or classwise",
@@ -144,6 +146,12 @@ class EM(Attack):
             return self._misaligned(images, harness)
         return self._in_rounds(images, harness)
 
+    def function_of_class(
+        self, images: ImageSet, poisoned: Pixels, harness: Harness
+    ) -> Callable[[ImageSet], Pixels] | None:
+        """Return the addition of class-wise noise, or None for noise of each image."""
+        return adding_class_noise(images, poisoned) if self.variant == "classwise" else None
+
     def image_passes(self, images: int) -> float:
         """Count 15 rounds of the official algorithm, or all steps of the misaligned variant."""
         noise_steps, size = self._noise_steps, min(self._batch_size, images)
@@ -222,7 +230,9 @@ class EM(Attack):
         harness.keep_surrogate(model, int(rounds) * self.batches)
         notes = {"rounds": float(rounds), "training_error": float(error)}
         # In parts: another copy of all noise may not fit into the device's memory.
-        levels = torch.cat([_levels(noise[rows]).cpu() for rows in search.row_of.split(4096)])
+        levels = torch.empty(pixels.shape, dtype=level_type(self.rho_u))
+        for part in chunks(images.images):
+            levels[part] = _levels(noise[search.row_of[part]], levels.dtype)
         return Poison.from_noise(images, levels, self.rho_u, notes)
 
     def _samplewise(self, images: ImageSet, labels: Tensor, harness: Harness) -> "_Search":
@@ -268,7 +278,7 @@ class EM(Attack):
         optimizer = sgd(model, lr=self.lr)
         random = harness.random("generation")
         # In whole levels, since no step starts from stored noise.
-        noise = zero_noise(pixels.shape, torch.int16, harness.device)
+        noise = zero_noise(pixels.shape, level_type(self.rho_u), harness.device)
         harness.keep(noise=noise, model=model, optimizer=optimizer)
 
         def view_and_noise(index: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,13 +291,15 @@ class EM(Attack):
 
         def step(index: Tensor) -> None:
             view, delta = view_and_noise(index)
-            noise[index] = _levels(delta)  # of the view, stored for the image: the misalignment
+            noise[index] = _levels(
+                delta, noise.dtype
+            )  # of the view, stored for the image: the misalignment
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model((view + delta).clamp(0, 1)), labels[index]).backward()
             optimizer.step()
 
         def extract(index: Tensor, is_new: Tensor) -> None:
-            delta = _levels(view_and_noise(index)[1])
+            delta = _levels(view_and_noise(index)[1], noise.dtype)
             noise[index] = torch.where(is_new[:, None, None, None], delta, noise[index])
 
         model.train()
@@ -347,9 +359,9 @@ class _Search:
     store: Callable[[Tensor, Tensor, Tensor], None]
 
 
-def _levels(noise: Tensor) -> Tensor:
-    """Return noise in whole units of 1/255, int16."""
-    return (255 * noise).round().short()
+def _levels(noise: Tensor, kind: torch.dtype) -> Tensor:
+    """Return noise in whole units of 1/255, of an integer type."""
+    return (255 * noise).round().to(kind)
 
 
 def _fifth_of_each(labels: Labels, classes: int) -> list[int]:

@@ -1,5 +1,6 @@
 """One-pixel shortcuts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -25,6 +26,7 @@ class OPS(Attack):
     """
 
     needs = "labels"
+    seeded: ClassVar[bool] = False
 
     surrogate: ClassVar[Literal["none"]] = "none"
 
@@ -36,43 +38,83 @@ class OPS(Attack):
         Raises:
             UserError: names the largest number of pixels.
         """
-        pixels = images.size**2
-        most = min(pixels, len(_CORNERS) * pixels // images.classes)
-        if not most:
-            raise UserError(
-                f"ops marks each class with a pixel and one of 8 colours: {images.size} px have "
-                f"{len(_CORNERS) * pixels} of these, the data has {images.classes} classes; use "
-                "larger images"
-            )
-        if self.sparsity > most:
-            raise UserError(
-                f"ops.sparsity={self.sparsity} is too large for {images.classes} classes of "
-                f"{images.size} px ({pixels} pixels in 8 colours); use --set ops.sparsity={most} "
-                "or less"
-            )
+        check_sparsity("ops", self.sparsity, images)
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Set the chosen pixels of each class to their colours."""
-        poisoned = images.images.copy()
-        taken = np.zeros((images.size, images.size, len(_CORNERS)), bool)
-        for label in range(images.classes):
-            index = np.flatnonzero(images.labels == label)
-            if not len(index):
-                continue
-            scores = _scores(images.images, index)
-            scores[taken] = 0
-            # The best colour of each position, then the best positions; the first of equal ones.
-            best = scores.max(2).ravel()
-            for place in np.argsort(-best, kind="stable")[: self.sparsity]:
-                row, column = divmod(int(place), images.size)
-                colour = int(scores[row, column].argmax())
-                taken[row, column, colour] = True
-                poisoned[index, row, column] = 255 * _CORNERS[colour]
+        poisoned = marked(images, images.images, self.sparsity)
         return Poison(poisoned, Budget("l0", self.sparsity))
+
+    def function_of_class(
+        self, images: ImageSet, poisoned: Pixels, harness: Harness
+    ) -> Callable[[ImageSet], Pixels]:
+        """Return the setting of the pixels that the poison has set in each class."""
+        marks = {}
+        for label in np.unique(images.labels):
+            index = np.flatnonzero(images.labels == label)
+            places = (images.images[index] != poisoned[index]).any((0, 3))
+            marks[int(label)] = places, poisoned[index[0]][places]
+
+        def mark(others: ImageSet) -> Pixels:
+            found = others.images.copy()
+            for label, (places, colours) in marks.items():
+                index = np.flatnonzero(others.labels == label)
+                found[index[:, None], *np.nonzero(places)] = colours
+            return found
+
+        return mark
 
     def image_passes(self, images: int) -> float:
         """Return 0, since the method uses no network."""
         return 0
+
+
+def check_sparsity(name: str, sparsity: int, images: ImageSet) -> None:
+    """Refuse more pixels than an image has, or more pairs than there are.
+
+    Raises:
+        UserError: names the largest number of pixels.
+    """
+    pixels = images.size**2
+    most = min(pixels, len(_CORNERS) * pixels // images.classes)
+    if not most:
+        raise UserError(
+            f"{name} marks each class with a pixel and one of 8 colours: {images.size} px have "
+            f"{len(_CORNERS) * pixels} of these, the data has {images.classes} classes; use "
+            "larger images"
+        )
+    if sparsity > most:
+        raise UserError(
+            f"{name}.sparsity={sparsity} is too large for {images.classes} classes of "
+            f"{images.size} px ({pixels} pixels in 8 colours); use --set {name}.sparsity={most} "
+            "or less"
+        )
+
+
+def marked(clean: ImageSet, base: Pixels, sparsity: int) -> Pixels:
+    """Return a copy of images in which the pixels of each class have their colours.
+
+    Args:
+        clean: the clean images, by which pixels and colours are chosen.
+        base: the images to change, uint8 [N, H, W, 3].
+        sparsity: number of pixels.
+    """
+    poisoned = base.copy()
+    taken = np.zeros((clean.size, clean.size, len(_CORNERS)), bool)
+    for label in range(clean.classes):
+        index = np.flatnonzero(clean.labels == label)
+        if not len(index):
+            continue
+        scores = _scores(clean.images, index)
+        scores[taken] = 0
+        # The best colour of each position, then the best positions; the first of equal ones.
+        best = scores.max(2).ravel()
+        for place in np.argsort(-best, kind="stable")[:sparsity]:
+            row, column = divmod(int(place), clean.size)
+            colour = int(scores[row, column].argmax())
+            taken[row, column, colour] = True
+            poisoned[index, row, column] = 255 * _CORNERS[colour]
+    return poisoned
 
 
 def _scores(pixels: Pixels, index: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from unlearnable_bench import (
     add_noise,
     option,
 )
-from unlearnable_bench.images import blocks
+from unlearnable_bench.images import chunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +57,12 @@ class Random(Attack):
             The poison and its L-infinity budget, `rho_u`.
         """
         levels, clean = self.rho_u.levels, images.images
-        parts = list(blocks(clean))
-        # One draw for the whole set, in blocks: int64 takes eight times the memory of the images.
+        parts = list(chunks(clean))
+        # One draw for the whole set, in parts: its integers are wider than the images.
         draws = harness.random("noise").integer_blocks(2 * levels + 1, *clean.shape, parts=parts)
         poisoned = np.empty_like(clean)
         for part, draw in zip(parts, draws, strict=True):
-            poisoned[part] = add_noise(clean[part], (draw - levels).cpu().numpy(), self.rho_u)
+            poisoned[part] = add_noise(clean[part], draw.sub_(levels).cpu().numpy(), self.rho_u)
         return Poison(poisoned, Budget("linf", self.rho_u))
 
     def image_passes(self, images: int) -> float:

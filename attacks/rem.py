@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearnable_bench import (
@@ -21,6 +22,7 @@ from unlearnable_bench.attacks.alternation import alternate
 from unlearnable_bench.harness import (
     Random,
     input_gradient,
+    level_type,
     pgd,
     random_transform,
     refuse_divergence,
@@ -53,6 +55,7 @@ class REM(Attack):
     """
 
     needs = "labels"
+    shardable: ClassVar[bool] = True
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     rho_a: Radius = option(
@@ -98,13 +101,14 @@ class REM(Attack):
         model = harness.network(images)
         optimizer = sgd(model, lr=self.lr)
         random = harness.random("generation")
-        noise = zero_noise(pixels.shape, torch.int16, harness.device)  # units of 1/255
+        noise = zero_noise(pixels.shape, level_type(self.rho_u), harness.device)  # units of 1/255
         harness.keep(noise=noise, model=model, optimizer=optimizer)
         updates = self._updates
         # Without the noise, which every visit and the extraction generate from a new start.
         harness.rejoin("surrogate", updates, model=model, optimizer=optimizer, random=random)
 
-        def noise_phase(index: Tensor) -> Tensor:
+        @harness.sharded
+        def noise_phase(index: Tensor) -> tuple[Tensor, Tensor]:
             x, y = harness.unit(pixels[index]), labels[index].repeat(self.samples)
             radius = float(self.rho_u)
             step_size = self.rho_u.step_size(self.noise_steps, self.alpha_u)
@@ -122,28 +126,41 @@ class REM(Attack):
                 gradient = gradient * ((moved >= 0) & (moved <= 1))
                 delta = delta - step_size * gradient.sign()
                 delta = delta.clamp(-radius, radius)
-            harness.watch(gradient, index)
-            return (255 * delta).round().clamp(-self.rho_u.levels, self.rho_u.levels).short()
+            levels = (255 * delta).round().clamp(-self.rho_u.levels, self.rho_u.levels)
+            return levels.to(noise.dtype), gradient
 
-        def step(index: Tensor) -> None:
-            noise[index] = noise_phase(index)
-            y = labels[index]
+        @harness.sharded
+        def adversarial_views(index: Tensor) -> Tensor:
             x = harness.unit(pixels[index] + noise[index])
             x = random_transform(x, harness.transform, random).clamp(0, 1)
             if self.rho_a:
+                y = labels[index]
                 x = self._pgd(x, lambda v: input_gradient(model, v, y), self.rho_a, random)
+            return x
+
+        def new_noise(index: Tensor) -> Tensor:
+            levels, gradient = noise_phase(index)
+            harness.watch(gradient, index)
+            return levels
+
+        def step(index: Tensor) -> None:
+            noise[index] = new_noise(index)
+            x, y = adversarial_views(index), labels[index]
             optimizer.zero_grad(set_to_none=True)
-            functional.cross_entropy(model(x), y).backward()
+
+            def clean() -> Tensor:
+                return random_transform(harness.unit(pixels[index]), harness.transform, random)
+
+            self.surrogate_loss(model, x, y, clean).backward()
             optimizer.step()
 
         def extract(index: Tensor, is_new: Tensor) -> None:
             new = is_new[:, None, None, None]
-            noise[index] = torch.where(new, noise_phase(index), noise[index])
+            noise[index] = torch.where(new, new_noise(index), noise[index])
 
-        def leave() -> None:
-            if self.stop is not None:
-                harness.leave("surrogate", updates, model=model, optimizer=optimizer, random=random)
-
+        leave = partial(
+            harness.leave, "surrogate", updates, model=model, optimizer=optimizer, random=random
+        )
         model.train()
         alternate(
             images,
@@ -155,11 +172,24 @@ class REM(Attack):
             step=step,
             extract=extract,
             stop=self.stop,
-            stopped=leave,
+            stopped=leave if self.stop is not None else lambda: None,
         )
         refuse_divergence(model)
         harness.keep_surrogate(model, updates)
         return Poison.from_noise(images, noise, self.rho_u)
+
+    def surrogate_loss(
+        self, model: nn.Module, x: Tensor, y: Tensor, clean: Callable[[], Tensor]
+    ) -> Tensor:
+        """Return the loss of the surrogate, a scalar: the mean cross-entropy.
+
+        Args:
+            model: the surrogate, in train mode.
+            x: perturbed views of the poisoned images, float [B, 3, H, W] in [0, 1].
+            y: labels, int64 [B].
+            clean: draws views of the clean images, float [B, 3, H, W] in [0, 1].
+        """
+        return functional.cross_entropy(model(x), y)
 
     def perturb(
         self, views: Tensor, gradient: Callable[[Tensor], Tensor], random: Random

@@ -19,7 +19,7 @@ from unlearnable_bench import (
     add_noise,
     option,
 )
-from unlearnable_bench.images import blocks
+from unlearnable_bench.images import blocks, on_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +75,18 @@ class SC(Attack):
         """Add a pattern of its class's cluster to each image, all of equal L2 norm."""
         patterns = self._patterns(images, harness.seed + 1)  # seed 0: the official code's seed 1
         poisoned = np.empty_like(images.images)
-        for part in blocks(images.images):
+
+        def add(part: slice) -> None:
             clean, noise = images.images[part], self._noise(patterns[part], images)
-            poisoned[part] = (
-                # Truncated, not rounded, as in the official code.
-                (np.clip(clean / 255 + noise, 0, 1) * 255).astype(np.uint8)
-                if self.rho_u is None
-                else add_noise(clean, 255 * noise, self.rho_u)
-            )
+            if self.rho_u is not None:
+                poisoned[part] = add_noise(clean, 255 * noise, self.rho_u)
+                return
+            noise += clean / 255
+            np.clip(noise, 0, 1, out=noise)
+            noise *= 255
+            np.copyto(poisoned[part], noise, casting="unsafe")  # truncated, as in the official code
+
+        on_threads(add, blocks(images.images))
         if self.rho_u is not None:
             return Poison(poisoned, Budget("linf", self.rho_u))
         norm = self.strength / 255 * float(np.sqrt(images.images[0].size))

@@ -11,6 +11,7 @@ from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, clean_n
 from unlearnable_bench.harness import (
     central_view,
     input_gradient,
+    level_type,
     random_transform,
     sweep,
     zero_noise,
@@ -19,21 +20,22 @@ from unlearnable_bench.harness import (
 
 @dataclass(frozen=True, kw_only=True)
 class TAP(Attack):
-    """Targeted adversarial poisoning (Fowl et al., NeurIPS 2021), as in the REM and SEM code.
+    """Targeted adversarial poisoning (Fowl et al., NeurIPS 2021), in the form of the REM code.
 
     min over delta_u of E_t CE(f(t(x + delta_u)), (y + 1) mod C) by PGD, for a network f trained
     on the clean images; each step draws one random crop and flip t
-    ([arXiv 2106.10807](https://arxiv.org/abs/2106.10807)). `untargeted` maximises the loss of
-    the true label instead, as APBench does.
+    ([arXiv 2106.10807](https://arxiv.org/abs/2106.10807)). The step size is that of the authors,
+    rho_u / 20. `untargeted` maximises the loss of the true label instead, as APBench does.
     """
 
     needs = "labels"
+    version: ClassVar[str] = "2"  # in version 1, the step size was 2 rho_u / steps
 
     surrogate: ClassVar[Literal["clean"]] = "clean"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     steps: int = option(250, "number of PGD steps", minimum=1)
-    alpha_u: Radius | None = option(None, "step size of PGD; none: 2 rho_u / steps")
+    alpha_u: Radius | None = option(None, "step size of PGD; none: rho_u / 20")
     untargeted: bool = option(
         False, "direction of the attack: true away from the true label, false towards the next one"
     )
@@ -51,19 +53,23 @@ class TAP(Attack):
         """Attack every image of the training set against the clean network."""
         pixels, labels = harness.tensors(images)
         # In whole units of 1/255, since no step starts from stored noise.
-        noise = zero_noise(pixels.shape, torch.int16, harness.device, copies=2)
+        kind, copies = level_type(self.rho_u), min(2, self.restarts)
+        noise = zero_noise(pixels.shape, kind, harness.device, copies)
         model = clean_network(images, harness)
         targets = labels if self.untargeted else (labels + 1) % images.classes
         sign = 1 if self.untargeted else -1
-        radius, step_size = float(self.rho_u), self.rho_u.step_size(self.steps, self.alpha_u)
+        radius = float(self.rho_u)
+        step_size = radius / 20 if self.alpha_u is None else float(self.alpha_u)
         random = harness.random("generation")
         visits = list(sweep(len(images), self.batch_size, harness.device))
         size = len(visits[0][0])
         shape = (size, *pixels.shape[1:])
         x = torch.zeros(shape, dtype=harness.dtype, device=harness.device)
         delta, y = torch.zeros_like(x), torch.zeros(size, dtype=torch.int64, device=harness.device)
-        best, losses = noise.clone(), torch.full((self.restarts,), 0.0, dtype=torch.float64)
-        harness.keep(noise=noise, best=best, losses=losses)
+        best = noise if copies == 1 else noise.clone()
+        losses = torch.zeros(self.restarts, dtype=torch.float64)
+        both = {"best": best} if copies == 2 else {}
+        harness.keep(noise=noise, losses=losses, **both)
 
         def step(index: Tensor) -> None:
             moved = x + delta
@@ -83,7 +89,7 @@ class TAP(Attack):
             delta.copy_(random.uniform(*shape, low=-radius, high=radius))
             for _ in range(self.steps):
                 captured(index)
-            levels = (255 * delta).round().short()
+            levels = (255 * delta).round().to(noise.dtype)
             noise[index] = torch.where(is_new[:, None, None, None], levels, noise[index])
             with torch.no_grad():
                 views = central_view((x + delta).clamp(0, 1), harness.transform)

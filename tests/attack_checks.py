@@ -13,7 +13,7 @@ import torch
 from helpers import Interrupting, Interruption, Linear, Tiny, make_harness, random_images
 from torch import Tensor, nn
 
-from unlearnable_bench import Attack, Harness, ImageSet, Poison
+from unlearnable_bench import Attack, Harness, ImageSet, Learner, Poison
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.images import Pixels
 from unlearnable_bench.schedule import Training
@@ -27,9 +27,11 @@ def starting_network(harness: Harness, images: ImageSet) -> nn.Module:
     return copy.deepcopy(harness.network(images))
 
 
-def check_same_seed_same_poison(attack: Attack, images: ImageSet) -> None:
+def check_same_seed_same_poison(
+    attack: Attack, images: ImageSet, learner: Learner | None = None
+) -> None:
     def poisoned(seed: int) -> Pixels:
-        harness = make_harness("fp32", seed=seed)
+        harness = make_harness("fp32", seed=seed, learner=learner)
         harness.training = CLEAN_TRAINING
         return attack.generate(images, harness).images
 
@@ -46,12 +48,16 @@ def check_fp32_agrees(attack: Attack) -> None:
 
 
 def check_resumes(
-    attack: Attack, images: ImageSet, folder: Path, stops: Iterable[tuple[str, int]]
+    attack: Attack,
+    images: ImageSet,
+    folder: Path,
+    stops: Iterable[tuple[str, int]],
+    learner: Learner | None = None,
 ) -> None:
     """Interrupt before each of the stops in turn; the poison is that of one piece."""
 
     def harness_for_it() -> Harness:
-        made = make_harness()
+        made = make_harness(learner=learner)
         made.training = CLEAN_TRAINING
         return made
 

@@ -4,14 +4,26 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from unlearnable_bench import Attack, Radius
-from unlearnable_bench.attacks import em, rem
+from helpers import Pooled
+
+from unlearnable_bench import Attack, Learner, Radius
+from unlearnable_bench.attacks import _contrastive, em, hypo, rem
+from unlearnable_bench.attacks.aap import AAP
 from unlearnable_bench.attacks.ar import AR
+from unlearnable_bench.attacks.asr import ASR
+from unlearnable_bench.attacks.aue import AUE
 from unlearnable_bench.attacks.class_random import ClassRandom
+from unlearnable_bench.attacks.class_tiles import ClassTiles
 from unlearnable_bench.attacks.clean import Clean
 from unlearnable_bench.attacks.cuda import CUDA
+from unlearnable_bench.attacks.dune import DUNE
 from unlearnable_bench.attacks.em import EM
+from unlearnable_bench.attacks.em_ops import EMOPS
+from unlearnable_bench.attacks.entf import EntF
 from unlearnable_bench.attacks.file import File
+from unlearnable_bench.attacks.gue import GUE
+from unlearnable_bench.attacks.hypo import HYPO
+from unlearnable_bench.attacks.mi_ue import MIUE
 from unlearnable_bench.attacks.ntga import NTGA
 from unlearnable_bench.attacks.ops import OPS
 from unlearnable_bench.attacks.pil import PIL
@@ -19,6 +31,7 @@ from unlearnable_bench.attacks.random import Random
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sc import SC
 from unlearnable_bench.attacks.sem import SEM
+from unlearnable_bench.attacks.sep import SEP
 from unlearnable_bench.attacks.tap import TAP
 from unlearnable_bench.attacks.tue import TUE
 
@@ -50,6 +63,24 @@ ALTERNATION: dict[str, Any] = {
     "attack_steps": 2,
 }
 NO_ADVERSARY: dict[str, Any] = {"rho_a": Radius("0")}
+AUGMENTED_EM: dict[str, Any] = {"epochs": 2, "batch_size": 10, "noise_steps": 3, "strength": 0.6}
+AUGMENTED_AP: dict[str, Any] = {"epochs": 2, "batch_size": 10, "steps": 3, "strength": 0.4}
+DUAL: dict[str, Any] = {
+    "checkpoints": 1,
+    "steps": 3,
+    "batch_size": 10,
+    "searched": 6,
+    "particles": 3,
+    "rounds": 4,
+}
+GAME: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 10,
+    "inner_steps": 2,
+    "inner_lr": 0.02,
+    "width": 2,
+}
+EASIER: dict[str, Any] = {"epochs": 2, "batch_size": 10, "steps": 3, "attack_steps": 2}
 BLOCKS: dict[str, Any] = {"block": 9, "validation": 5}  # 25 images: two blocks and 7 of a third
 
 
@@ -60,6 +91,7 @@ class Entry:
     Attributes:
         attack: with options that differ from no step to a few.
         images: how many it needs.
+        learner: architecture of its networks; None: one without pooled features.
         seeded: another seed gives another poison.
         stops: label and step of each loop's steps before which it is interrupted in turn.
         module: where it takes the gradients at its images, in order to count them or to die there.
@@ -72,6 +104,7 @@ class Entry:
 
     attack: Attack
     images: int = 25
+    learner: Learner | None = None
     seeded: bool = True
     stops: tuple[tuple[str, int], ...] = ()
     module: ModuleType | None = None
@@ -88,6 +121,7 @@ TABLE = {
     "clean": Entry(attack=Clean(), seeded=False),
     "random": Entry(attack=Random()),
     "class-random": Entry(attack=ClassRandom()),
+    "class-tiles": Entry(attack=ClassTiles()),
     "file": Entry(attack=File(path="noise.npy"), seeded=False),
     "ar": Entry(attack=AR(), others=(AR(rho_u=Radius("8/255")),)),
     "cuda": Entry(attack=CUDA()),
@@ -124,6 +158,7 @@ TABLE = {
         own_noise=True,
         counted=(EM(**MISALIGNED),),
     ),
+    "em-ops": Entry(attack=EMOPS(**OFFICIAL), stops=(("rounds", 1),)),
     "rem": Entry(
         attack=REM(**ALTERNATION),
         stops=TWO_LOOPS,
@@ -152,7 +187,67 @@ TABLE = {
             SEM(perturbation="gaussian", **ALTERNATION | NO_ADVERSARY),
         ),
     ),
+    "aue": Entry(
+        attack=AUE(**AUGMENTED_EM),
+        stops=(("rounds", 1), ("rounds", 4), ("rounds", 7)),
+        module=_contrastive,
+        killed=AUE(**AUGMENTED_EM | {"epochs": 5}),
+        single=AUE(**AUGMENTED_EM | {"epochs": 1, "lr": 0.01}),
+        counted=(AUE(**AUGMENTED_EM),),
+    ),
+    "aue without augmentation": Entry(
+        attack=AUE(**AUGMENTED_EM | {"strength": 0.0}), own_noise=True
+    ),
+    "aap": Entry(
+        attack=AAP(**AUGMENTED_AP),
+        stops=(("network", 1), ("network", 3), ("attack", 0), ("attack", 2)),
+        module=_contrastive,
+        killed=AAP(**AUGMENTED_AP | {"steps": 20}),
+        counted=(AAP(**AUGMENTED_AP),),
+        others=(AAP(**AUGMENTED_AP | {"untargeted": True}),),
+    ),
+    "asr": Entry(
+        attack=ASR(**ALTERNATION),
+        stops=TWO_LOOPS[:3:2],
+        module=rem,
+        counted=(ASR(**ALTERNATION),),
+        others=(ASR(squared=True, **ALTERNATION | NO_ADVERSARY),),
+    ),
+    "mi-ue": Entry(
+        # Two updates and three visits an epoch.
+        attack=MIUE(epochs=3, noise_steps=2, batch_size=10, sweep_size=9),
+        learner=Pooled(),
+        stops=(("alternation", 1), ("alternation", 4), ("alternation", 11)),
+    ),
+    "sep": Entry(
+        attack=SEP(checkpoints=1, steps=2, draws=2, batch_size=10),
+        learner=Pooled(),
+        stops=(("attack", 1), ("attack", 2)),
+        others=(SEP(checkpoints=1, steps=2, variant="plain"),),
+    ),
+    "entf": Entry(
+        attack=EntF(steps=2, batch_size=10),
+        learner=Pooled(),
+        stops=(("attack", 1), ("attack", 2)),
+    ),
     "tap": Entry(attack=TAP(steps=3, batch_size=10), stops=(("attack", 1), ("attack", 2))),
+    "dune": Entry(
+        attack=DUNE(**DUAL),
+        stops=(("attack", 0), ("attack", 2), ("colours", 0), ("colours", 2)),
+        others=(
+            DUNE(offset="last", **DUAL),
+            DUNE(checkpoints=1, steps=2, colour=Radius("0")),
+        ),
+    ),
+    "gue": Entry(attack=GUE(**GAME), stops=(("game", 1), ("game", 3), ("noise", 0), ("noise", 2))),
+    "hypo": Entry(
+        attack=HYPO(**EASIER),
+        stops=(("network", 1), ("network", 3), ("attack", 0), ("attack", 2)),
+        module=hypo,
+        killed=HYPO(**EASIER | {"steps": 20}),
+        counted=(HYPO(**EASIER), HYPO(norm=0.5, adversary=Radius("0"), **EASIER)),
+        others=(HYPO(norm=0.5, adversary=Radius("0"), **EASIER),),
+    ),
     "ntga": Entry(
         attack=NTGA(**BLOCKS),
         stops=(("blocks", 1), ("blocks", 2)),

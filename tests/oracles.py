@@ -7,7 +7,9 @@ Gradients of the cross-entropy are autograd's; everything around them is by hand
 """
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from oracle_parts import (
     draw_uniform,
     draw_views,
     into_ball_and_box,
+    late_stepped_lr,
     length_of,
     middle,
     pixels_of,
@@ -214,13 +217,34 @@ def arm(
     return _robust(network, images, transform, seed, options, options.perturbation)
 
 
-def _robust(  # noqa: C901 - in one piece, to be read beside the paper
+def asr(
+    network: nn.Module,
+    images: ImageSet,
+    transform: Transform | ResizedCrop,
+    seed: int,
+    options: Any,
+) -> np.ndarray:
+    """Noise without a perturbation, surrogate against PGD and towards chance on clean views."""
+
+    def distance_from_chance(views: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for scores in network(views):
+            shares = scores.exp() / scores.exp().sum()
+            square = sum((share - 1 / len(shares)) ** 2 for share in shares)
+            total = total + (square if options.squared else square**0.5)
+        return options.weight * total / len(views)
+
+    return _robust(network, images, transform, seed, options, "none", distance_from_chance)
+
+
+def _robust(  # noqa: C901, PLR0915 - in one piece, to be read beside the paper
     network: nn.Module,
     images: ImageSet,
     transform: Transform | ResizedCrop,
     seed: int,
     options: Any,
     perturbation: str,
+    regulariser: Callable[[Tensor], Tensor] | None = None,
 ) -> np.ndarray:
     pixels, labels = pixels_of(images)
     count = len(images)
@@ -273,7 +297,13 @@ def _robust(  # noqa: C901 - in one piece, to be read beside the paper
         if rho_a:
             start = draw_uniform(tuple(x.shape), rho_a, random)
             x = ascend(network, x, labels[batch], start, rho_a, *pgd)
-        optimizer.step(x, labels[batch], stepped_lr(options.lr, step, options.steps))
+        extra = None
+        if regulariser:
+            views = draw_views(size, transform, random)
+            seen = torch.stack([views[k].of(pixels[i] / 255) for k, i in enumerate(batch)])
+            extra = partial(regulariser, seen)
+        lr = stepped_lr(options.lr, step, options.steps)
+        optimizer.step(x, labels[batch], lr, extra=extra)
     for batch, new in windows(count, size):
         found = noise_step(batch)
         for row in range(new):
@@ -303,7 +333,8 @@ def train(
     per_epoch = count // size
     steps = training.steps or training.epochs * per_epoch
     optimizer = SGD(network, training.momentum, training.weight_decay, nesterov=training.nesterov)
-    schedule = stepped_lr if training.schedule == "steps" else triangular_lr
+    schedules = {"steps": stepped_lr, "late-steps": late_stepped_lr, "triangle": triangular_lr}
+    schedule = schedules[training.schedule]
     accuracies = []
     for step in range(steps):
         batch = batches[step].tolist()
@@ -357,7 +388,7 @@ def tap(
                 for k in range(size):
                     moved = x[k] + delta[k]
                     slope = views[k].adjoint(slopes[k], moved) * clamp_slope(moved)
-                    length = length_of(options.alpha_u, 2 * radius / options.steps)
+                    length = length_of(options.alpha_u, radius / 20)
                     moved = delta[k] + sign * length * slope.sign()
                     delta[k] = moved.clamp(-radius, radius)
             network.eval()

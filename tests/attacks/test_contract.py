@@ -15,7 +15,9 @@ from helpers import make_harness, random_images
 
 from unlearnable_bench import Attack, UserError, clean_network
 
-CASES = [attack for entry in TABLE.values() for attack in (entry.attack, *entry.others)]
+CASES = {
+    attack: entry.learner for entry in TABLE.values() for attack in (entry.attack, *entry.others)
+}
 
 
 @contextmanager
@@ -38,14 +40,14 @@ def spied(attack: Attack) -> Iterator[set[str]]:
         object.__setattr__(attack, "__class__", cls)
 
 
-@pytest.mark.parametrize("attack", CASES, ids=str)
+@pytest.mark.parametrize("attack", [*CASES], ids=str)
 def test_it_reads_the_options_that_it_says_and_trains_the_network_that_it_says(
     attack: Attack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     images = random_images(60, 8)
     np.save("noise.npy", np.full(images.images.shape, 3, np.int8))
-    harness = make_harness("fp32")
+    harness = make_harness("fp32", learner=CASES[attack])
     harness.training, harness.declared = CLEAN_TRAINING, attack.surrogate
     unread = attack.unread()
     with spied(attack) as read:

@@ -61,14 +61,15 @@ def test_the_file_is_part_of_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (NOISE[:-1], r"holds \[24, 8, 8, 3\], the images are \[25, 8, 8, 3\]"),
-        (NOISE[:, :4], "the images are"),
+        (NOISE[:-1], r"has 24 rows, the data has 25 images in 3 classes; if .* index=index"),
+        (NOISE[:, :4], r"holds rows of \[4, 8, 3\], the images are \[8, 8, 3\]; make the noise at"),
+        (NOISE[..., 0], r"holds \[25, 8, 8\]; allowed: \[N, H, W, 3\]"),
         (NOISE > 0, "holds bool"),
         (NOISE.astype(np.complex64), "holds complex64"),
-        (np.where(NOISE == 8, np.nan, NOISE / 255), "not finite at image 0"),
+        (np.where(NOISE == 8, np.nan, NOISE / 255), "not finite at row 0"),
         (np.array([{}], dtype=object), "not a readable array file"),
     ],
-    ids=["length", "shape", "bool", "complex", "nan", "pickle"],
+    ids=["length", "shape", "grey", "bool", "complex", "nan", "pickle"],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, array: np.ndarray, words: str) -> None:
     path = tmp_path / "noise.npy"

@@ -131,7 +131,7 @@ def test_the_user_may_say_what_an_array_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(as_noise, expected)
     as_images = generated(saved(tmp_path, floats, content="images"))
     np.testing.assert_array_equal(as_images, POISONED)
-    with pytest.raises(UserError, match="uint8, which has no sign"):
+    with pytest.raises(UserError, match=r"uint8 from .*, which has no sign; .* 128 for 0"):
         generated(saved(tmp_path, POISONED, content="noise"))
     with pytest.raises(UserError, match="closer to another clean image"):
         generated(saved(tmp_path, NOISE / 255, rho_u=every, content="images"))

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attack_table import OFFICIAL
 from helpers import make_harness, random_images
 
-from unlearnable_bench import ImageSet, UserError
-from unlearnable_bench.attacks.ops import OPS
+from unlearnable_bench import Budget, ImageSet, Radius, UserError
+from unlearnable_bench.attacks.em import EM
+from unlearnable_bench.attacks.em_ops import EMOPS
+from unlearnable_bench.attacks.ops import OPS, marked
 
 
 def chosen_by_loops(images: ImageSet) -> list[tuple[int, int, tuple[int, ...]]]:
@@ -105,3 +108,22 @@ def test_more_classes_than_pairs_of_pixel_and_colour_are_refused() -> None:
         OPS().check(many)
     with pytest.raises(UserError, match=r"use --set ops\.sparsity=2 or less"):
         OPS(sparsity=3).check(ImageSet(many.images[:16], np.arange(16), 16))
+
+
+def test_on_top_of_em_the_pixels_are_those_of_the_clean_images() -> None:
+    images = random_images(30)
+    noisy = EM(**OFFICIAL).generate(images, make_harness()).images
+    clean = OPS(sparsity=2).generate(images, make_harness()).images
+    both = EMOPS(**OFFICIAL, sparsity=2).generate(images, make_harness())
+    places = (marked(images, np.full_like(noisy, 128), 2) != 128).any(3)
+    assert (places.sum((1, 2)) == 2).all()
+    np.testing.assert_array_equal(both.images[places], clean[places])
+    np.testing.assert_array_equal(both.images[~places], noisy[~places])
+    assert (both.budget, both.notes["rounds"]) == (Budget("none"), 2)
+
+
+def test_on_top_of_em_too_many_pixels_are_refused() -> None:
+    with pytest.raises(UserError, match=r"em-ops\.sparsity=65 is too large .* em-ops\.sparsity=64"):
+        EMOPS(sparsity=65).check(random_images())
+    with pytest.raises(UserError, match=r"alpha_u=0: the noise starts at 0"):
+        EMOPS(alpha_u=Radius("0")).check(random_images())

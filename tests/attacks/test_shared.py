@@ -24,7 +24,8 @@ def test_every_built_in_attack_is_in_the_table() -> None:
 
 @those(lambda entry: entry.seeded)
 def test_the_seed_decides_the_poison(entry: Entry) -> None:
-    attack_checks.check_same_seed_same_poison(entry.attack, random_images(entry.images))
+    images = random_images(entry.images)
+    attack_checks.check_same_seed_same_poison(entry.attack, images, entry.learner)
 
 
 @those(lambda entry: entry.single)
@@ -36,7 +37,7 @@ def test_single_precision_agrees_on_nearly_all_pixels(entry: Entry) -> None:
 @those(lambda entry: entry.stops)
 def test_an_interrupted_run_ends_in_the_same_poison(entry: Entry, tmp_path: Path) -> None:
     images = random_images(entry.images)
-    attack_checks.check_resumes(entry.attack, images, tmp_path, entry.stops)
+    attack_checks.check_resumes(entry.attack, images, tmp_path, entry.stops, entry.learner)
 
 
 @those(lambda entry: entry.killed)

@@ -35,7 +35,7 @@ def harness_for(path: Path | None = None, **kwargs: Any) -> Harness:
         ({"rho_u": Radius("16/255")}, {}),
         ({"steps": 1}, {}),
         ({"steps": 6}, {}),
-        ({"alpha_u": Radius("0.4/255")}, {}),
+        ({"alpha_u": Radius("2/255")}, {}),
         ({"untargeted": True}, {}),
         ({"restarts": 3}, {}),
         ({"restarts": 3, "untargeted": True}, {}),

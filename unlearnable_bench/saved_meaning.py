@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearnable_bench import ImageSet, UserError
-from unlearnable_bench.attacks._foreign import Saved
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.images import ImageSet
 from unlearnable_bench.images import blocks as slices
+from unlearnable_bench.saved import Saved
+from unlearnable_bench.saved_forms import Fitted, Rows
 
 _SAMPLE = 512  # images by which the meaning is decided
 _CHECKED = 4096  # images whose order is checked
@@ -39,6 +41,10 @@ class Reading:
     low: float = -np.inf
     high: float = np.inf
 
+    def worst(self, span: "Extent") -> float:
+        """Return the largest absolute level of values of this extent."""
+        return max(abs(self.scale * value + self.offset) for value in (span.low, span.high))
+
     def levels(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return values in 8-bit levels, unrounded; floats keep their type."""
         if self.scale == 1 and self.offset == 0:
@@ -60,8 +66,10 @@ class Reading:
 
 
 _LEVELS = Reading(images=False, units="8-bit levels")
+# A float, since no uint8 holds -128.
+_AROUND = Reading(images=False, units="8-bit levels around 128", offset=-128.0)
 _PIXEL_RANGE = Reading(images=False, units="units of the pixel range", scale=255)
-_BYTES = Reading(images=True, units="8-bit levels")
+BYTES = Reading(images=True, units="8-bit levels")
 _WIDE = Reading(images=True, units="levels 0 to 255", low=-64, high=319)
 _SIGNED = Reading(images=True, units="levels -128 to 127", offset=128, low=-128, high=127)
 _UNIT = Reading(images=True, units="values 0 to 1", scale=255, low=-0.25, high=1.25)
@@ -99,22 +107,20 @@ def extent(path: Path, array: NDArray[Any]) -> Extent:
     for start, block in blocks(array):
         finite = np.isfinite(block)
         if not finite.all():
-            image = start + int(np.argmin(finite.reshape(len(block), -1).all(1)))
-            raise UserError(f"{path} is not finite at image {image}; remove NaN and infinity")
+            row = start + int(np.argmin(finite.reshape(len(block), -1).all(1)))
+            raise UserError(f"{path} is not finite at row {row}; remove NaN and infinity")
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         whole = whole and (block.dtype.kind != "f" or bool((block == np.rint(block)).all()))
     return Extent(low, high, whole)
 
 
-def blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield parts of an array that fit into memory, each with the index of its first image."""
-    for part in slices(array):
-        yield part.start, np.ascontiguousarray(array[part])
+def blocks(rows: NDArray[Any] | Rows) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield parts of an array that fit into memory, each with the index of its first row."""
+    for part in slices(rows):
+        yield part.start, np.ascontiguousarray(rows[part])
 
 
-def decide(
-    path: Path, array: NDArray[Any], span: Extent, images: ImageSet, content: str | None
-) -> Reading:
+def decide(path: Path, fitted: Fitted, span: Extent, content: str | None) -> Reading:
     """Return the meaning of an array: noise, or images if it is distributed as the clean images.
 
     Compared are the mean size of the values as noise, and the distance between the levels that
@@ -123,21 +129,19 @@ def decide(
 
     Args:
         path: the file, for messages.
-        array: noise or images, [N, H, W, 3].
-        span: its extent.
-        images: the clean images.
+        fitted: noise or images, and the clean images.
+        span: the extent of the values.
         content: "noise" or "images" if the user says so.
 
     Raises:
         UserError: values that are neither.
     """
-    if array.dtype == np.uint8:
-        if content == "noise":
-            raise UserError(f"{path} holds uint8, which has no sign; save noise as int8 or floats")
-        return _BYTES
+    images = fitted.images.images
     index = np.unique(np.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).astype(int))
-    values, clean = np.ascontiguousarray(array[index]), images.images[index]
-    floats = array.dtype.kind == "f"
+    values, clean = np.ascontiguousarray(fitted.rows[index]), images[index]
+    if values.dtype == np.uint8:
+        return _of_bytes(path, values, span, clean, content)
+    floats = values.dtype.kind == "f"
     noise = None if floats and span.worst > 1 and not span.whole else _LEVELS
     if floats and span.worst <= 1:
         noise = _PIXEL_RANGE
@@ -167,6 +171,27 @@ def decide(
     return chosen
 
 
+def _of_bytes(
+    path: Path,
+    values: NDArray[np.uint8],
+    span: Extent,
+    clean: NDArray[np.uint8],
+    content: str | None,
+) -> Reading:
+    """Return the meaning of uint8: poisoned images, unless all values are near 128 only as noise.
+
+    Pictures of noise have 128 for 0, since a picture has no negative values.
+    """
+    grey = _AROUND.worst(span) <= _FAINT
+    if content == "noise" and not grey:
+        raise UserError(
+            f"{path} holds uint8 from {span.low:g} to {span.high:g}, which has no sign; save noise "
+            "as int8 or floats, or with 128 for 0"
+        )
+    noise = grey and _distance(values, clean) >= _mean(_AROUND.levels(values))
+    return _AROUND if content == "noise" or (content is None and noise) else BYTES
+
+
 def _distance(images: NDArray[np.uint8], clean: NDArray[np.uint8]) -> float:
     """Return the first Wasserstein distance between the levels of two arrays."""
     one, other = (np.cumsum(np.bincount(x.reshape(-1), minlength=256)) for x in (images, clean))
@@ -182,12 +207,29 @@ def _unlike(clean: NDArray[np.uint8]) -> float:
     return _mean(np.roll(clean, 1, axis=0).astype(np.int16) - clean)
 
 
-def order(path: Path, saved: Saved, reading: Reading, images: ImageSet) -> str:
+def order(path: Path, fitted: Fitted, reading: Reading) -> str:
     """Check the order of the rows by all that there is to check it, and return by what.
 
     Raises:
         UserError: labels or file names that differ from those of the images, or poisoned images
             that are closer to other clean images than to their own.
+    """
+    checks = labels_and_files(fitted.saved, fitted.images)
+    if reading.images:
+        _refuse_strangers(path, fitted.rows, reading, fitted.images)
+        checks.append("each is nearest to its own clean image")
+    if checks:
+        return f"order checked: {', '.join(checks)}"
+    if fitted.saved.files is not None:
+        return "order not checked (the data set has no file names)"
+    return "order not checked"
+
+
+def labels_and_files(saved: Saved, images: ImageSet) -> list[str]:
+    """Check the order of the rows by labels and file names, and return what agrees.
+
+    Raises:
+        UserError: labels or file names that differ from those of the images.
     """
     checks = []
     if saved.labels is not None:
@@ -197,14 +239,7 @@ def order(path: Path, saved: Saved, reading: Reading, images: ImageSet) -> str:
         own = [_matching(name, file) for name, file in zip(saved.files, images.files, strict=True)]
         _same(saved, "file", own, list(images.files))
         checks.append("file names agree")
-    if reading.images:
-        _refuse_strangers(path, saved.array, reading, images)
-        checks.append("each is nearest to its own clean image")
-    if checks:
-        return f"order checked: {', '.join(checks)}"
-    if saved.files is not None:
-        return "order not checked (the data set has no file names)"
-    return "order not checked"
+    return checks
 
 
 def _matching(name: str, file: str) -> str:
@@ -225,13 +260,36 @@ def _same(saved: Saved, kind: str, given: list[str], wanted: list[str]) -> None:
         )
 
 
-def _refuse_strangers(path: Path, array: NDArray[Any], reading: Reading, images: ImageSet) -> None:
+def _refuse_strangers(path: Path, rows: Rows, reading: Reading, images: ImageSet) -> None:
     """Refuse poisoned images of which more than 1 % are clearly closer to another clean image."""
+    found, checked = strangers(rows, reading, images)
+    if len(found) > 0.01 * checked:
+        raise UserError(
+            f"{path} holds {reading}, and {len(found)} of {checked} are closer to another "
+            f"clean image than to their own, e.g. image {found[0]}; sort them as the training "
+            "images are, or check their layout; if it is noise: save it as int8 or floats, and "
+            "--set file.content=noise"
+        )
+
+
+def strangers(
+    array: NDArray[Any] | Rows, reading: Reading, images: ImageSet
+) -> tuple[list[int], int]:
+    """Return the images that are clearly closer to another clean image, of how many.
+
+    Args:
+        array: images [N, H, W, 3], in the order of the clean ones.
+        reading: their meaning.
+        images: the clean images.
+
+    Returns:
+        Indices of such images, and the number of images that were compared.
+    """
     count = len(images)
     index = np.unique(np.linspace(0, count - 1, min(_CHECKED, count)).astype(int))
     steps = {count * k // (_SHIFTS + 1) or k for k in range(1, _SHIFTS)} | {1, -1}
     shifts = sorted(step % count for step in steps if step % count)
-    strangers: list[int] = []
+    found: list[int] = []
     for block in slices(images.images[: len(index)]):
         part = index[block]
         poisoned = reading.poisoned(np.ascontiguousarray(array[part]), images.images[part])
@@ -239,14 +297,8 @@ def _refuse_strangers(path: Path, array: NDArray[Any], reading: Reading, images:
         closer = np.zeros(len(part), bool)
         for shift in shifts:
             closer |= _squares(poisoned, images.images[(part + shift) % count]) < limit
-        strangers += part[closer].tolist()
-    if len(strangers) > 0.01 * len(index):
-        raise UserError(
-            f"{path} holds {reading}, and {len(strangers)} of {len(index)} are closer to another "
-            f"clean image than to their own, e.g. image {strangers[0]}; sort them as the training "
-            "images are, or check their layout; if it is noise: save it as int8 or floats, and "
-            "--set file.content=noise"
-        )
+        found += part[closer].tolist()
+    return found, len(index)
 
 
 def _squares(poisoned: NDArray[np.uint8], clean: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,0 +1,104 @@
+"""Augmented unlearnable examples."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, option
+from unlearnable_bench.attacks._contrastive import contrastive_view, sign_step
+from unlearnable_bench.harness import (
+    ShuffledBatches,
+    refuse_divergence,
+    set_lr,
+    sgd,
+    sweep,
+    zero_noise,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AUE(Attack):
+    """Augmented unlearnable examples: EM through contrastive augmentations (NeurIPS 2024).
+
+    min over theta and delta_u of E_A CE(f_theta(A(x + delta_u)), y), where A is SimCLR's
+    augmentation with a strength, in the updates of both
+    ([arXiv 2402.04010](https://arxiv.org/abs/2402.04010)). Made against supervised and
+    contrastive learners.
+    """
+
+    needs = "labels"
+
+    rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
+    strength: float | None = option(
+        None,
+        "strength of the augmentation; none: 0.6 up to 10 classes, 1 above",
+        minimum=0,
+        maximum=1,
+    )
+    epochs: int = option(
+        60, "number of rounds: an epoch of the surrogate, then a sweep of the noise", minimum=1
+    )
+    batch_size: int = option(128, "number of images in a batch", minimum=1)
+    noise_steps: int = option(
+        5, "number of sign-descent steps of a sweep, each of rho_u / 10", minimum=1
+    )
+    lr: float = option(
+        0.1, "learning rate of the surrogate at the start; cosine to 1e-5 of it", minimum=0
+    )
+
+    def generate(self, images: ImageSet, harness: Harness) -> Poison:
+        """Alternate an epoch of the surrogate and a sweep over the noise of all images."""
+        pixels, labels = harness.tensors(images)
+        model = harness.network(images)
+        optimizer = sgd(model, lr=self.lr, weight_decay=1e-4)
+        random = harness.random("generation")
+        noise = zero_noise(pixels.shape, harness.dtype, harness.device)
+        harness.keep(noise=noise, model=model, optimizer=optimizer)
+        radius = float(self.rho_u)
+        strength = self.strength
+        if strength is None:
+            strength = 0.6 if images.classes <= 10 else 1.0
+
+        def view(x: Tensor) -> Tensor:
+            return contrastive_view(x, strength, harness.transform, random)
+
+        def update(index: Tensor) -> None:
+            views = view((harness.unit(pixels[index]) + noise[index]).clamp(0, 1))
+            optimizer.zero_grad(set_to_none=True)
+            functional.cross_entropy(model(views), labels[index]).backward()
+            optimizer.step()
+
+        def descend(index: Tensor, is_new: Tensor) -> None:
+            x, y, delta = harness.unit(pixels[index]), labels[index], noise[index]
+            for _ in range(self.noise_steps):
+                delta, gradient = sign_step(model, x, y, delta, -radius / 10, radius, view)
+            harness.watch(gradient, index)
+            noise[index] = torch.where(is_new[:, None, None, None], delta, noise[index])
+
+        size = min(self.batch_size, len(images))
+        batches = ShuffledBatches(
+            len(images), size, harness.seed, "generation order", harness.device
+        )
+        visits = list(sweep(len(images), size, harness.device))
+        captured_update, captured_descend = harness.capture(update), harness.capture(descend)
+        model.train()
+        each = batches.per_epoch + len(visits)
+        for k in harness.loop("rounds", self.epochs * each):
+            epoch, place = divmod(k, each)
+            if place < batches.per_epoch:
+                share = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+                set_lr(optimizer, self.lr * (1e-5 + (1 - 1e-5) * share))
+                captured_update(batches[epoch * batches.per_epoch + place])
+            else:
+                captured_descend(*visits[place - batches.per_epoch])
+        refuse_divergence(model)
+        harness.keep_surrogate(model, self.epochs * batches.per_epoch)
+        return Poison.from_noise(images, noise.mul_(255), self.rho_u)
+
+    def image_passes(self, images: int) -> float:
+        """Count `noise_steps` + 1 passes of each image in each round."""
+        size = min(self.batch_size, images)
+        return float(self.epochs * (images // size * size + images * self.noise_steps))

@@ -1,0 +1,186 @@
+"""Unlearnable examples that reduce the mutual information of clean and poisoned features."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unlearnable_bench import Attack, Harness, ImageSet, Learner, Poison, Radius, UserError, option
+from unlearnable_bench.harness import (
+    Random,
+    ShuffledBatches,
+    batch_gradient,
+    refuse_divergence,
+    refuse_featureless,
+    set_lr,
+    sgd,
+    sweep,
+    zero_noise,
+)
+from unlearnable_bench.schedule import Training
+
+_LAST_LR = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class MIUE(Attack):
+    """Mutual-information unlearnable examples (MI-UE, ICLR 2026).
+
+    Alternates epochs of a surrogate on x + delta_u and sweeps over all noise, which descends the
+    supervised contrastive loss of the pooled features z of a batch, so that features of a class
+    coincide: the mean over i of -log(sum over j of class y_i of e_ij / sum over j of e_ij), with
+    e_ij = exp(cos(z_i, z_j) / temperature), plus zeta times the mean of
+    log(1 + sum over j of class y_i of |z_i - z_j| / D)
+    ([arXiv 2603.03725](https://arxiv.org/abs/2603.03725)).
+
+    `variant=misaligned` is the command of the authors' code: the noise of mirrored views is
+    stored for the images as they are.
+    """
+
+    needs = "labels"
+
+    rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
+    variant: Literal["aligned", "misaligned"] = option(
+        "aligned",
+        "noise of a mirrored view: aligned (mirrored back) or misaligned (stored as it is: the "
+        "authors' code)",
+    )
+    epochs: int = option(100, "number of epochs, each followed by a sweep", minimum=1)
+    noise_steps: int = option(10, "number of descent steps of the noise in a sweep", minimum=1)
+    alpha_u: Radius | None = option(None, "step size of the descent; none: rho_u / 40")
+    temperature: float = option(0.1, "temperature of the contrastive loss", minimum=1e-3)
+    zeta: float = option(0.1, "weight of the distances within classes", minimum=0)
+    batch_size: int = option(128, "number of images in a batch of the surrogate", minimum=1)
+    sweep_size: int = option(
+        512, "number of images whose features are compared in a sweep", minimum=2
+    )
+    lr: float = option(
+        0.1, "learning rate of the surrogate at the start; cosine to 1e-6 by epochs", minimum=0
+    )
+
+    def check(self, images: ImageSet) -> None:
+        """Refuse a step size of 0.
+
+        Raises:
+            UserError: the noise would stay where it starts, at 0.
+        """
+        if self.alpha_u is not None and not self.alpha_u:
+            raise UserError(
+                f"mi-ue.alpha_u={self.alpha_u}: the noise starts at 0 and would stay there; give a "
+                "step size above 0, such as 0.2/255"
+            )
+
+    def check_surrogate(self, images: ImageSet, learner: Learner, training: Training) -> None:
+        """Refuse an architecture without pooled features."""
+        refuse_featureless(learner, images.classes, images.size)
+
+    def generate(self, images: ImageSet, harness: Harness) -> Poison:
+        """Alternate epochs of the surrogate and sweeps of the noise, which is warm-started."""
+        pixels, labels = harness.tensors(images)
+        model = harness.network(images, size=images.size)
+        features = harness.features(model)
+        optimizer = sgd(model, lr=self.lr, weight_decay=1e-4)
+        random = harness.random("mirrors")
+        noise = zero_noise(pixels.shape, harness.dtype, harness.device)
+        harness.keep(noise=noise, model=model, optimizer=optimizer)
+        mirrors, aligned = harness.transform.flip, self.variant == "aligned"
+        radius, step_size = float(self.rho_u), self.rho_u.step_size(80, self.alpha_u)
+
+        def mirrored_or_not(count: int) -> Tensor:
+            if not mirrors:
+                return torch.zeros(count, dtype=torch.bool, device=harness.device)
+            return random.integers(2, count) == 1
+
+        def update(index: Tensor) -> None:
+            x = _mirrored(harness.unit(pixels[index]) + noise[index], mirrored_or_not(len(index)))
+            optimizer.zero_grad(set_to_none=True)
+            functional.cross_entropy(model(x), labels[index]).backward()
+            optimizer.step()
+
+        def descend(index: Tensor, is_new: Tensor) -> None:
+            flip, y, old = mirrored_or_not(len(index)), labels[index], noise[index]
+            x = _mirrored(harness.unit(pixels[index]), flip)
+            delta = _mirrored(old, flip) if aligned else old
+            for _ in range(self.noise_steps):
+                gradient = batch_gradient(features, x + delta, lambda z: self.loss(z, y))
+                delta = (delta - step_size * gradient.sign()).clamp(-radius, radius)
+                delta = (x + delta).clamp(0, 1) - x
+            harness.watch(gradient, index)
+            delta = _mirrored(delta, flip) if aligned else delta
+            noise[index] = torch.where(is_new[:, None, None, None], delta, old)
+
+        count, device = len(images), harness.device
+        batches = ShuffledBatches(count, self.batch_size, harness.seed, "surrogate order", device)
+        visits = list(sweep(count, self.sweep_size, device))
+        captured_update, captured_descend = harness.capture(update), harness.capture(descend)
+        model.train()
+        steps = batches.per_epoch + len(visits)
+        for k in harness.loop("alternation", self.epochs * steps):
+            epoch, place = divmod(k, steps)
+            if place < batches.per_epoch:
+                set_lr(optimizer, self.scheduled_lr(epoch))
+                captured_update(batches[epoch * batches.per_epoch + place])
+            else:
+                # In a new order: images of one class may be next to each other in the set.
+                stream = f"noise order/epoch {epoch}"
+                order = Random(harness.seed, stream, device).permutation(count)
+                index, is_new = visits[place - batches.per_epoch]
+                captured_descend(order[index], is_new)
+        refuse_divergence(model)
+        harness.keep_surrogate(model, self.epochs * batches.per_epoch)
+        # In place: another copy of all noise may not fit into the device's memory.
+        return Poison.from_noise(images, noise.mul_(255), self.rho_u)
+
+    def loss(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar.
+
+        Args:
+            z: pooled features, float [B, D].
+            y: labels, int64 [B].
+        """
+        unit = functional.normalize(z, dim=1)
+        similarity = unit @ unit.T / self.temperature
+        same = y[:, None] == y
+        within = similarity.masked_fill(~same, -math.inf).logsumexp(1)
+        loss = (similarity.logsumexp(1) - within).mean()
+        if self.zeta:
+            spread = _distances(z, same).sum(1) / z.shape[1]
+            loss = loss + self.zeta * spread.log1p().mean()
+        return loss
+
+    def scheduled_lr(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, from 0."""
+        last = min(_LAST_LR, self.lr)
+        return last + (self.lr - last) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
+    def image_passes(self, images: int) -> float:
+        """Count forward-and-backward passes: 11 per image and epoch by default."""
+        size = min(self.batch_size, images)
+        return float(self.epochs * (images // size * size + images * self.noise_steps))
+
+
+def _mirrored(x: Tensor, flip: Tensor) -> Tensor:
+    """Return images, float [B, 3, H, W], mirrored where `flip`, bool [B], is true."""
+    return torch.where(flip[:, None, None, None], x.flip(3), x)
+
+
+def _distances(z: Tensor, same: Tensor) -> Tensor:
+    """Return the distances of features within classes, 0 between classes, float [B, B].
+
+    Equal features have the gradient 0.
+
+    Args:
+        z: features, float [B, D].
+        same: whether two are of one class, bool [B, B].
+    """
+    members = same.to(z.dtype)
+    # By products, ten times as fast as torch.cdist; around the mean of each class, so that features
+    # that nearly coincide keep their digits.
+    apart = z - (members @ z / members.sum(1, keepdim=True)).detach()
+    norms = apart.square().sum(1)
+    squares = norms[:, None] + norms - 2 * apart @ apart.T
+    counted = same & (squares > 0) & ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+    return torch.where(counted, torch.where(counted, squares, 1).sqrt(), 0)
