@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unlearnable_bench.harness.colours import blend, brightness, contrast, saturation
+
 OPERATIONS = (
     "identity",
     "saturation",
@@ -134,21 +136,6 @@ def warp(
     return functional.grid_sample(x, grid, align_corners=False).clamp(0, 1)
 
 
-def brightness(x: Tensor, factor: Tensor) -> Tensor:
-    """Return factor * x."""
-    return (_each(factor) * x).clamp(0, 1)
-
-
-def saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Return factor * x + (1 - factor) * the grey image."""
-    return _blend(x, _grey(x), factor)
-
-
-def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Return factor * x + (1 - factor) * the image's mean grey."""
-    return _blend(x, _grey(x).mean((1, 2, 3), keepdim=True), factor)
-
-
 def sharpness(x: Tensor, factor: Tensor) -> Tensor:
     """Return factor * x + (1 - factor) * a smoothed image.
 
@@ -157,7 +144,7 @@ def sharpness(x: Tensor, factor: Tensor) -> Tensor:
     inner = x[:, :, 1:-1, 1:-1]
     smooth = x.clone()
     smooth[:, :, 1:-1, 1:-1] = (9 * functional.avg_pool2d(x, 3, stride=1) + 4 * inner) / 13
-    return _blend(x, smooth, factor)
+    return blend(x, smooth, factor)
 
 
 def posterize(x: Tensor, bits: Tensor) -> Tensor:
@@ -189,14 +176,6 @@ def equalize(x: Tensor) -> Tensor:
     table = ((before + step // 2) // step.clamp(min=1)).clamp(max=255)
     equalized = torch.where(step > 0, table.gather(1, values), values)
     return (equalized.to(x.dtype) / 255).view_as(x)
-
-
-def _blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    return (_each(factor) * x + _each(1 - factor) * other).clamp(0, 1)
-
-
-def _grey(x: Tensor) -> Tensor:
-    return 0.2989 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
 
 
 def _levels(x: Tensor) -> Tensor:

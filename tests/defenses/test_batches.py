@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from unlearnable_bench import Defense, Random
 from unlearnable_bench.defenses import ueraser
+from unlearnable_bench.defenses.coin import COIN
 from unlearnable_bench.defenses.colour_gaussian import ColourGaussian
 from unlearnable_bench.defenses.cutmix import CutMix, cutmix
 from unlearnable_bench.defenses.cutout import Cutout, cutout
@@ -33,6 +34,7 @@ RANDOM_ONES: list[Defense] = [
     CutMix(),
     CutMix(alpha=3.0, probability=0.5),
     GaussianNoise(),
+    COIN(),
     ColourGaussian(),
     RSK(),
     RandAugment(),

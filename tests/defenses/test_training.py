@@ -9,6 +9,7 @@ from unlearnable_bench import Defense, Radius
 from unlearnable_bench.defenses.bilateral_filter import BilateralFilter
 from unlearnable_bench.defenses.bit_depth import BitDepth
 from unlearnable_bench.defenses.channel_normalisation import ChannelNormalisation
+from unlearnable_bench.defenses.coin import COIN
 from unlearnable_bench.defenses.colour_gaussian import ColourGaussian
 from unlearnable_bench.defenses.cutmix import CutMix
 from unlearnable_bench.defenses.cutout import Cutout
@@ -40,6 +41,7 @@ DEFENSES: list[type[Defense]] = [
     BilateralFilter,
     BitDepth,
     ChannelNormalisation,
+    COIN,
     ColourGaussian,
     CutMix,
     Cutout,
