@@ -13,7 +13,7 @@ from unlearnable_bench import Learner
 from unlearnable_bench.learners import Normalise
 from unlearnable_bench.learners.densenet121 import DenseNet121
 from unlearnable_bench.learners.lenet5 import LeNet5
-from unlearnable_bench.learners.mlp import MLP2, MLP3
+from unlearnable_bench.learners.mlp import MLP2, MLP3, Linear
 from unlearnable_bench.learners.mobilenetv2 import MobileNetV2
 from unlearnable_bench.learners.resnet18 import ResNet18
 from unlearnable_bench.learners.resnet50 import ResNet50
@@ -59,6 +59,8 @@ CASES = [
     Case(ViTSmall(), 2_697_610, "2.encoder", (65, 192)),
     # 3 * 25 * 6 + 6, 6 * 25 * 16 + 16, then 400-120-84-10 with biases.
     Case(LeNet5(), 62_006, "7", (16, 5, 5)),
+    # 3072 * 10 + 10.
+    Case(Linear(), 30_730, "1", (3072,)),
     # 3072 * 512 + 512 and 512 * 10 + 10.
     Case(MLP2(), 1_578_506, "3", (512,)),
     # As above, and 512 * 512 + 512.
@@ -66,7 +68,7 @@ CASES = [
 ]
 
 # Of which a layer depends on the size of the images.
-SIZED = (ViTSmall, LeNet5, MLP2, MLP3)
+SIZED = (ViTSmall, LeNet5, Linear, MLP2, MLP3)
 
 LARGE = [
     # torchvision's own networks, whose counts it publishes for 1000 classes.
@@ -82,6 +84,7 @@ LARGE = [
     (ViTSmall(), 224, 2_697_610 + 192 * 3 * (28**2 - 4**2) + 990 * 193),
     # 53x53 instead of 5x5 values a channel before the linear layers, and 990 classes.
     (LeNet5(), 224, 62_006 + 120 * 16 * (53**2 - 5**2) + 990 * 85),
+    (Linear(), 64, 1000 * (3 * 64**2 + 1)),
     (MLP2(), 64, 1_578_506 + 512 * 3 * (64**2 - 32**2) + 990 * 513),
     (MLP3(), 64, 1_841_162 + 512 * 3 * (64**2 - 32**2) + 990 * 513),
 ]

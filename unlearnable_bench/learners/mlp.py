@@ -1,4 +1,4 @@
-"""Perceptrons with two and three layers."""
+"""The linear classifier, and perceptrons with two and three layers."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,15 @@ from torch import nn
 from unlearnable_bench.contract import Learner
 from unlearnable_bench.learners import Normalise
 from unlearnable_bench.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Learner):
+    """Linear classifier on the pixels (multinomial logistic regression)."""
+
+    def build(self, classes: int, size: int) -> nn.Module:
+        """Return the network: pixels, logits."""
+        return perceptron(classes, size, width=0, hidden=0)
 
 
 @dataclass(frozen=True, kw_only=True)
