@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.file_kinds import text_kind_of
@@ -12,7 +12,7 @@ from unlearnable_bench.images import Pixels
 _WIDE = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
-def read_picture(file: Path, size: int | None = None) -> Pixels:
+def read_picture(file: Path, size: int | None = None, *, upright: bool = False) -> Pixels:
     """Return an image as uint8 [H, W, 3].
 
     Values of 16 bits lose their lower 8 bits, in grey as in RGB. Of several frames the first is
@@ -21,21 +21,33 @@ def read_picture(file: Path, size: int | None = None) -> Pixels:
     Args:
         file: the image file.
         size: height and width in pixels to which the image is resized; None: not resized.
+        upright: whether the image is turned by its EXIF orientation.
 
     Raises:
         UserError: not a readable image, or values whose range is unknown.
     """
     try:
         with Image.open(file) as image:
-            rgb = _eight_bits(image, file).convert("RGB")
-            if size:
-                rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(rgb)
+            if upright:
+                ImageOps.exif_transpose(image, in_place=True)  # a copy would have no format
+            return eight_bit_rgb(image, file, size)
     except UserError:
         raise
     except Exception as error:  # Pillow raises exceptions of many kinds on damaged files
         kind = text_kind_of(file) or "is not a readable image; repair or remove it"
         raise UserError(f"{file} {kind}") from error
+
+
+def eight_bit_rgb(image: Image.Image, file: Path | str, size: int | None = None) -> Pixels:
+    """Return an opened image as uint8 [H, W, 3], as `read_picture` does; `file` names it.
+
+    Raises:
+        UserError: values whose range is unknown.
+    """
+    rgb = eight_bits(image, file).convert("RGB")
+    if size:
+        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(rgb)
 
 
 def frames(file: Path) -> int:
@@ -47,7 +59,7 @@ def frames(file: Path) -> int:
         return 1
 
 
-def _eight_bits(image: Image.Image, file: Path) -> Image.Image:
+def eight_bits(image: Image.Image, file: Path | str) -> Image.Image:
     """Return an image of 8 bits per value; Pillow would clip wider values instead.
 
     Raises:

@@ -1,6 +1,7 @@
 """Data from an .npz file, and functions to read and write such files."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from unlearnable_bench.contract import Dataset
+from unlearnable_bench.datasets.medmnist import is_medmnist, read_medmnist
+from unlearnable_bench.datasets.own import OwnDataset
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.file_kinds import kind_of
 from unlearnable_bench.images import Data, ImageSet, Transform
@@ -21,14 +23,10 @@ KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Npz(Dataset):
-    """Arrays from a file: npz:FILE with x_train, y_train, x_test, y_test, class_names."""
+class Npz(OwnDataset):
+    """Arrays from a file: npz:FILE with x_train, y_train, x_test, y_test, class_names; MedMNIST."""
 
     path: str = option("", "path of the file; images uint8 [N, H, W, 3], labels integer [N]")
-    pad: int | None = option(
-        None, "largest shift of the random crop in pixels; none: size / 8", minimum=0
-    )
-    flip: bool = option(True, "horizontal flips of training images, at random")
 
     def load(self) -> Data:
         """Read the file, without unpickling anything."""
@@ -40,7 +38,7 @@ def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True
     """Return the data of an .npz file.
 
     Args:
-        path: the file, with the arrays of `KEYS`.
+        path: the file, with the arrays of `KEYS` or of MedMNIST.
         name: name of the data set.
         pad: largest shift of the random crop in pixels; None: size / 8.
         flip: whether training mirrors images at random.
@@ -61,7 +59,7 @@ def read_npz(path: Path, name: str, pad: int | None = None, *, flip: bool = True
 
 
 def _arrays(path: Path, name: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays of `KEYS`."""
+    """Return the arrays of `KEYS`, of a file that has them or MedMNIST's."""
     if not path.is_file():
         kind = f"is a folder; write folder:{path}" if path.is_dir() else None
         text = f"{path} {kind}" if kind else f"no file {path}; give an .npz file"
@@ -76,6 +74,8 @@ def _arrays(path: Path, name: str) -> dict[str, NDArray[Any]]:
                 found = [key for key in file.files if isinstance(key, str)]
                 if {*KEYS} <= {*found}:
                     return {key: _typed(file, key, path) for key in KEYS}
+                if is_medmnist(found):
+                    return read_medmnist(partial(_typed, file, path=path), found, name, path)
                 held = ", ".join([*found[:5], *(["..."] if len(found) > 5 else [])]) or "nothing"
     except UserError:
         raise
@@ -83,8 +83,11 @@ def _arrays(path: Path, name: str) -> dict[str, NDArray[Any]]:
         kind = kind_of(path)
         if kind:
             raise UserError(f"{path} {kind}") from error
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{path} is not a readable .npz file ({reason})") from error
+        # numpy takes any other content for a pickle, and tells how to load it unsafely.
+        reason = "" if "pickle" in str(error) else f" ({str(error).split(chr(10))[0]})"
+        raise UserError(
+            f"{path} is not a readable .npz file{reason}; give one of np.savez"
+        ) from error
     kind = kind_of(path)
     if kind:
         raise UserError(f"{path} {kind}")

@@ -148,8 +148,11 @@ def _convert(
             _write(split, made / f"{part}.npy", console)
         sha256 = _load(name, splits, class_names, transform, made, None).sha256
         (made / "sha256").write_text(sha256, encoding="ascii")
-        if not folder.exists():  # made by another process meanwhile
+        try:
             made.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise made by another process meanwhile
+                raise
 
 
 def _clear_leftovers(home: Path, name: str) -> None:

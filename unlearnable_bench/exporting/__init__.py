@@ -1,0 +1,1 @@
+"""Poisoned training sets for other programs: formats, their cards, and the way back."""
