@@ -47,7 +47,7 @@ def test_an_unknown_report_format_plan_or_kind_is_refused_with_the_list(
     assert plan in refused("report", "results", "--plan", "0" * 8)
     message = refused("list", "attack")
     assert "did you mean 'attacks'?" in message
-    assert "attacks, datasets, defenses, learners, presets, reports" in message
+    assert "attacks, datasets, defenses, executors, learners, presets, reports" in message
     assert "document" in refused("report", "results", "--format", "latex", "--set", "dokument=true")
     assert "cifar10" in refused("data", "import", "cifar", "tiny.npz")
 

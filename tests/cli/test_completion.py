@@ -46,7 +46,7 @@ def ask(environment: dict[str, str]) -> str:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("ubench run --methods se", ["sem"]),
+        ("ubench run --methods se", ["sem", "sep"]),
         ("ubench run --methods em,sem,re", ["em,sem,rem"]),
         ("ubench run --defenses jpeg,cutm", ["jpeg,cutmix"]),
         ("ubench run --defenses jpeg+cut", ["jpeg+cutmix", "jpeg+cutout"]),
@@ -99,7 +99,7 @@ def test_a_name_in_the_list_is_not_offered_again() -> None:
         "cutmix,jpeg+cutmix",
         "cutmix,jpeg+cutout",
     ]
-    assert values("attacks", "em,sem,e", ",") == []
+    assert values("attacks", "sem,sep,se", ",") == []
 
 
 @pytest.fixture
@@ -124,11 +124,16 @@ def test_a_path_follows_a_colon() -> None:
     assert values("attacks", "file:.h", ",") == ["file:.hidden"]
     assert values("attacks", "file:gone/", ",") == []
     assert values("datasets", "unknown:n") == []
+    assert values("learners", "vit-small:p", ",") == ["vit-small:pretrained="]
+    assert values("learners", "vit-small:pretrained=runs/", ",") == [
+        "vit-small:pretrained=runs/noise.npy"
+    ]
 
 
 def test_a_name_that_needs_a_path_ends_in_a_colon(files: Path) -> None:
     assert {v for v in values("datasets", "") if v.endswith(":")} == {
-        "folder:", "imagenet-subset:", "npz:", "tiny-imagenet:",
+        "folder:", "hf:", "imagenet-subset:", "npz:", "tfds:", "tiny-imagenet:",
+        "webdataset:",
     }  # fmt: skip
     # A shell would put a space behind a single candidate, where the path must follow.
     assert values("datasets", "np") == ["npz:new.npz", "npz:noise.npy", "npz:runs/"]

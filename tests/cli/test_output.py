@@ -113,6 +113,38 @@ def test_two_folders_are_compared_cell_by_cell(ubench: Command, workplace: Path)
     assert "(4 cells)" in result.out
 
 
+def test_two_presets_of_a_folder_are_compared_on_the_same_noise(
+    ubench: Command, workplace: Path
+) -> None:
+    options = run_tiny("--methods", "random", "--seeds", "0,1", "--out", "both")
+    assert ubench(*options).code == 0
+    paper = ["paper" if word == "smoke" else word for word in map(str, options)]
+    short = ("--learners", "small-cnn", "--precision", "fp32", "--set", "training.steps=3")
+    epochs = paper.index("training.epochs=1")
+    assert ubench(*paper[: epochs - 1], *paper[epochs + 1 :], *short).code == 0
+    result = ubench("compare", "both", "--presets", "smoke,paper")
+    assert (result.code, result.err) == (0, "")
+    frame = api.load_records(workplace / "both")
+    means = frame.groupby(["attack", "preset"], sort=False)["test_accuracy"].mean()
+    presets = sorted({*frame["preset"]}, key=lambda name: not name.startswith("smoke"))
+    gaps = {}
+    for method in ("clean", "random"):
+        one, two = (means[method, preset] for preset in presets)
+        gaps[method] = abs(two - one)
+        shown = f"{one:.1f} │ {two:.1f} │ {two - one:+.1f}"
+        assert shown.replace(" ", "") in result.out.replace(" ", "")
+    worst = max(gaps, key=lambda name: gaps[name])
+    average = sum(gaps.values()) / 2
+    assert f"{average:.1f} points on average, at most {gaps[worst]:.1f} ({worst})" in result.out
+    assert "poison" not in result.out.partition("Settings that differ")[2]
+
+
+def test_a_comparison_has_two_sides(refused: Callable[..., str]) -> None:
+    assert "give a second results folder, or --presets fast,paper" in refused("compare", "results")
+    assert "give two, such as" in refused("compare", "results", "--presets", "smoke")
+    assert "unknown preset 'x'" in refused("compare", "results", "--presets", "smoke,x")
+
+
 def test_only_results_folders_are_compared(refused: Callable[..., str]) -> None:
     assert "ubench run" in refused("compare", "results", "nowhere")
 

@@ -11,6 +11,9 @@
 | `test_bits.py` | flipped bits, in the functions that read each kind of file |
 | `test_damage.py` | the same, and files cut, emptied, swapped or replaced, in the commands |
 | `test_sharing.py` | processes and threads on one folder, one of them killed |
+| `test_executors.py` | worker processes and their command killed, the folder away for a while |
+| `../cli/test_slurm.py` | tasks of Slurm killed, requeued, cancelled |
+| `../test_ray.py` | nodes, tasks, workers and the command of Ray killed |
 | `test_merges.py` | folders copied over each other, in part and in any order |
 
 Checked are invariants, not messages (`world.py`):

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.records import Record
-from unlearnable_bench.results.robustness import read_robustness
+from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.storage.damage import collected
 
@@ -27,7 +27,7 @@ def of(folder: Path) -> Outcome:
     with collected():
         for record in ResultsFolder(folder).records():
             found[f"cells/{record.key}"] = _facts(record)
-        for one in read_robustness(folder):
+        for one in MEASURED_ROBUSTNESS.all(folder):
             found[f"robustness/{one.key}"] = _without_times(msgspec.structs.asdict(one))
         for key, plan in ResultsFolder(folder).plans(lenient=True).items():
             found[f"plans/{key}"] = plan["cells"]

@@ -19,7 +19,7 @@ from unlearnable_bench.datasets.npz import read_npz, write_npz
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.weights import read_tensors
 from unlearnable_bench.images import Data
-from unlearnable_bench.results.robustness import read_robustness
+from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS
 from unlearnable_bench.results.samples import read_noise, read_strip
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.storage.damage import collected
@@ -125,7 +125,7 @@ def _strip(path: Path) -> Any:
 
 
 def _measurement(path: Path) -> Any:
-    found = [one for one in read_robustness(OUT) if one.key == path.stem]
+    found = [one for one in MEASURED_ROBUSTNESS.all(OUT) if one.key == path.stem]
     if not found:
         raise ValueError("left out")
     return found

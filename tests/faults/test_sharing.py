@@ -85,7 +85,8 @@ def _threads(world: World) -> int:
 
 
 def _wrong(world: World, ended: list[Result], victim: int | None) -> Iterator[str]:
-    wrong = [one for place, one in enumerate(ended) if one.code and place != victim]
+    killed = [place == victim and one.code == -SIGKILL for place, one in enumerate(ended)]
+    wrong = [one for one, by_us in zip(ended, killed, strict=True) if one.code and not by_us]
     if wrong:
         yield f"ended with {[one.code for one in ended]}: {[one.text[-1500:] for one in wrong]}"
     made = Path("made").read_text().split()

@@ -258,7 +258,8 @@ class World:
         left = sorted(self._files() - self.files)
         left = [name for name in left if not (damaged and "damaged" in Path(name).parts)]
         if left:
-            yield f"left over: {left}"
+            trace = Path("home/last-error.txt")
+            yield f"left over: {left} {trace.read_text() if trace.exists() else ''}"
         if kept:
             yield from _foreign()
         report = self.attempt(command=("report", "out"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearnable_bench import Random
-from unlearnable_bench.harness import frozen, input_gradient, pgd
+from unlearnable_bench.harness import batch_gradient, frozen, input_gradient, pgd
 
 
 def batch(count: int = 6) -> tuple[nn.Module, Tensor, Tensor]:
@@ -96,6 +96,36 @@ def test_a_frozen_model_is_in_eval_mode_and_takes_no_gradient() -> None:
     with frozen(model):
         assert not any(module.training for module in model.modules())
         assert not model(x).requires_grad
+
+
+@pytest.mark.parametrize("largest", [1, 3, 100])
+def test_the_gradient_of_a_batch_is_that_of_all_its_outputs(largest: int) -> None:
+    """Also if the batch passes through the network in parts."""
+    model, x, _ = batch()
+    model.max_batch = largest  # type: ignore[assignment]
+    before = snapshot(model)
+
+    def loss(outputs: Tensor) -> Tensor:
+        return (outputs @ outputs.T).logsumexp(1).sum()
+
+    found = batch_gradient(model, x, loss)
+    assert snapshot(model) == before
+    model.eval()
+    x = x.clone().requires_grad_()
+    expected = torch.autograd.grad(loss(model(x)), x)[0]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("largest", [2, 100])
+def test_a_loss_of_targets_is_summed_over_images(largest: int) -> None:
+    model, x, _ = batch()
+    model.max_batch = largest  # type: ignore[assignment]
+    targets = torch.linspace(-1, 1, len(x), dtype=x.dtype)[:, None]
+    found = input_gradient(model, x, targets, lambda z, t: (z - t).square().sum())
+    model.eval()
+    x = x.clone().requires_grad_()
+    expected = torch.autograd.grad((model(x) - targets).square().sum(), x)[0]
+    torch.testing.assert_close(found, expected)
 
 
 @given(

@@ -5,11 +5,13 @@ from typing import Any
 import attack_checks
 import pytest
 import torch
-from helpers import make_harness, random_images
+from helpers import Pooled, make_harness, random_images
 from torch import nn
 
-from unlearnable_bench import Attack, Harness, UserError
+from unlearnable_bench import Attack, Harness, Radius, UserError
 from unlearnable_bench.attacks.em import EM
+from unlearnable_bench.attacks.gue import GUE
+from unlearnable_bench.attacks.hypo import HYPO
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.attacks.tap import TAP
@@ -39,8 +41,12 @@ def test_counting_leaves_the_network_alone() -> None:
 def test_every_learner_can_be_counted_and_grows_with_the_image(name: str) -> None:
     learner = learners.choose(name).plugin
     counted = [activations(learner.build(10, size), size) for size in (32, 64)]
-    # A perceptron saves its hidden layers only, which are as wide for any image.
-    assert 0 < counted[0] == counted[1] if "mlp" in name else 0 < counted[0] < counted[1]
+    if name == "linear":  # its gradient needs the weights only
+        assert counted == [0, 0]
+    elif "mlp" in name:  # the hidden layers, which are as wide for any image
+        assert 0 < counted[0] == counted[1]
+    else:
+        assert 0 < counted[0] < counted[1]
     assert activations(learner.build(10, 32).double(), 32) == counted[0]
 
 
@@ -136,6 +142,47 @@ def test_attacks_refuse_before_their_first_step(
     monkeypatch.setattr(harness, "loop", None)
     with pytest.raises(UserError, match=r"the noise of 25 images of 8 px takes 0\.0 GB"):
         attack.generate(random_images(), harness)
+
+
+@pytest.mark.parametrize(
+    ("attack", "size"),
+    [
+        (EM(variant="misaligned"), 1),
+        (REM(), 1),
+        (SEM(), 1),
+        (SEM(rho_u=Radius("126/255")), 1),
+        (SEM(rho_u=Radius("127/255")), 2),
+        (TAP(), 1),
+        (HYPO(), 1),
+        (HYPO(norm=4.0), 2),
+        (GUE(), 1),
+    ],
+)
+def test_noise_in_whole_levels_takes_the_memory_of_the_images(
+    monkeypatch: pytest.MonkeyPatch, attack: Attack, size: int
+) -> None:
+    """A byte for each value; two if the noise of a value may reach 128 levels."""
+    harness, kept = make_harness(learner=Pooled()), {}
+    harness.training = attack_checks.CLEAN_TRAINING
+
+    def keep(**state: Any) -> None:
+        kept.update(state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(harness, "keep", keep)
+    images = random_images()
+    with pytest.raises(KeyboardInterrupt):
+        attack.generate(images, harness)
+    assert kept["noise"].nbytes == size * images.images.nbytes
+
+
+def test_restarts_of_tap_hold_the_best_noise_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2 * 25 * 8 * 8 * 3 - 1)
+    harness = make_harness()
+    harness.training = attack_checks.CLEAN_TRAINING
+    TAP(steps=1).generate(random_images(), harness)
+    with pytest.raises(UserError, match="the noise of 25 images"):
+        TAP(steps=1, restarts=2).generate(random_images(), harness)
 
 
 def test_the_memory_of_a_cpu_is_not_checked() -> None:

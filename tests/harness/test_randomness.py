@@ -156,5 +156,5 @@ def test_blocks_of_integers_are_parts_of_one_draw(
     whole, blocks = at(*which), at(*which)
     expected = whole.integers(17, stops[-1], columns)
     drawn = blocks.integer_blocks(17, stops[-1], columns, parts=parts)
-    assert torch.equal(torch.cat(list(drawn)), expected)
+    assert torch.equal(torch.cat(list(drawn)).long(), expected)
     assert torch.equal(blocks.uniform(3), whole.uniform(3))  # both have drawn once

@@ -170,7 +170,9 @@ def test_a_draw_of_the_last_place_is_not_one_too_far() -> None:
     """In float32, (1 - 2^-24) * 33 is 33."""
 
     class Last(Random):
-        def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        def uniform(
+            self, *shape: int, low: float = 0.0, high: float = 1.0, images: int = 0
+        ) -> Tensor:
             return torch.full(shape, low + (high - low) * (1 - 2**-24))
 
     for size in range(1, 300):
@@ -181,7 +183,9 @@ def test_a_draw_of_the_last_place_is_not_one_too_far() -> None:
 
 def test_where_nothing_fits_the_whole_image_is_taken() -> None:
     class Wide(Random):
-        def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        def uniform(
+            self, *shape: int, low: float = 0.0, high: float = 1.0, images: int = 0
+        ) -> Tensor:
             return torch.full(shape, high)
 
     assert random_boxes(3, 20, 0.5, Wide(0, "views"))[:, 2:].tolist() == [[20, 20]] * 3
@@ -189,7 +193,9 @@ def test_where_nothing_fits_the_whole_image_is_taken() -> None:
 
 def test_the_first_draw_that_fits_is_taken() -> None:
     class Listed(Random):
-        def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        def uniform(
+            self, *shape: int, low: float = 0.0, high: float = 1.0, images: int = 0
+        ) -> Tensor:
             values = torch.full(shape, high)
             if shape == (10, 2):
                 # The first image fits at draw 3, the second at once; both again later.

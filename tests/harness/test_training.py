@@ -45,6 +45,7 @@ def assert_equal_weights(got: torch.nn.Module, expected: torch.nn.Module) -> Non
         {"weight_decay": 0.1},
         {"label_smoothing": 0.2},
         {"schedule": "triangle", "steps": 10},
+        {"schedule": "late-steps", "steps": 10},
         {"steps": None, "epochs": 3},
         {"batch_size": 128, "steps": 2},
         {"lr": 0.5},

@@ -1,26 +1,32 @@
 """The toolbox of attacks and defenses: plain PyTorch, seeded and resumable."""
 
 from unlearnable_bench.harness.batches import ShuffledBatches, sweep
-from unlearnable_bench.harness.core import Harness, refuse_divergence
-from unlearnable_bench.harness.gradient import frozen, input_gradient, pgd
-from unlearnable_bench.harness.memory import zero_noise
+from unlearnable_bench.harness.core import Harness
+from unlearnable_bench.harness.features import refuse_featureless
+from unlearnable_bench.harness.gradient import batch_gradient, frozen, input_gradient, pgd
+from unlearnable_bench.harness.memory import level_type, zero_noise
 from unlearnable_bench.harness.network import Network
-from unlearnable_bench.harness.optimizer import set_lr, sgd
+from unlearnable_bench.harness.optimizer import adam, set_lr, sgd
 from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.transform import central_view, crop_flip, random_transform
+from unlearnable_bench.harness.watch import refuse_divergence
 
 __all__ = [
     "Harness",
     "Network",
     "Random",
     "ShuffledBatches",
+    "adam",
+    "batch_gradient",
     "central_view",
     "crop_flip",
     "frozen",
     "input_gradient",
+    "level_type",
     "pgd",
     "random_transform",
     "refuse_divergence",
+    "refuse_featureless",
     "set_lr",
     "sgd",
     "sweep",

@@ -28,16 +28,31 @@ class Checkpoint:
         path: the file; None: state is never written.
         interval: seconds between two writes. If a write takes s > 1 seconds, the interval is
             multiplied by s, so that writing takes at most a small share of the time.
+
+    Attributes:
+        restored_seconds: time spent by the interrupted run whose state was restored.
     """
 
     def __init__(self, path: Path | None, interval: float = 60.0) -> None:
         self._path = path
         self._interval = interval
+        self.restored_seconds = 0.0
         self._due = time.monotonic() + interval
         self._state: dict[str, Tensor] = {}
         self._done: dict[str, int] = {}
+        self._totals: dict[str, int] = {}
         self._times = Timesheet()
         self._begun: set[str] = set()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file to restore from."""
+        return self._path is not None and self._path.exists()
+
+    def apart(self, name: str) -> "Checkpoint":
+        """Return a checkpoint in a file next to this one, for other loops of the same work."""
+        path = self._path and self._path.with_name(f"{self._path.stem}-{name}{self._path.suffix}")
+        return Checkpoint(path, self._interval)
 
     def keep(self, times: Timesheet, /, **state: Stateful) -> None:
         """Declare all state that the loops change, and restore it if the file holds it.
@@ -55,12 +70,8 @@ class Checkpoint:
                 "`keep` is called a second time; name all state of the loops in a single call"
             )
         self._times = times
-        self._state = {
-            f"{name}/{key}": tensor
-            for name, item in state.items()
-            for key, tensor in state_tensors(name, item).items()
-        }
-        if self._path is not None and self._path.exists():
+        self._state = tensors_of(state)
+        if self._path is not None and self.exists:
             try:
                 self._restore(self._path)
             except ValueError as error:
@@ -90,6 +101,7 @@ class Checkpoint:
                 self._state[name].copy_(tensor)
         self._done = done
         self._times.add(seconds)
+        self.restored_seconds = sum(seconds.values())
 
     def loop(self, label: str, total: int) -> Iterator[int]:
         """Yield the remaining steps of a loop, and write the state once per interval.
@@ -103,6 +115,7 @@ class Checkpoint:
                 "a resumed run finds it, and use `range` within a loop"
             )
         self._begun.add(label)
+        self._totals[label] = total
         for step in range(self._done.get(label, 0), total):
             try:
                 yield step
@@ -116,6 +129,11 @@ class Checkpoint:
     def done(self, label: str) -> int:
         """Return the number of finished steps of a loop."""
         return self._done.get(label, 0)
+
+    @property
+    def state(self) -> list[Tensor]:
+        """All state that the loops change."""
+        return list(self._state.values())
 
     def skip(self, label: str, steps: int) -> None:
         """Start a loop after this many steps, whose result the state already holds."""
@@ -141,7 +159,12 @@ class Checkpoint:
             return
         started = time.monotonic()
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state.items()}
-        about = {"key": self._path.stem, "done": self._done, "seconds": self._times.read()}
+        about = {
+            "key": self._path.stem,
+            "done": self._done,
+            "totals": self._totals,
+            "seconds": self._times.read(),
+        }
         size = sum(tensor.nbytes for tensor in tensors.values())
         with replacing(self._path, size=size, single_writer=True) as temporary:
             metadata = {"about": json.dumps(about), "checksum": seal.PLACEHOLDER}
@@ -184,4 +207,17 @@ def state_tensors(name: str, item: Stateful) -> dict[str, Tensor]:
         f"{index}/{key}": value
         for index, state in enumerate(item.state.values())
         for key, value in state.items()
+    }
+
+
+def tensors_of(state: Mapping[str, Stateful]) -> dict[str, Tensor]:
+    """Return the tensors of several objects, as `NAME/KEY`.
+
+    Raises:
+        UserError: as `state_tensors`.
+    """
+    return {
+        f"{name}/{key}": tensor
+        for name, item in state.items()
+        for key, tensor in state_tensors(name, item).items()
     }

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness.acceleration import Acceleration, acceleration, fused
-from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful, state_tensors
+from unlearnable_bench.harness.acceleration import Acceleration, acceleration
+from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful, tensors_of
 from unlearnable_bench.harness.device import EXCLUSIVE, wait
+from unlearnable_bench.harness.features import trunk
+from unlearnable_bench.harness.group import Group, computed_in_parts
 from unlearnable_bench.harness.layers import Normalise, seed_dropout
 from unlearnable_bench.harness.memory import max_batch
 from unlearnable_bench.harness.network import Network
@@ -21,14 +23,19 @@ from unlearnable_bench.harness.randomness import Random
 from unlearnable_bench.harness.step import Step
 from unlearnable_bench.harness.timesheet import Timesheet
 from unlearnable_bench.harness.trajectory import Trajectory
+from unlearnable_bench.harness.watch import Watch, note
 from unlearnable_bench.harness.weights import write_tensors
 from unlearnable_bench.images import ImageSet, ResizedCrop, Transform
+from unlearnable_bench.radius import Radius
 from unlearnable_bench.schedule import Precision, Training
 from unlearnable_bench.stop import Stop, StoppedError
 
 if TYPE_CHECKING:
     from unlearnable_bench.contract import Learner
 
+
+Built = TypeVar("Built")
+Parts = TypeVar("Parts", Tensor, tuple[Tensor, ...])
 
 _ASKED = {"own": "a network", "clean": "a network trained on the clean images"}
 
@@ -47,6 +54,8 @@ class Harness:
         training: the schedule of standard training, for `clean_network`.
         images: the whole training set, whose clean network `weights` holds; None: any.
         weights: file in which `clean_network` caches the network; None: not cached.
+        weights_rho_a: radius of adversarial training to which `training` and `weights` belong;
+            None: any.
         surrogate: file that `keep_surrogate` writes; None: not written.
         trajectory: files of the states of `rejoin` and `leave`; None: no files.
         checkpoint: file of the loops' state; by default none.
@@ -61,6 +70,7 @@ class Harness:
             checked.
         eager: whether networks and steps run uncompiled and uncaptured, in PyTorch's default
             layout, on any device.
+        group: processes that divide the batches of `sharded` functions; None: this one only.
 
     Examples:
         Minimise (w - 3)^2 in a resumable loop of captured steps:
@@ -86,6 +96,7 @@ class Harness:
     training: Training | None = None
     images: ImageSet | None = None
     weights: Path | None = None
+    weights_rho_a: Radius | None = None
     surrogate: Path | None = None
     trajectory: Trajectory | None = None
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
@@ -95,11 +106,13 @@ class Harness:
     split_batches: bool = False
     declared: str | None = None
     eager: bool = False
+    group: Group | None = None
 
     def __post_init__(self) -> None:
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._step = 0
         self._streams: list[Random] = []
+        self._weights: list[Tensor] = []
         self.asked: set[str] = set()
 
     @property
@@ -150,10 +163,7 @@ class Harness:
         """
         self.ask("own")
         size = size or self.transform.view(images.size)
-        start = Random(self.seed, f"{stream}/initialisation").integers(1 << 20, 2).tolist()
-        with EXCLUSIVE, torch.random.fork_rng(devices=[]):
-            torch.manual_seed((start[0] << 20) + start[1])
-            network = self.learner.build(images.classes, size)
+        network = self.seeded(lambda: self.learner.build(images.classes, size), stream)
         if not isinstance(network, nn.Module):
             raise UserError(
                 f"the learner's `build` returned {type(network).__name__}; return an nn.Module"
@@ -164,18 +174,70 @@ class Harness:
         network = network.to(self.device, self.dtype)
         # The state of these streams is saved with the weights.
         seed_dropout(network, lambda name: Random(self.seed, f"{stream}/{name}", self.device))
+        model = self._wrapped(network, size)
+        model.centred = centred
+        if self.device.type == "cuda":
+            itemsize = 2 if self.precision == "bf16" else self.dtype.itemsize
+            model.max_batch = max_batch(network, size, self.device, itemsize)
+        return model
+
+    def features(self, model: Network) -> Network:
+        """Return the part of a network up to its pooled features, in eval mode.
+
+        It maps float [B, 3, H, W] in [0, 1] to features, float [B, D], which the learner's `head`
+        maps to logits. Its weights are those of the network, also after they have changed.
+
+        Args:
+            model: a network of this harness.
+
+        Raises:
+            UserError: the learner's network has no such part.
+
+        Examples:
+            >>> import torch
+            >>> from unlearnable_bench import Harness
+            >>> from unlearnable_bench.datasets.shapes import Shapes
+            >>> from unlearnable_bench.learners.small_cnn import SmallCNN
+            >>> data = Shapes(train=20, test=10).load()
+            >>> harness = Harness(torch.device("cpu"), 0, "fp32", data.transform, SmallCNN())
+            >>> features = harness.features(harness.network(data.train))
+            >>> features(torch.zeros(4, 3, 32, 32)).shape
+            torch.Size([4, 64])
+        """
+        made = self._wrapped(trunk(self.learner, model.network, model.size), model.size)
+        made.centred, made.max_batch = model.centred, model.max_batch
+        return made.eval()
+
+    def _wrapped(self, network: nn.Module, size: int) -> Network:
         bf16, fast = self.precision == "bf16", self._fast
         if fast:
             model = fast.network(network, size, bf16=bf16)
         else:
             layout = torch.contiguous_format if self.eager else torch.channels_last
             model = Network(network, bf16=bf16, layout=layout)
-        model.centred = centred
+        model.size = size
         model.split_batches = self.split_batches and not self.eager
-        if self.device.type == "cuda":
-            itemsize = 2 if bf16 else self.dtype.itemsize
-            model.max_batch = max_batch(network, size, self.device, itemsize)
         return model
+
+    def seeded(self, build: Callable[[], Built], stream: str) -> Built:
+        """Return what `build` returns, with seeded draws of torch's own generator.
+
+        Args:
+            build: builds a module, which is initialised on the CPU.
+            stream: name of the random stream of the initialisation.
+        """
+        start = Random(self.seed, f"{stream}/initialisation").integers(1 << 20, 2).tolist()
+        with EXCLUSIVE, torch.random.fork_rng(devices=[]):
+            torch.manual_seed((start[0] << 20) + start[1])
+            return build()
+
+    def apart(self, name: str) -> "Harness":
+        """Return a harness of the same run for other loops, with a checkpoint of their own.
+
+        Args:
+            name: name of these loops.
+        """
+        return replace(self, checkpoint=self.checkpoint.apart(name), times=Timesheet())
 
     def ask(self, surrogate: Literal["own", "clean"]) -> None:
         """Note that a network is asked for.
@@ -201,6 +263,22 @@ class Harness:
         fast = self._fast
         return fast.capture(step, self.device, self.times) if fast else Step(step)
 
+    def sharded(self, function: Callable[[Tensor], Parts]) -> Callable[[Tensor], Parts]:
+        """Return a function of a batch that the cards of a sharded run compute in parts.
+
+        Without several cards, it is the function itself. The results are equal: each image gets
+        the random numbers that it gets in the whole batch. Use it for noise and perturbations, in
+        which images do not depend on each other. The weights must not change in it. The attack
+        declares `shardable`.
+
+        Args:
+            function: maps indices of images, int64 [B], to one or more tensors [B, ...] with a row
+                for each image. Its draws are from streams of `random` (see `Random.part`).
+        """
+        if self.group is None:
+            return function
+        return computed_in_parts(function, self.group, self._streams)
+
     @property
     def _fast(self) -> Acceleration | None:
         return None if self.eager else acceleration(self.device)
@@ -216,6 +294,8 @@ class Harness:
         Raises:
             UserError: the second call, or an object that could not be restored.
         """
+        networks = {name: item for name, item in state.items() if isinstance(item, nn.Module)}
+        self._weights = [x for x in tensors_of(networks).values() if x.is_floating_point()]
         named = {id(item) for item in state.values()}
         streams = (stream for stream in self._streams if id(stream) not in named)
         state |= {f"stream {number}": stream for number, stream in enumerate(streams)}
@@ -234,6 +314,11 @@ class Harness:
         """
         checked = time.monotonic()
         self.stop.holding = True
+        group = self.group
+        if group:
+            with self.times.on("warmup"):  # until the others are ready
+                done = group.agreed(self.checkpoint.done(label), self.checkpoint.state)
+            self.checkpoint.skip(label, done)
         for step in self.progress.track(label, total, self.checkpoint.loop(label, total)):
             if self.stop.requested:
                 raise StoppedError(self.checkpoint.suspend(label, total))
@@ -241,8 +326,11 @@ class Harness:
             if self._watch:
                 self._watch.step.fill_(step)
             yield step
+            if group:
+                group.follow(self._weights)
             # The check waits for the device, so it is made once a second only.
-            if self._watch and (time.monotonic() - checked > 1 or step + 1 == total):
+            late = time.monotonic() - checked > 1 or step + 1 == total
+            if self._watch and late and (group is None or group.leads):
                 self._watch.check(label)
                 checked = time.monotonic()
 
@@ -259,7 +347,7 @@ class Harness:
         if self.trajectory is None:
             return
         joined = self.trajectory.join(
-            _tensors_of(state), after=self.checkpoint.done(label), until=updates
+            tensors_of(state), after=self.checkpoint.done(label), until=updates
         )
         if joined:
             step, seconds = joined
@@ -279,7 +367,7 @@ class Harness:
             wait(self.device)  # the device may be steps behind
             with self.times.on("keeping"):
                 spent = {k: s for k, s in self.times.read().items() if k != "keeping"}
-                self.trajectory.leave(_tensors_of(state), updates, spent)
+                self.trajectory.leave(tensors_of(state), updates, spent)
 
     def keep_surrogate(self, model: nn.Module, updates: int) -> None:
         """Write the surrogate to disk, for later measurements of its robustness.
@@ -307,53 +395,5 @@ class Harness:
             index: indices of the images, int64 [B].
         """
         if self._watch is None:
-            self._watch = _Watch(self._step, self.device)
-        _note(values, index, self._watch.step, self._watch.first)
-
-
-def _tensors_of(state: dict[str, Stateful]) -> dict[str, Tensor]:
-    return {
-        f"{name}/{key}": tensor
-        for name, item in state.items()
-        for key, tensor in state_tensors(name, item).items()
-    }
-
-
-class _Watch:
-    """The first values that were not finite, stored on the device.
-
-    Attributes:
-        step: current step of the loop, int64 scalar.
-        first: step and image of the first such values, int64 [2]; -1 if all were finite.
-    """
-
-    def __init__(self, step: int, device: torch.device) -> None:
-        self.step = torch.full((), step, dtype=torch.int64, device=device)
-        self.first = torch.full((2,), -1, dtype=torch.int64, device=device)
-
-    def check(self, label: str) -> None:
-        step, image = self.first.tolist()
-        if step >= 0:
-            raise UserError(
-                f"the noise of image {image} met NaN or infinity ({label}, step {step}); "
-                "lower the learning rate"
-            )
-
-
-@fused
-def _note(values: Tensor, index: Tensor, step: Tensor, first: Tensor) -> None:
-    broken = ~values.isfinite().flatten(1).all(1)
-    # The lowest index by `where`, since indexing with a mask would wait for the device.
-    now = torch.stack([step, torch.where(broken, index, index.amax()).amin()])
-    first.copy_(torch.where(broken.any() & (first[0] < 0), now, first))
-
-
-def refuse_divergence(model: nn.Module) -> None:
-    """Refuse a network whose weights are NaN or infinite.
-
-    Raises:
-        UserError: names the first such tensor.
-    """
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise UserError(f"training diverged ({name} is not finite); lower the learning rate")
+            self._watch = Watch(self._step, self.device)
+        note(values, index, self._watch.step, self._watch.first)

@@ -34,17 +34,21 @@ def frozen(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return the gradient of the summed cross-entropy with respect to the images.
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def input_gradient(model: nn.Module, x: Tensor, y: Tensor, loss: Loss | None = None) -> Tensor:
+    """Return the gradient of a summed loss, the cross-entropy, with respect to the images.
 
     g_i = d/dx_i CE(f(x_i), y_i), with f in eval mode and frozen parameters. The loss is summed,
     so that an image's gradient does not depend on the other images; batches beyond a network's
     `max_batch` are computed in parts.
 
     Args:
-        model: maps images in [0, 1] to logits.
+        model: maps images in [0, 1] to logits, or to the outputs that `loss` takes.
         x: images, float [B, 3, H, W].
         y: labels, int64 [B], or targets, float [B, C].
+        loss: sum over images of a loss of outputs and y; None: the cross-entropy.
 
     Returns:
         The gradients, float [B, 3, H, W].
@@ -60,27 +64,69 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         [-0.5]
     """
     networks = [module for module in model.modules() if isinstance(module, Network)]
-    parts = -(-len(x) // min((network.max_batch for network in networks), default=len(x)))
+    parts = -(-len(x) // _max_batch(networks, len(x)))
     fast = acceleration(x.device)
     splits = len(x) >= _SPLIT_FROM and all(network.split_batches for network in networks)
     if fast and splits:
         parts *= 2  # two of them are in memory at the same time
+    outer = _logit_gradient if loss is None else torch.func.grad(loss)
     with frozen(model), torch.enable_grad(), one_step():
         if parts == 1:
-            return _gradient(model, x, y)
+            return _gradient(model, x, y, outer)
         for network in networks:
             network.prepare()  # once, before parts run concurrently
         pairs = zip(x.chunk(parts), y.chunk(parts), strict=True)
-        work = [partial(_gradient, model, *pair) for pair in pairs]
+        work = [partial(_gradient, model, *pair, outer) for pair in pairs]
         return torch.cat(
             fast.side_by_side(work, x.device) if fast and splits else [part() for part in work]
         )
 
 
-def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+def batch_gradient(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the gradient of a loss of all outputs of a batch with respect to its images.
+
+    For losses in which images depend on each other, such as contrastive ones. The network is in
+    eval mode, with frozen parameters. Batches beyond its `max_batch` pass through it in parts,
+    twice: first all outputs are computed, then the gradients, with equal results.
+
+    Args:
+        model: maps images in [0, 1] to outputs, float [B, D].
+        x: images, float [B, 3, H, W].
+        loss: maps the outputs of the batch to a scalar.
+
+    Returns:
+        The gradients, float [B, 3, H, W].
+
+    Examples:
+        >>> import torch
+        >>> from unlearnable_bench.harness import batch_gradient
+        >>> x = torch.arange(6.0).reshape(2, 3, 1, 1)
+        >>> batch_gradient(torch.nn.Flatten(), x, lambda z: (z[0] * z[1]).sum()).flatten().tolist()
+        [3.0, 4.0, 5.0, 0.0, 1.0, 2.0]
+    """
+    networks = [module for module in model.modules() if isinstance(module, Network)]
+    parts = x.split(_max_batch(networks, len(x)))
+    outer = torch.func.grad(loss)
+    with frozen(model), torch.enable_grad(), one_step():
+        if len(parts) == 1:
+            return _gradient(model, x, x, lambda outputs, _: outer(outputs))
+        with torch.no_grad():
+            outputs = torch.cat([model(part) for part in parts])
+        slopes = outer(outputs).split(len(parts[0]))
+        pairs = zip(parts, slopes, strict=True)
+        return torch.cat([_gradient(model, *pair, lambda _, slope: slope) for pair in pairs])
+
+
+def _max_batch(networks: list[Network], count: int) -> int:
+    return min((network.max_batch for network in networks), default=count)
+
+
+def _gradient(
+    model: nn.Module, x: Tensor, y: Tensor, outer: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
     x = x.detach().requires_grad_()
-    logits = model(x)
-    return torch.autograd.grad(logits, x, _logit_gradient(logits.detach(), y))[0]
+    outputs = model(x)
+    return torch.autograd.grad(outputs, x, outer(outputs.detach(), y))[0]
 
 
 # Fused, because it would take half a dozen small kernels otherwise.

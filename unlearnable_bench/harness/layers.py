@@ -1,5 +1,6 @@
-"""Layers that the harness adjusts: the shift of the input, and dropout."""
+"""Layers that the harness adjusts, and copies of networks over the same tensors."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -29,6 +30,20 @@ def any_weight(network: nn.Module) -> Tensor:
     return next(network.parameters(), torch.empty(0))
 
 
+def twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Return a copy of a tree of modules, with its own train and eval modes, over equal tensors.
+
+    Args:
+        module: root of the tree.
+        known: modules of the copy by their originals; also holds replacements.
+    """
+    if module not in known:
+        made = known[module] = copy.copy(module)
+        children = module._modules  # noqa: SLF001
+        made._modules = {k: child and twin(child, known) for k, child in children.items()}  # noqa: SLF001
+    return known[module]
+
+
 def seed_dropout(network: nn.Module, random: Callable[[str], Random]) -> None:
     """Make a network's dropout draw from seeded streams, whose state is saved with the weights.
 
@@ -45,6 +60,12 @@ def seed_dropout(network: nn.Module, random: Callable[[str], Random]) -> None:
         assert isinstance(layer, _Dropout)
         layer.random = random(f"dropout {number}")
         layer.register_buffer("draws", layer.random.draws)
+
+
+def without_streams(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a network, without that of its dropout's random streams."""
+    streams = {f"{name}.draws" for name, m in network.named_modules() if isinstance(m, _Dropout)}
+    return {name: t for name, t in network.state_dict().items() if name not in streams}
 
 
 class _Dropout(nn.Dropout):

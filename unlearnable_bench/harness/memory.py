@@ -7,10 +7,12 @@ from torch import nn
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.layers import any_weight
+from unlearnable_bench.radius import Radius
 
 # Share of the memory for activations. The rest is for weights, data, noise, and the memory pools
 # of other captured steps.
 _SHARE = 0.25
+_LARGEST_BYTE = torch.iinfo(torch.int8).max
 
 
 def max_batch(network: nn.Module, size: int, device: torch.device, itemsize: int) -> int:
@@ -60,6 +62,20 @@ def free_memory(device: torch.device) -> int | None:
         return None
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + unused
+
+
+def level_type(radius: Radius) -> torch.dtype:
+    """Return the smallest type that holds noise within a radius in whole units of 1/255.
+
+    int8 takes as much memory as the images, int16 twice as much.
+
+    Examples:
+        >>> from unlearnable_bench import Radius
+        >>> level_type(Radius("8/255")), level_type(Radius("127/255"))
+        (torch.int8, torch.int16)
+    """
+    # Levels are rounded from floats, which may exceed floor(255 rho) by one.
+    return torch.int8 if radius.levels < _LARGEST_BYTE else torch.int16
 
 
 def zero_noise(

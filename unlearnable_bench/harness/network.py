@@ -1,4 +1,4 @@
-"""The networks that `Harness.network` returns: images in [0, 1] to logits."""
+"""The networks that `Harness.network` returns, from images in [0, 1] to logits, or a part."""
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,13 @@ class Network(nn.Module):
     Attributes:
         network: the module that the learner built.
         centred: whether its layers `learners.Normalise` subtract 0.5.
+        size: height and width of its images in pixels.
         max_batch: largest batch whose input gradient is computed in one pass.
         split_batches: whether a GPU may compute large batches as two concurrent halves.
     """
 
     centred: bool = True
+    size: int = 0
     max_batch: int = 1 << 30
     split_batches: bool = False
 

@@ -1,4 +1,4 @@
-"""SGD whose complete state is tensors."""
+"""SGD and Adam whose complete state is tensors."""
 
 import torch
 from torch import nn
@@ -34,6 +34,31 @@ def sgd(
         # Buffers of zeros give the same updates as missing ones, and a checkpoint can restore them.
         for parameter in parameters:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def adam(model: nn.Module, *, lr: float) -> torch.optim.Adam:
+    """Return torch's fused Adam, with a learning rate that captured steps read.
+
+    Args:
+        model: the network to optimise.
+        lr: learning rate, which `set_lr` changes.
+    """
+    parameters = list(model.parameters())
+    device = parameters[0].device
+    optimizer = torch.optim.Adam(
+        parameters,
+        lr=torch.tensor(lr, device=device),
+        fused=True,
+        capturable=device.type == "cuda",
+    )
+    for parameter in parameters:
+        # What the first step creates, so that a checkpoint can restore it.
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), device=device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
     return optimizer
 
 

@@ -1,6 +1,7 @@
 """Progress of long loops."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -32,3 +33,38 @@ class Silent:
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
         """Yield from `steps`."""
         yield from steps
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Progress of loops labelled with their cell or poison.
+
+    Attributes:
+        label: name of the cell or poison.
+        inner: where the progress is shown.
+    """
+
+    label: str
+    inner: Progress
+
+    def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
+        """Yield from `steps`, under a longer label."""
+        return self.inner.track(f"{self.label}: {label}", total, steps)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Progress of loops whose cell or poison is called by another name.
+
+    Attributes:
+        names: what to call it, by the name at the beginning of a label.
+        inner: where the progress is shown.
+    """
+
+    names: Mapping[str, str]
+    inner: Progress
+
+    def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
+        """Yield from `steps`, under a label that begins with the other name."""
+        known, colon, rest = label.partition(": ")
+        return self.inner.track(f"{self.names.get(known, known)}{colon}{rest}", total, steps)

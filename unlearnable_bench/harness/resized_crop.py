@@ -34,9 +34,9 @@ def random_boxes(count: int, size: int, area: float, random: Random) -> Tensor:
         Top, left, height and width of each box in pixels, int64 [count, 4].
     """
     bound = math.log(_LARGEST_RATIO)
-    areas = random.uniform(_TRIES, count, low=area, high=1.0)
-    ratios = random.uniform(_TRIES, count, low=-bound, high=bound)
-    return _boxes(areas, ratios, random.uniform(2, count), size)
+    areas = random.uniform(_TRIES, count, low=area, high=1.0, images=1)
+    ratios = random.uniform(_TRIES, count, low=-bound, high=bound, images=1)
+    return _boxes(areas, ratios, random.uniform(2, count, images=1), size)
 
 
 @fused

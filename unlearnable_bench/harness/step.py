@@ -37,6 +37,32 @@ def current_step() -> object:
     return getattr(_running, "step", None)
 
 
+def outside_graphs(function: Callable[[], None]) -> None:
+    """Run a function of a step that cannot be part of a CUDA graph, such as a transfer.
+
+    A step that is being captured notes it, and calls it in each replay between two graphs.
+
+    Args:
+        function: reads and writes tensors in place.
+    """
+    note: Callable[[Callable[[], None]], None] | None = getattr(_running, "note", None)
+    (note or _call)(function)
+
+
+def _call(function: Callable[[], None]) -> None:
+    function()
+
+
+@contextmanager
+def noting(note: Callable[[Callable[[], None]], None]) -> Iterator[None]:
+    """Give the functions of `outside_graphs` to `note`, for as long as a step is captured."""
+    _running.note = note
+    try:
+        yield
+    finally:
+        _running.note = None
+
+
 class Step:
     """An uncaptured step, which checks that it does not change its inputs.
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,10 +77,15 @@ class _CropFlip(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:
         ctx.save_for_backward(dy, dx, flip)
+        if _is_for_numpy(x):
+            return _copied(x, dy, dx, flip)
         return _forward(x, dy, dx, flip)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if _is_for_numpy(grads[0]):
+            dy, dx, flip = ctx.saved_tensors
+            return _copied(grads[0], -dy, -dx, flip, adjoint=True), None, None, None
         return _adjoint(grads[0], *ctx.saved_tensors), None, None, None
 
 
@@ -97,6 +103,31 @@ def _adjoint(g: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:
     columns = torch.arange(g.shape[3], device=g.device).expand(len(g), -1)
     columns = torch.where(flip[:, None], g.shape[3] - 1 - columns, columns) - dx[:, None]
     return _gather(g, rows, columns)
+
+
+def _is_for_numpy(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+
+
+def _copied(x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, *, adjoint: bool = False) -> Tensor:
+    """Return what `_forward` does (or, with negative shifts, `_adjoint`) by copying rectangles.
+
+    On a CPU this takes a fraction of the time of indexing each pixel.
+    """
+    images = x.detach().permute(0, 2, 3, 1).numpy()
+    found = np.zeros(images.shape, images.dtype)
+    height, width = x.shape[2:]
+    shifts = zip(dy.tolist(), dx.tolist(), flip.tolist(), strict=True)
+    for image, view, (down, right, mirrored) in zip(images, found, shifts, strict=True):
+        # The view is that of the mirrored image; its adjoint mirrors last.
+        source = image[:, ::-1] if mirrored and not adjoint else image
+        target = view[:, ::-1] if mirrored and adjoint else view
+        top, left = max(0, -down), max(0, -right)
+        bottom, end = max(top, min(height, height - down)), max(left, min(width, width - right))
+        target[top:bottom, left:end] = source[
+            top + down : bottom + down, left + right : end + right
+        ]
+    return torch.from_numpy(found).permute(0, 3, 1, 2)
 
 
 def _gather(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

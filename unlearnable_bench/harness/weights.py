@@ -55,15 +55,15 @@ def read_tensors(
         metadata: dict[str, Any] = json.loads(about or "{}")
         if metadata["key"] != path.stem:
             raise ValueError(f"its key is {metadata['key']}")
-        if not sealed and metadata["sha256"] != _digest(tensors):
+        if not sealed and metadata["sha256"] != digest(tensors):
             raise ValueError("its tensors do not match their SHA-256")
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(str(error).split("\n")[0]) from error
     return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of names, types, shapes and values, as version 0.2 stored it."""
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, types, shapes and values."""
     sha = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -78,6 +78,29 @@ def use_fast_path(device: torch.device, without: Collection[str] = ()) -> None:
     accelerate(device, without)
 
 
+def use_algorithms(device: torch.device) -> None:
+    """Let runs on a device be fast and reproducible.
+
+    Reproducible: no choice of algorithms by timing, no non-deterministic sums.
+    """
+    use_fast_path(device)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def is_usable(device: torch.device) -> bool:
+    """Return whether a device computes; some errors end all work of a process on its GPU."""
+    if device.type != "cuda":
+        return True
+    try:
+        torch.zeros(1, device=device).add_(1).item()
+    except torch.OutOfMemoryError:
+        return True
+    except RuntimeError:
+        return False
+    return True
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """Return versions, device, driver and git revision as JSON values."""
     return {

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,12 +24,13 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         code: exit code of the command, 128 and the number of the signal.
+        saved: how many cells are finished, and what is saved.
     """
 
-    def __init__(self, number: int, saved: str = "") -> None:
-        self.code = 128 + number
+    def __init__(self, number: int, saved: Sequence[str] = ()) -> None:
+        self.code, self.saved = 128 + number, saved
         name = signal.Signals(number).name
-        super().__init__("; ".join(filter(None, (f"interrupted by {name}", saved, _AGAIN))))
+        super().__init__("; ".join((f"interrupted by {name}", *filter(None, saved), _AGAIN)))
 
 
 _last: list[Interrupted] = []
@@ -89,7 +90,7 @@ def postponed(stop: Stop) -> Iterator[list[str]]:
         finally:
             inside = False
     if received:
-        _deliver(received[0], before, "; ".join(saved))
+        _deliver(received[0], before, saved)
 
 
 @contextmanager
@@ -132,7 +133,7 @@ def _end_now(number: int, before: dict[int, Any]) -> None:
     signal.raise_signal(number)
 
 
-def _deliver(number: int, before: dict[int, Any], saved: str) -> None:
+def _deliver(number: int, before: dict[int, Any], saved: Sequence[str]) -> None:
     """Raise the signal's exception, or let the signal end a program that is not the command."""
     found = Interrupted(number, saved)
     if before[number] is signal.SIG_DFL:

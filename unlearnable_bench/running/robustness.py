@@ -27,7 +27,7 @@ from unlearnable_bench.harness.timesheet import Timesheet
 from unlearnable_bench.identity import as_json
 from unlearnable_bench.images import ImageSet, Pixels
 from unlearnable_bench.planning.plan import Probe
-from unlearnable_bench.results.robustness import FORMAT, Robustness
+from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.running.surrogate import clean_network, final_surrogate
 
 _BATCH = 500  # number of images in a batch
@@ -59,13 +59,19 @@ def measure(
     sample = clean.replaced(poisoned).subset(order[: probe.images])
     own = final_surrogate(clean, harness, surrogate)
     # The same network for all noises of any seed.
-    apart = replace(harness, seed=0, training=probe.training, weights=reference, times=Timesheet())
+    apart = replace(
+        harness,
+        seed=0,
+        training=probe.training,
+        weights=reference,
+        weights_rho_a=probe.rho_a,
+        times=Timesheet(),
+    )
     fixed = clean_network(clean, apart, probe.rho_a)
     surrogate_loss, surrogate_accuracy = under_attack(own, sample, probe, harness)
     noise_loss, noise_accuracy = under_attack(fixed, sample, probe, harness)
     spent = harness.times.read()
     return Robustness(
-        format=FORMAT,
         key=probe.key,
         identity=as_json(probe.identity),
         poison=probe.poison.key,

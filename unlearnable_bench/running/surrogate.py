@@ -33,7 +33,8 @@ def clean_network(images: ImageSet, harness: Harness, rho_a: Radius = Radius()) 
         images: clean training images: all of the data set or, to hold some out, a subset.
         harness: with `training`, the schedule (of adversarial training if rho_a is above 0),
             and `weights`, the file of `PoisonPlan.network_key` for the same two.
-        rho_a: radius of adversarial training; 0 is standard training.
+        rho_a: radius of adversarial training; 0 is standard training. Attacks also return it from
+            `surrogate_rho_a`.
 
     Raises:
         UserError: the file with its weights is damaged and cannot be moved.
@@ -76,7 +77,8 @@ def clean_checkpoints(
         One network for each of `epochs`, in their order.
 
     Raises:
-        UserError: an epoch that the schedule does not have.
+        UserError: an epoch that the schedule does not have, or another radius than that of the
+            attack's `surrogate_rho_a`.
 
     Examples:
         >>> import torch
@@ -95,6 +97,13 @@ def clean_checkpoints(
         False
     """
     harness.ask("clean")
+    declared = harness.weights_rho_a
+    if declared is not None and rho_a != declared:
+        raise UserError(
+            f"the attack asks for a clean network of rho_a {rho_a} and declares {declared}; "
+            f"return Radius({str(rho_a)!r}) from its `surrogate_rho_a`, so that the key of its "
+            "results covers the network"
+        )
     weights = _weights_of(images, harness)
     apart = replace(
         harness,

@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.batches import ShuffledBatches
-from unlearnable_bench.harness.core import Harness, refuse_divergence
+from unlearnable_bench.harness.core import Harness
 from unlearnable_bench.harness.device import wait
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.optimizer import set_lr, sgd
 from unlearnable_bench.harness.step import one_step
 from unlearnable_bench.harness.transform import central_view, random_transform
+from unlearnable_bench.harness.watch import refuse_divergence
 from unlearnable_bench.images import ImageSet
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.schedule import Training, scheduled_lr
@@ -32,7 +33,7 @@ class Outcome:
 
     Attributes:
         model: the trained network after the chosen epoch.
-        accuracy: clean test accuracy in percent after each epoch.
+        accuracy: clean test accuracy in percent after each epoch; of the chosen one after `refit`.
         chosen: index of the chosen epoch: the last, or the best on validation images.
         train_accuracy: accuracy in percent of `model` on the training images without
             augmentation (on central views of images larger than views).
@@ -66,8 +67,8 @@ def train(
         rho_a: radius of adversarial training; 0: standard training.
         training: the schedule.
         harness: device, seed, learner, checkpoint.
-        validation: held-out clean images; the first epoch with the highest accuracy on them is
-            chosen instead of the last one.
+        validation: held-out clean images, for `refit`; if the defense chooses the epoch, the first
+            with the highest accuracy on them is used instead of the last one.
         reached: called after each epoch with the network, in training mode, and the number of
             epochs done. A resumed run does not repeat its calls.
 
@@ -75,9 +76,7 @@ def train(
         UserError: the weights became infinite or NaN, or `prepare` returns something else than
             images of the same kind.
     """
-    with harness.times.on("preparation"):
-        prepared = defense.prepare(poisoned, harness)
-    _check(prepared, poisoned)
+    prepared = _prepared(defense, poisoned, harness)
     images, labels = harness.tensors(prepared)
     test_images, test_labels = harness.tensors(test)
     # Already a view's size, unless the test images are training images too.
@@ -102,7 +101,9 @@ def train(
     accuracies = torch.full((epochs,), float("nan"), dtype=torch.float64)
     state: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     state["accuracies"] = accuracies
-    early = _EarlyStopping(model, harness, validation) if validation else None
+    early = None
+    if validation and defense.chooses_epoch():
+        early = _EarlyStopping(model, harness, validation)
     harness.keep(**state, **(early.state() if early else {}))
 
     def step(index: Tensor) -> None:
@@ -134,8 +135,21 @@ def train(
     refuse_divergence(model)
     chosen = early.restore() if early else epochs - 1
     with harness.times.on("evaluation"):
+        if validation and defense.refit(model, validation, harness):
+            accuracies[chosen] = accuracy(model, test_images, test_labels)
         train_accuracy = accuracy(model, central_view(images, harness.transform), labels)
     return Outcome(model, tuple(accuracies.tolist()), chosen, train_accuracy)
+
+
+def _prepared(defense: "Defense", poisoned: ImageSet, harness: Harness) -> ImageSet:
+    """Return the images that the defense prepares, in loops with a checkpoint of their own."""
+    apart = harness.apart("preparation")
+    with harness.times.on("preparation"):
+        prepared = defense.prepare(poisoned, apart)
+    if not harness.checkpoint.exists:  # otherwise its times include them
+        harness.times.add({"preparation": apart.checkpoint.restored_seconds})
+    _check(prepared, poisoned)
+    return prepared
 
 
 def _check(prepared: Any, given: ImageSet) -> None:

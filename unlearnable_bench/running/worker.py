@@ -1,11 +1,10 @@
 """Computes cells: generates the poison if it is missing, trains on it, tests, and records."""
 
 import gc
-import hashlib
 import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,22 +16,31 @@ from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.harness import Harness, Network, Random
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.device import EXCLUSIVE
-from unlearnable_bench.harness.progress import Progress, Silent
+from unlearnable_bench.harness.group import Group
+from unlearnable_bench.harness.progress import Labelled, Progress, Silent
 from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.identity import as_json
-from unlearnable_bench.images import ImageSet, Pixels, blocks
+from unlearnable_bench.images import ImageSet, Pixels, sha256_of
 from unlearnable_bench.planning.plan import Cell, PoisonPlan, Probe
-from unlearnable_bench.poison import Budget, Poison
 from unlearnable_bench.radius import Radius
+from unlearnable_bench.results.presence import (
+    FolderGoneError,
+    FolderReturnedError,
+    outlasting,
+)
 from unlearnable_bench.results.records import FORMAT, Bound, Record
 from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.samples import measure_quality, write_samples
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import describe, peak_memory
+from unlearnable_bench.running.learners import write_learner
+from unlearnable_bench.running.poisoned_test import poisoned_test_accuracy
+from unlearnable_bench.running.promises import check_poison, check_stored, check_surrogate
 from unlearnable_bench.running.robustness import measure
+from unlearnable_bench.running.shards import Shards
 from unlearnable_bench.running.surrogate import set_damaged_aside
 from unlearnable_bench.running.training import accuracy, train
-from unlearnable_bench.stop import Stop
+from unlearnable_bench.stop import Stop, StoppedError
 from unlearnable_bench.storage.damage import DamagedError, set_aside
 from unlearnable_bench.storage.disk import DiskError
 from unlearnable_bench.traces import FailedWork, has_trace, trace_of
@@ -56,15 +64,19 @@ class Worker:
         failed: poisons that could not be generated, by key, which other cells do not try again.
         warned: keys of poisons whose samples could not be written, each reported once.
         packed: number of workers that run at the same time.
+        keep_learners: whether trained learners are written to the results folder.
+        shards: processes that divide the noise generations among GPUs; None: one device.
     """
 
     folder: ResultsFolder
     device: torch.device
     progress: Progress
     stop: Stop
-    failed: dict[str, FailedWork]
-    warned: set[str]
-    packed: int
+    failed: dict[str, FailedWork] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
+    packed: int = 1
+    keep_learners: bool = False
+    shards: Shards | None = None
 
     def __post_init__(self) -> None:
         self._environment = describe(self.device)
@@ -73,16 +85,23 @@ class Worker:
     def compute(self, cell: Cell) -> Record:
         """Train and test a cell, and generate its poison if it is missing."""
         clean, test = cell.poison.data.train, cell.poison.data.test
-        pixels, metadata = self._poison(cell.poison)
-        self._reset(cell.poison.seed)
+        pixels, metadata = self.poison(cell.poison)
+        self._reset(cell.seed)
         checkpoint = self.folder.checkpoint(cell.key)
-        resumed = checkpoint.exists()
+        resumed = checkpoint.exists() or Checkpoint(checkpoint).apart("preparation").exists
         poisoned, unpoisoned = cell.protection.apply(clean, pixels, cell.poison.seed)
         poisoned, validation = _hold_out(cell, poisoned, unpoisoned)
         defense = cell.defense.plugin
-        harness = self._harness(cell.poison, checkpoint, cell.name)
+        drawn = replace(cell.poison, seed=cell.seed)
+        harness = self._harness(drawn, checkpoint, cell.name)
         harness = replace(harness, learner=cell.learner.plugin, split_batches=False)
         outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
+        if self.keep_learners:  # before the record: a finished cell has its learner
+            self.folder.wait_until_present(self.stop.check)
+            write_learner(self.folder.learner(cell.key), cell, outcome.model)
+        maker = self._harness(cell.poison, None, cell.name)
+        with harness.times.on("evaluation"):
+            on_poisoned = poisoned_test_accuracy(cell, pixels, outcome.model, maker, harness)
         spent = {"training": harness.times["work"]}
         spent |= {kind: harness.times[kind] for kind in ("preparation", "warmup", "evaluation")}
         budget = metadata["budget"]
@@ -94,6 +113,7 @@ class Worker:
             **labels,
             test_accuracy=outcome.accuracy[outcome.chosen],
             protected_accuracy=_protected_accuracy(cell, outcome.model, harness),
+            poisoned_test_accuracy=on_poisoned,
             peak_accuracy=max(outcome.accuracy),
             epoch_accuracy=list(outcome.accuracy),
             train_accuracy=outcome.train_accuracy,
@@ -109,7 +129,7 @@ class Worker:
 
     def measure(self, probe: Probe) -> Robustness:
         """Measure the robustness of a poison, and generate it if it is missing."""
-        pixels, metadata = self._poison(probe.poison)
+        pixels, metadata = self.poison(probe.poison)
         surrogate = self.folder.network(probe.poison.key)
         with self.folder.claim(probe.poison.key, wait=True, tick=self.stop.check):
             if set_damaged_aside(surrogate, self.device):
@@ -118,7 +138,7 @@ class Worker:
                     surrogate.unlink(missing_ok=True)
                     raise UserError(f"{surrogate} cannot be made again here; use its first device")
         self._reset(probe.poison.seed)
-        progress = _Labelled(probe.name, self.progress)
+        progress = Labelled(probe.name, self.progress)
         harness = harness_of(
             probe.poison, self.folder, self.device, progress=progress, stop=self.stop
         )
@@ -133,15 +153,16 @@ class Worker:
             with self.folder.claim(plan.key, wait=False) as mine:
                 if mine:
                     self._stored(plan)
-        except DiskError:
+        except (DiskError, FolderGoneError, KeyboardInterrupt, StoppedError):
             raise
-        except (Exception, SystemExit):
+        except BaseException:
             _LOG.debug("each cell that needs %s reports its error", plan.name)
 
-    def _poison(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
+    def poison(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
         """Return a poison and its metadata, from memory, from the folder, or generated now."""
         if self._held and self._held[0] == plan.key:
             return self._held[1:]
+        self._held = None  # two poisons of a large set may not fit into memory
         what = f"the noise of {plan.name}"
         with self.folder.claim(plan.key, wait=True, tick=self.stop.check, what=what):
             images, metadata = self._stored(plan)
@@ -155,6 +176,7 @@ class Worker:
     def _write_samples(self, plan: PoisonPlan, images: Pixels) -> None:
         """Write samples of a poison for reports; a failure is a warning, not an error."""
         data = plan.data
+        self.folder.wait_until_present(self.stop.check)
         try:
             write_samples(self.folder.path, plan.key, data.train, images, data.class_names)
         except OSError as error:
@@ -171,7 +193,7 @@ class Worker:
         try:
             stored = self.folder.poison(plan.key)
             if stored:
-                _check_stored(self.folder.poison_path(plan.key), plan, *stored)
+                check_stored(self.folder.poison_path(plan.key), plan, *stored)
                 return stored
         except DamagedError as error:
             set_aside(error.path, error.reason, "the poison is generated again")
@@ -179,8 +201,9 @@ class Worker:
             images, metadata = self._generate(plan)
             trained = plan.attack.plugin.surrogate != "none"
             if trained or metadata["seconds"] >= CACHED_SECONDS:
+                self.folder.wait_until_present(self.stop.check)
                 self.folder.write_poison(plan.key, images, metadata)
-        self.folder.checkpoint(plan.key).unlink(missing_ok=True)
+        self.folder.forget_checkpoints(plan.key)
         return images, metadata
 
     def _generate(self, plan: PoisonPlan) -> tuple[Pixels, dict[str, Any]]:
@@ -190,31 +213,33 @@ class Worker:
         clean = plan.data.train
         state = self.folder.checkpoint(plan.key)
         resumed = state.exists()
-        harness = self._harness(plan, state, plan.name)
-        harness.surrogate = self.folder.network(plan.key)
         trajectory = Trajectory(self.folder.network(plan.trajectory_key).with_suffix(""))
-        harness.trajectory = trajectory
-        harness.declared = plan.attack.plugin.surrogate
         try:
-            poison = plan.attack.plugin.generate(clean, harness)
-            spent = harness.times.read()
-            _check(plan.attack.name, clean.images, poison)
-            _check_surrogate(plan.attack.name, harness)
+            with outlasting(self.folder.path, self.stop.check), self._led(plan) as group:
+                harness = self._harness(plan, state, plan.name)
+                harness.group = group
+                harness.surrogate = self.folder.network(plan.key)
+                harness.trajectory = trajectory
+                harness.declared = plan.attack.plugin.surrogate
+                poison = plan.attack.plugin.generate(clean, harness)
+                spent = harness.times.read()
+            check_poison(plan.attack.name, clean.images, poison)
+            check_surrogate(plan.attack.name, harness)
             if plan.attack.plugin.fingerprint() != plan.identity["attack"].get("fingerprint"):
                 raise UserError(
                     f"a file that attack {plan.attack.name!r} reads changed meanwhile; run the "
                     "command again"
                 )
-        except DiskError:
+        except (DiskError, FolderReturnedError, FolderGoneError, KeyboardInterrupt, StoppedError):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             # As text, since the traceback would keep the method's tensors on the device alive.
             self.failed[plan.key] = FailedWork(reason(error), trace_of(error), has_trace(error))
             raise
         return poison.images, {
             "key": plan.key,
             "identity": as_json(plan.identity),
-            "sha256": hashlib.sha256(np.ascontiguousarray(poison.images).data).hexdigest(),
+            "sha256": sha256_of(poison.images),
             "budget": {"norm": poison.budget.norm, "radius": _as_written(poison.budget.radius)},
             "quality": measure_quality(clean.images, poison.images),
             "notes": poison.notes,
@@ -222,10 +247,24 @@ class Worker:
             "seconds": sum(spent.values()) - spent.get("keeping", 0.0),
             "resumed": resumed or bool(trajectory.joined),
             "environment": self._environment,
+            **({"shards": group.size} if group else {}),
         }
 
+    def _led(self, plan: PoisonPlan) -> AbstractContextManager[Group | None]:
+        """Start the other processes of a generation that is divided among GPUs."""
+        if self.shards and plan.attack.plugin.shardable:
+            return self.shards.led(plan.key, self.device)
+        return nullcontext()
+
+    def follow(self, plan: PoisonPlan, group: Group) -> None:
+        """Generate a poison together with the process that leads the group, which stores it."""
+        self._reset(plan.seed)
+        harness = self._harness(plan, None, plan.name)
+        harness.group, harness.declared = group, plan.attack.plugin.surrogate
+        plan.attack.plugin.generate(plan.data.train, harness)
+
     def _harness(self, plan: PoisonPlan, state: Path | None, label: str) -> Harness:
-        progress = _Labelled(label, self.progress)
+        progress = Labelled(label, self.progress)
         return harness_of(plan, self.folder, self.device, state, progress, self.stop)
 
     def _reset(self, seed: int) -> None:
@@ -272,22 +311,12 @@ def harness_of(
         training=plan.training,
         images=plan.data.train,
         weights=folder.network(plan.clean_network_key),
+        weights_rho_a=plan.attack.plugin.surrogate_rho_a(),
         checkpoint=Checkpoint(state),
         progress=progress or Silent(),
         stop=stop or Stop(),
         split_batches=True,  # noise is never packed
     )
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """Progress of loops labelled with their cell or poison."""
-
-    label: str
-    inner: Progress
-
-    def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
-        return self.inner.track(f"{self.label}: {label}", total, steps)
 
 
 def reason(error: BaseException) -> str:
@@ -296,6 +325,11 @@ def reason(error: BaseException) -> str:
         return (
             "GPU out of memory; add --pack 1, or lower the batch size "
             "(--set training.batch_size=..., or the attack's batch_size and samples)"
+        )
+    if isinstance(error, MemoryError):
+        return (
+            "out of memory; add --pack 1, or lower the batch size (--set training.batch_size=..., "
+            f"or the attack's): {one_line(error)}"
         )
     return one_line(error)
 
@@ -307,7 +341,7 @@ def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet
         return poisoned, None
     if not 0 < share < 1:
         raise UserError(f"the defense's `validation_share` is {share:g}; allowed: 0 to below 1")
-    order = Random(cell.poison.seed, "validation images").permutation(len(clean)).numpy()
+    order = Random(cell.seed, "validation images").permutation(len(clean)).numpy()
     held = max(1, round(share * len(clean)))
     return poisoned.subset(np.sort(order[held:])), clean.subset(order[:held])
 
@@ -319,68 +353,6 @@ def _protected_accuracy(cell: Cell, model: Network, harness: Harness) -> float |
     if not len(of_these):
         return None
     return accuracy(model, *harness.tensors(test.subset(of_these)))
-
-
-def _check_surrogate(name: str, harness: Harness) -> None:
-    """Refuse an attack that declares a network but did not ask for one."""
-    if harness.declared != "none" and harness.declared not in harness.asked:
-        default = "(the default) " if harness.declared == "own" else ""
-        raise UserError(
-            f'attack {name!r} declares surrogate = "{harness.declared}" {default}'
-            f"and asked for {' and '.join(harness.asked) or 'no network'}; declare surrogate = "
-            f'"{next(iter(harness.asked), "none")}", so that its results do not name a network '
-            "that it did not use"
-        )
-
-
-def _check_stored(
-    path: Path, plan: PoisonPlan, images: Pixels, metadata: Mapping[str, Any]
-) -> None:
-    """Hold a stored poison, which may come from another folder, against its plan and its promise.
-
-    Raises:
-        DamagedError: it is another poison, or breaks its budget.
-    """
-    if metadata.get("identity", as_json(plan.identity)) != as_json(plan.identity):
-        raise DamagedError(path, "its identity is not that of its key")
-    try:
-        budget = metadata["budget"]
-        norm, radius = budget["norm"], budget["radius"]
-        promised = Budget(norm, Radius(radius) if norm == "linf" else radius)
-        float(metadata["seconds"])
-        _check(plan.attack.name, plan.data.train.images, Poison(images, promised))
-    except UserError as error:
-        raise DamagedError(path, error) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedError(path, f"its metadata lacks or garbles {error}") from error
-
-
-def _check(name: str, clean: Pixels, poison: Any) -> None:
-    """Refuse a poison of another type or shape, beyond its budget, or without any change."""
-    if not isinstance(poison, Poison):
-        raise UserError(f"attack {name!r} returned {type(poison).__name__} instead of a Poison")
-    images: Any = poison.images
-    if not isinstance(images, np.ndarray):
-        kind = type(images).__name__
-        raise UserError(f"attack {name!r} returned images as {kind} instead of a numpy array")
-    if images.dtype != np.uint8 or images.shape != clean.shape:
-        got = f"{images.dtype} {list(images.shape)}"
-        raise UserError(f"attack {name!r} returned {got} instead of uint8 {list(clean.shape)}")
-    excess = poison.budget.excess(clean, images)
-    if excess:
-        clip = ", as `Poison.from_noise` does," if poison.budget.norm == "linf" else ""
-        raise UserError(
-            f"attack {name!r} breaks its promised budget: {excess}; clip the noise{clip} or raise "
-            "the budget"
-        )
-    bounded = poison.budget.norm != "none"
-    unchanged = (np.array_equal(images[part], clean[part]) for part in blocks(clean))
-    if (poison.budget.radius or not bounded) and all(unchanged):
-        within = f" within {poison.budget.norm} {poison.budget.radius}" if bounded else ""
-        raise UserError(
-            f"attack {name!r} changed no image{within}; noise is in units of 1/255 "
-            "(`Poison.from_noise`), and images are rounded to 8 bits"
-        )
 
 
 def _as_written(radius: Radius | float | None) -> str | float | None:

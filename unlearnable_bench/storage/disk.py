@@ -69,7 +69,7 @@ def disk_error(
     if number not in _REASONS:
         return None
     step = _STEPS.get(number) or _room(path or Path.cwd() / "file", size)
-    needed = f" ({_bytes(size)})" if size else ""
+    needed = f" ({bytes_text(size)})" if size else ""
     return DiskError(f"{path or 'a file'}{needed} cannot be written: {_REASONS[number]}; {step}")
 
 
@@ -87,13 +87,13 @@ def _room(path: Path, size: int | None) -> str:
     folder = next(one for one in path.absolute().parents if one.exists())
     free = shutil.disk_usage(folder).free
     if size is None:
-        return f"{_bytes(free)} are free; make room {_AGAIN}"
+        return f"{bytes_text(free)} are free; make room {_AGAIN}"
     if free > size:  # a full table of files, or others' files are gone again
         return f"remove files (df -i {folder} counts them) {_AGAIN}"
-    return f"{_bytes(free)} are free; free at least {_bytes(size - free)} more {_AGAIN}"
+    return f"{bytes_text(free)} are free; free at least {bytes_text(size - free)} more {_AGAIN}"
 
 
-def _bytes(size: int) -> str:
+def bytes_text(size: int) -> str:
     """Return a number of bytes with a unit, rounded up to one decimal place."""
     unit, name = next((u, n) for u, n in _UNITS if size >= u or u == 1)
     return f"{math.ceil(10 * size / unit) / 10:g} {name}"

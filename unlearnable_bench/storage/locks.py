@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import SoftFileLock, Timeout
 
@@ -24,9 +25,12 @@ _LOG = logging.getLogger(__name__)
 _PAUSE = 0.2  # seconds between two attempts to take a lock; the first ones come earlier
 _PATIENCE = 10  # attempts before the owner is named
 _NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
-_LARGEST = 1000  # bytes of the text about the owner
+_LARGEST = 4000  # bytes of the text about the owner
+_NAME = 200  # characters of each name in it
 _BEGINNING = b'{"process": '
 _warned: set[Path] = set()
+_held_soft: set[SoftFileLock] = set()
+_unreleased: set[Path] = set()
 
 
 @contextmanager
@@ -64,6 +68,7 @@ def locked(
             text = f"{path} cannot be locked ({error.strerror}); check its owner and permissions"
         raise UserError(text) from error
     soft: SoftFileLock | None = None
+    _clear_unreleased()
     try:
         # Polled, because a thread blocked in the system call would not see Ctrl-C.
         for attempt in itertools.count(1):
@@ -75,11 +80,11 @@ def locked(
             tick()
             time.sleep(min(_PAUSE, 0.01 * 2 ** min(attempt, 9)))
         if held:
-            _sign(descriptor)
+            _sign(descriptor, what)
         yield held
     finally:
         if soft is not None:
-            soft.release()
+            _release(soft)
         os.close(descriptor)
 
 
@@ -122,10 +127,62 @@ def _taken(
         soft.acquire(timeout=0)
     except Timeout:
         return False, soft
+    _held_soft.add(soft)
     return True, soft
 
 
-def _sign(descriptor: int) -> None:
+def _release(soft: SoftFileLock) -> None:
+    """Release a soft lock, now or, if its folder has disappeared, when the next lock is taken."""
+    path = Path(soft.lock_file)
+    if soft in _held_soft and not path.parent.exists():
+        _unreleased.add(path)
+    _held_soft.discard(soft)
+    soft.release()
+
+
+def _clear_unreleased() -> None:
+    """Remove soft locks whose folder has disappeared at their release, and is back."""
+    for path in [*_unreleased]:
+        if path.parent.exists():
+            path.unlink(missing_ok=True)
+            _unreleased.discard(path)
+
+
+def release_soft() -> None:
+    """Release the soft locks of this process, which is about to be replaced."""
+    for soft in list(_held_soft):
+        soft.release(force=True)
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """Return what a lock's file says about who holds it; None if nobody does.
+
+    Its fields are `process`, `host`, `user`, `since` (UTC, ISO 8601), `what`, and `job` and `gpus`
+    if the environment of the process named them. Locks of other machines are seen if the file
+    system shares them.
+
+    Args:
+        path: the lock's file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not path.with_name(f"{path.name}.soft").exists():
+            # Shared, so that several may look at once; it is released at once.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+        about = json.loads(os.pread(descriptor, _LARGEST, 0))
+    except (OSError, ValueError):
+        return {}
+    finally:
+        os.close(descriptor)
+    return about if isinstance(about, dict) else {}
+
+
+def _sign(descriptor: int, what: str) -> None:
     """Write who holds the lock, unless the file may be somebody's data under another name."""
     before = os.pread(descriptor, _LARGEST, 0)
     if os.fstat(descriptor).st_nlink != 1 or before[:12] not in (b"", _BEGINNING):
@@ -135,14 +192,29 @@ def _sign(descriptor: int) -> None:
         "host": socket.gethostname(),
         "user": _user(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "what": what[:_NAME],
     }
+    names = {"job": "SLURM_JOB_ID", "gpus": "CUDA_VISIBLE_DEVICES"}
+    found = ((field, os.environ.get(name, "")[:_NAME]) for field, name in names.items())
+    about |= {field: text for field, text in found if text}
     with suppress(OSError):  # another user's lock, or a full disk
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(about).encode(), 0)
 
 
+def owner(path: Path) -> str:
+    """Return who took a lock last, as the end of a sentence; empty if its file does not say."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return _owner(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _owner(descriptor: int) -> str:
-    """Return who holds the lock, as the end of a sentence; empty if the file does not say."""
     try:
         about = json.loads(os.pread(descriptor, _LARGEST, 0))
         who = f"process {about['process']} of {about['user']} on {about['host']}"

@@ -1,0 +1,39 @@
+"""What `ubench run --dry-run` prints of a plan's cost."""
+
+import json
+from pathlib import Path
+
+from commands import Command, run_tiny
+
+H200 = Path(__file__).parents[2] / "benchmarks" / "h200" / "bench.json"
+
+
+def test_the_estimate_of_a_card_is_printed_without_the_card(ubench: Command) -> None:
+    asked = run_tiny("--methods", "tap", "--precision", "bf16", "--dry-run", "--bench", H200)
+    found = ubench(*asked).out
+    assert "GPU hours) on NVIDIA H200 by " in found
+    assert "; scaled by operations, so rough: small-cnn, 16 px" in found
+
+
+def test_json_holds_the_size_of_the_plan_and_each_estimate(ubench: Command) -> None:
+    asked = run_tiny("--methods", "tap", "--seeds", "0,1", "--set", "tap.steps=2", "--dry-run")
+    result = ubench(*asked, "--json", "--precision", "bf16", "--bench", H200, "--bench", H200)
+    found = json.loads(result.out)
+    assert (found["cells"], found["finished"], len(found["estimates"])) == (4, 0, 2)
+    work = {(one["kind"], one["name"]): one for one in found["work"]}
+    # TAP: 2 steps of 120 images by seed; the surrogate 12 epochs of three batches of 32.
+    assert work["noise", "tap[steps=2]"] == {
+        "kind": "noise", "name": "tap[steps=2]", "count": 2, "passes": 2 * 240,
+    }  # fmt: skip
+    assert work["clean network", "small-cnn"]["passes"] == 2 * 12 * 96
+    assert work["training", "small-cnn"]["count"] == 4
+    first, second = found["estimates"]
+    assert first == second
+    assert first["total_seconds"] == sum(first["seconds"].values())
+
+
+def test_options_of_the_estimate_need_a_dry_run(ubench: Command) -> None:
+    for option in (("--json",), ("--bench", H200)):
+        result = ubench(*run_tiny("--methods", "tap", *option))
+        assert result.code == 2
+        assert f"{option[0]} changes what --dry-run prints; add --dry-run" in result.err

@@ -1,0 +1,1 @@
+"""Care of results folders: their state, checks, removal, archives and merging."""
