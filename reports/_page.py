@@ -16,8 +16,10 @@ from unlearnable_bench.reports._sheet import arrange, marks_of, text_of
 from unlearnable_bench.results.aggregate import order_of
 from unlearnable_bench.results.command import recipe_of
 from unlearnable_bench.results.names import display, parse_aliases
+from unlearnable_bench.results.needs import UNKNOWN
 from unlearnable_bench.results.pivot import cells
 from unlearnable_bench.results.rendering import DEFAULT, TABLE_FORMATS, rendered, saved
+from unlearnable_bench.results.replicates import are_equal, seed_pairs
 from unlearnable_bench.results.style import TableStyle
 from unlearnable_bench.results.table import MARKS, Table
 
@@ -25,19 +27,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LABELS = ("dataset", "attack", "learner", "defense", "preset")
+_NEEDS = ("attack_needs", "defense_needs", "learner_needs")
 # Columns of the frame that the page shows, if they exist.
 _COLUMNS = (
-    "attack", "dataset", "learner", "defense", "rho_a", "rho_u", "protect", "preset", "seed",
+    "attack", "dataset", "learner", "defense", "rho_a", "rho_u", "protect", "preset",
+    "noise_seed", "seed",
     "test_accuracy", "protected_accuracy", "peak_accuracy", "train_accuracy", "epoch_accuracy",
     "generation_seconds", "preparation_seconds", "training_seconds", "warmup_seconds",
     "evaluation_seconds", "generation_resumed", "resumed", "packed", "peak_memory", "device",
     "generation_device", "environment", "generation_environment", "linf", "l2", "psnr", "ssim",
     "poison", "status", "reason", "created", "folder", "key", "setting", "classes",
+    *_NEEDS,
 )  # fmt: skip
 # The filters, in their order on the page.
 _FILTERS = {
     "attack": "Method", "dataset": "Data set", "learner": "Learner", "defense": "Defense",
-    "rho_a": "rho_a", "preset": "Preset", "status": "Status",
+    "rho_a": "rho_a", "preset": "Preset", "attack_needs": "Method needs",
+    "defense_needs": "Defense needs", "learner_needs": "Learner needs", "status": "Status",
 }  # fmt: skip
 _LARGEST_SVG = 1_500_000  # bytes; a larger figure is embedded as PNG
 
@@ -55,6 +61,8 @@ def page_data(frame: pd.DataFrame, aliases: str = "") -> dict[str, Any]:
     names = parse_aliases(aliases)
     # A record that occurs twice, for example in two joined frames, counts once.
     frame = frame.drop_duplicates("key", ignore_index=True) if "key" in frame else frame
+    needs = [name for name in _NEEDS if name in frame]
+    frame = frame.assign(**{name: frame[name].fillna("").replace("", UNKNOWN) for name in needs})
     shown = cells(frame)
     place = {key: number for number, key in enumerate(frame["key"])} if "key" in frame else {}
     found: dict[str, Any] = {
@@ -117,10 +125,11 @@ def _add_report(
 
 def _columns(frame: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
     """Return the columns by name, each compressed; labels as in the tables."""
+    left_out = {"noise_seed"} if are_equal(seed_pairs(frame)) else set()
     columns = {
         name: _packed((shown if name in (*_LABELS, "rho_a", "rho_u") else frame)[name].tolist())
         for name in _COLUMNS
-        if name in frame
+        if name in frame and name not in left_out
     }
     wanted = ["setting", *_LABELS, "rho_a", "rho_u", "protect"]
     if set(wanted) <= {*frame.columns}:

@@ -15,6 +15,7 @@ from unlearnable_bench.results.aggregate import (
 from unlearnable_bench.results.frame import QUALITY
 from unlearnable_bench.results.intervals import NotComputable, count, summarise
 from unlearnable_bench.results.names import display, radius_note
+from unlearnable_bench.results.replicates import seed_pairs
 from unlearnable_bench.results.table import MARKS, Entry, Mark, Row, Table
 
 # These change no image, so there is nothing to time or to show.
@@ -22,21 +23,23 @@ _UNPOISONED = ("clean", "remainder")
 
 
 def per_poison(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame, without: Sequence[str] = _UNPOISONED
 ) -> Iterator[tuple[pd.DataFrame, list[tuple[Row, pd.DataFrame]]]]:
     """Yield the finished cells of each data set and preset, and the poisons of each method.
 
     Args:
         frame: from `load_records`.
+        without: labels of the rows to leave out.
 
     Yields:
         The cells; then for each method, controls first, a row without entries and its poisons:
-        one row per seed, with the columns of the frame and `keys`, the keys of all its records.
+        one row per seed of the noise, with the columns of the frame and `keys`, the keys of all
+        its records.
     """
     done = distinct_labels(frame)
     if done.empty:
         return
-    done = done[~done["attack"].isin(_UNPOISONED)]
+    done = done[~done["attack"].isin(without)]
     for _, part in done.groupby(["dataset", "preset"], sort=False):
         several = part.groupby("attack")["rho_u"].nunique().to_dict()
         rows = []
@@ -49,8 +52,9 @@ def per_poison(
 
 
 def _one_a_seed(mine: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per seed; seconds are averaged if each cell generated the poison again."""
-    found = sorted(positions(mine, ["seed"]))
+    """Return one row per seed of the noise; seconds are averaged if cells generated it again."""
+    noise_seeds = pd.DataFrame({"seed": [noise_seed for noise_seed, _ in seed_pairs(mine)]})
+    found = sorted(positions(noise_seeds, ["seed"]))
     lines = mine.iloc[[places[0] for _, places in found]].reset_index(drop=True)
     for name in ("generation_seconds", "generation_warmup_seconds", *QUALITY):
         if name in mine:
@@ -71,21 +75,26 @@ def poison_title(part: pd.DataFrame) -> str:
 
 
 def number(
-    values: Iterable[float], keys: Sequence[str] = (), marks: Sequence[Mark] = ()
+    values: Iterable[float],
+    keys: Sequence[str] = (),
+    marks: Sequence[Mark] = (),
+    lowest: float | None = 0.0,
 ) -> Entry | None:
     """Return the entry of one value per seed, or None if there is no value.
 
     Args:
-        values: non-negative, in the unit of the column; values that are not finite are left out.
+        values: in the unit of the column; values that are not finite are left out.
         keys: keys of their records.
         marks: marks of the entry.
+        lowest: the smallest possible value, which bounds the interval; None: there is no such.
     """
     found = summarise(values)
     if isinstance(found.mean, NotComputable):
         return None
     interval = None
     if not isinstance(found.interval, NotComputable):
-        interval = (max(0.0, found.interval.low), found.interval.high)
+        low = found.interval.low
+        interval = (low if lowest is None else max(lowest, low), found.interval.high)
     std = 0.0 if isinstance(found.std, NotComputable) else found.std
     ordered = tuple(sorted(marks, key=list(MARKS).index))
     return Entry(found.mean, std, found.n, interval, marks=ordered, keys=tuple(keys))

@@ -14,6 +14,7 @@ from unlearnable_bench.results.aggregate import (
 )
 from unlearnable_bench.results.intervals import Interval, summarise
 from unlearnable_bench.results.names import display, radius_note
+from unlearnable_bench.results.replicates import Design, Pair, independent
 
 Spread = Literal["interval", "std", "none"]
 SPREAD = "error bars over seeds: 95 % interval (range for two seeds), std or none"
@@ -54,6 +55,7 @@ def slim(found: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         columns: names of further columns.
     """
     wanted = {"attack", "rho_u", "rho_a", "defense", "protect", "method", "key", *SETTING, *columns}
+    wanted |= {"seed", "noise_seed"}
     return found[[name for name in found if name in wanted]]
 
 
@@ -109,20 +111,26 @@ def levels(radius: str) -> float:
 
 
 def point(
-    values: "pd.Series[Any]", spread: Spread = "interval", bounds: tuple[float, float] = _PERCENT
+    values: "pd.Series[Any]",
+    pairs: Sequence[Pair],
+    spread: Spread = "interval",
+    bounds: tuple[float, float] = _PERCENT,
 ) -> dict[str, Any]:
     """Return mean, error bar and number of seeds of one point; 0 seeds if there is no number.
 
     Args:
-        values: one per seed; values that are not finite are left out.
+        values: one per cell; values that are not finite are left out.
+        pairs: seeds of noise and training of each cell.
         spread: statistic of the error bar.
         bounds: range of the unit, to which bars are clipped.
 
     Returns:
         mean; low and high, the ends of the bar, equal to the mean without a bar; spread, the
-        statistic of the bar, or an empty text; seeds.
+        statistic of the bar, or an empty text; seeds; design, the seeds of noise and training, if
+        they differ.
     """
-    numbers = values.astype(float)
+    numbers = independent(pairs, values.astype(float).to_numpy())
+    design = Design.of(pairs)
     summary = summarise(numbers, bounds=bounds)
     if not isinstance(summary.mean, float):
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "spread": "",
@@ -137,7 +145,8 @@ def point(
     elif spread == "interval" and summary.n > 1:
         low, high, kind = float(numbers.min()), float(numbers.max()), "range of two seeds"
     low, high = max(low, min(bounds[0], mean)), min(high, max(bounds[1], mean))
-    return {"mean": mean, "low": low, "high": high, "spread": kind, "seeds": summary.n}
+    found = {"mean": mean, "low": low, "high": high, "spread": kind, "seeds": summary.n}
+    return found if design is None else found | {"design": str(design)}
 
 
 def keys_of(group: pd.DataFrame) -> str:
@@ -151,8 +160,12 @@ def seeds_note(data: pd.DataFrame, what: str = "bars") -> str:
     if counts == [1]:
         return "One seed."
     span = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    span += " seeds"
+    if "design" in data:
+        plain = f" or {span}" if data["design"].isna().any() else ""
+        span = " or ".join(dict.fromkeys(data["design"].dropna())) + plain
     kinds = [kind for kind in dict.fromkeys(data["spread"]) if kind]
-    return f"Mean over {span} seeds" + (f"; {what}: {' or '.join(kinds)}." if kinds else ".")
+    return f"Mean over {span}" + (f"; {what}: {' or '.join(kinds)}." if kinds else ".")
 
 
 def bars(data: pd.DataFrame) -> list[list[float]]:

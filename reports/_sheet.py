@@ -1,11 +1,11 @@
 """A table after applying the options of a style, ready for every format."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unlearnable_bench.reports._text import printable
-from unlearnable_bench.results.names import parse_aliases
+from unlearnable_bench.results.names import display, parse_aliases
 from unlearnable_bench.results.style import TableStyle
 from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Table, entry_text
 
@@ -66,7 +66,11 @@ def arrange(table: Table, style: TableStyle) -> Sheet:
     legend = [MARKS[mark] for mark in table.marks if mark != "fewer"]
     return Sheet(
         printable(f"{table.caption}: {table.title}" if table.title else table.caption),
-        tuple(_note(note, style) for note in _notes(table, style) if note not in texts),
+        tuple(
+            _note(note, style)
+            for note in (*_notes(table, style), *_needs(table, aliases))
+            if note not in texts
+        ),
         tuple(legend),
         printable(corner),
         headings,
@@ -77,6 +81,16 @@ def arrange(table: Table, style: TableStyle) -> Sheet:
 def _notes(table: Table, style: TableStyle) -> Sequence[str]:
     peaks = style.peak and any(entry.peak is not None for entry in table.entries)
     return (*table.notes, *([_PEAK] if peaks else []))
+
+
+def _needs(table: Table, aliases: Mapping[str, str]) -> Iterator[str]:
+    """Yield the note on what needs more than labels: `clean subset (Early stopping)`."""
+    names: dict[str, list[str]] = {}
+    for label, need in table.needs:
+        names.setdefault(need, []).append(display(label, aliases))
+    if names:
+        texts = (f"{need} ({', '.join(of)})" for need, of in names.items())
+        yield f"Needs beyond labels: {'; '.join(texts)}."
 
 
 def _note(note: str, style: TableStyle) -> str:

@@ -10,6 +10,7 @@ from unlearnable_bench import Report
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.names import display
+from unlearnable_bench.results.replicates import seed_pairs
 from unlearnable_bench.results.table import Column, Entry, Row, Table
 
 _SETTING = ["dataset", "learner", "preset"]
@@ -75,7 +76,11 @@ def _title(part: pd.DataFrame, same: list[int]) -> str:
 
 def _row(group: pd.DataFrame) -> Row:
     first = group.iloc[0]
-    seeds = ", ".join(str(seed) for seed in sorted(set(group["seed"])))
+    pairs = sorted({(seed, noise_seed) for noise_seed, seed in seed_pairs(group)})
+    seeds = ", ".join(
+        f"{seed}" if noise_seed == seed else f"{seed} (noise seed {noise_seed})"
+        for seed, noise_seed in pairs
+    )
     texts = (*_texts(first), seeds, first["reason"] or "unknown reason")
     keys = tuple(group["key"]) if "key" in group else ()
     return Row(first["attack"], tuple(Entry(text=text, keys=keys) for text in texts))

@@ -15,6 +15,7 @@ from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.aggregate import CONTROLS, positions
 from unlearnable_bench.results.names import display
+from unlearnable_bench.results.replicates import seed_pairs
 
 _ROW = 6.0  # mm
 _LETTER = 1.3  # mm: width on an axis
@@ -82,7 +83,7 @@ def _fields(frame: pd.DataFrame, aliases: Mapping[str, str]) -> Iterator[dict[st
         by = ("attack", "rho_u", "rho_a", "defense")
         for labels, places in positions(shown, by):
             group, names = shown.iloc[places], dict(zip(by, labels, strict=True))
-            point = series.point(group["test_accuracy"], "none")
+            point = series.point(group["test_accuracy"], seed_pairs(group), "none")
             yield {
                 "panel": panel,
                 "method": group["method"].iloc[0],

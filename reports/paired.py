@@ -13,13 +13,16 @@ from unlearnable_bench.reports.main import settings
 from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, positions
 from unlearnable_bench.results.intervals import FEWEST, NotComputable, by_seed
 from unlearnable_bench.results.names import radius_note
+from unlearnable_bench.results.needs import needs_of
 from unlearnable_bench.results.pivot import cells, column, shared
+from unlearnable_bench.results.replicates import Design, Pair, replicates, seed_pairs
 from unlearnable_bench.results.statistics import Paired as Comparison
 from unlearnable_bench.results.statistics import compare_paired, rank_intervals
 from unlearnable_bench.results.table import Column, Entry, Row, Table
 
-# Attack and noise radius of a method, and its accuracy by seed.
+# Attack and noise radius of a method; its accuracy by the seeds of noise and training.
 Method = tuple[str, str]
+Results = dict[Method, dict[Pair, float]]
 
 _COLUMNS = (
     Column("Seeds", digits=0),
@@ -95,9 +98,9 @@ def paired_tables(
     yield from tables
 
 
-def _results(group: pd.DataFrame) -> dict[Method, dict[int, float]]:
-    found: dict[Method, dict[int, float]] = {}
-    seeds, values = group["seed"].tolist(), group["test_accuracy"].astype(float).tolist()
+def _results(group: pd.DataFrame) -> Results:
+    found: Results = {}
+    seeds, values = seed_pairs(group), group["test_accuracy"].astype(float).tolist()
     for (attack, rho_u), places in positions(group, ["attack", "rho_u"]):
         mine = places.tolist()
         found[attack, rho_u] = by_seed([seeds[k] for k in mine], [values[k] for k in mine])
@@ -151,9 +154,10 @@ def _pairs(group: pd.DataFrame, against: str) -> Iterator[Table]:
         of_both = sorted([*keys.get(first, ()), *keys.get(second, ())])
         entries = _entries(one, corrected, tuple(key for _, key in of_both))
         rows.append(_against(replace(labels[first], entries=tuple(entries)), labels[second]))
-    yield Table(
-        "paired", _CAPTION, shared(group, "none"), _COLUMNS, tuple(rows), "Methods", (_NOTE,)
-    )
+    designs = (Design.of(one.seeds) for one in enough.values())
+    notes = (_NOTE, *Design.notes(design for design in designs if design))
+    title, needs = shared(group, "none"), needs_of(group)
+    yield Table("paired", _CAPTION, title, _COLUMNS, tuple(rows), "Methods", notes, needs)
 
 
 def _against(first: Row, second: Row) -> Row:
@@ -221,8 +225,18 @@ def _ranks(group: pd.DataFrame, axis: str) -> Iterator[Table]:
                 replace(labels[one], entries=tuple(found[value].get(one) for value in shown))
                 for one in methods
             ),
-            notes=(_RANKS_NOTE,),
+            notes=(_RANKS_NOTE, *_design_notes(group)),
+            needs=needs_of(group),
         )
+
+
+def _design_notes(group: pd.DataFrame) -> list[str]:
+    pairs = seed_pairs(group)
+    designs = [
+        Design.of([pairs[k] for k in places])
+        for _, places in positions(group, ["attack", "rho_u", "defense", "rho_a"])
+    ]
+    return Design.notes(design for design in designs if design)
 
 
 def _ranked(group: pd.DataFrame) -> dict[Method, Entry]:
@@ -233,7 +247,7 @@ def _ranked(group: pd.DataFrame) -> dict[Method, Entry]:
     return {
         method: Entry(
             float(one.rank),
-            seeds=len(results[method]),
+            seeds=len(replicates([*results[method]])),
             interval=(float(one.low), float(one.high)),
             text=f"{one.rank} [{one.low}, {one.high}]",
             keys=tuple(key for _, key in keys.get(method, ())),

@@ -9,7 +9,7 @@ from unlearnable_bench import Report
 from unlearnable_bench.reports._csv import harmless
 from unlearnable_bench.results.aggregate import aggregate
 
-_NEEDS = ("attack_needs", "defense_needs")
+_NEEDS = ("attack_needs", "defense_needs", "learner_needs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,7 @@ class JSON(Report):
 
 def _rows(frame: pd.DataFrame) -> pd.DataFrame:
     rows: pd.DataFrame = aggregate(frame).drop(columns="setting")
-    if not {*_NEEDS} <= {*frame.columns}:
-        return rows
-    labels = ["attack", "defense"]
-    needs = frame.drop_duplicates(labels).set_index(labels)[[*_NEEDS]]
+    shown = [name for name in _NEEDS if name in frame.columns]
+    labels = ["attack", "defense", "learner"]
+    needs = frame.drop_duplicates(labels).set_index(labels)[shown]
     return rows.join(needs, on=labels)

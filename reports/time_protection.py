@@ -14,6 +14,7 @@ from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.aggregate import CONTROLS
+from unlearnable_bench.results.replicates import seed_pairs
 
 # For a poison from a file, the time of reading is no generation time.
 _READ = "file"
@@ -56,7 +57,8 @@ def time_protection_data(
     """Return the points of the figure.
 
     Protection is clean accuracy minus accuracy, in percentage points: with common seeds, the mean
-    of the differences within each seed; otherwise the difference of the means, without a bar.
+    of the differences to the clean learner of the same seed; otherwise the difference of the means,
+    without a bar.
 
     Columns: panel, method, attack, rho_u, rho_a; generation, mean seconds without compilation;
     clean and accuracy in percent, means over the seeds used; mean, low, high of the protection;
@@ -110,16 +112,18 @@ def _points(
 
 
 def _protection(clean: pd.DataFrame, group: pd.DataFrame, spread: series.Spread) -> dict[str, Any]:
-    theirs, mine = (
-        part.groupby("seed")["test_accuracy"].mean().astype(float).dropna()
-        for part in (clean, group)
-    )
-    differences = (theirs - mine).dropna()
-    if len(differences):
-        theirs, mine = theirs[differences.index], mine[differences.index]
-        point = series.point(differences, spread, (-100, 100))
+    theirs = clean.groupby("seed")["test_accuracy"].mean().astype(float).dropna()
+    values = group["test_accuracy"].astype(float).tolist()
+    by_pair = pd.DataFrame({"pair": seed_pairs(group), "value": values}).groupby("pair")
+    mine = by_pair["value"].mean().dropna()
+    common = [pair for pair in mine.index if pair[1] in theirs.index]
+    if common:
+        theirs, mine = theirs[[seed for _, seed in common]], mine[common]
+        differences = pd.Series(theirs.to_numpy() - mine.to_numpy())
+        point = series.point(differences, common, spread, (-100, 100))
     else:
-        point = series.point(pd.Series([theirs.mean() - mine.mean()]), "none", (-100, 100))
+        difference = pd.Series([theirs.mean() - mine.mean()])
+        point = series.point(difference, [(0, 0)], "none", (-100, 100))
         point["seeds"] = min(len(mine), len(theirs))
     return {"clean": theirs.mean(), "accuracy": mine.mean(), **point}
 

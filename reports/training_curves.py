@@ -14,6 +14,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import option
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
+from unlearnable_bench.results.replicates import seed_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +93,17 @@ def _curve(group: pd.DataFrame, spread: series.Spread) -> Iterator[dict[str, Any
     curves = [curve for curve in curves if len(curve)]
     if not curves:
         return
-    keys = {"keys": series.keys_of(group)}
+    keys, pairs = {"keys": series.keys_of(group)}, seed_pairs(group)
     longest = max(map(len, curves))
     for epoch in range(longest):
-        values = pd.Series([curve[epoch] for curve in curves if epoch < len(curve)])
-        yield {"kind": "epoch", "epoch": epoch + 1.0, **series.point(values, spread), **keys}
-    final = series.point(group["test_accuracy"], spread)
+        here = [k for k, curve in enumerate(curves) if epoch < len(curve)]
+        values = pd.Series([curves[k][epoch] for k in here])
+        point = series.point(values, [pairs[k] for k in here], spread)
+        yield {"kind": "epoch", "epoch": epoch + 1.0, **point, **keys}
+    final = series.point(group["test_accuracy"], pairs, spread)
     yield {"kind": "final", "epoch": float(longest), **final, **keys}
     places = [float(np.nanargmax(curve)) + 1 for curve in curves]
-    peak = series.point(pd.Series([float(np.nanmax(curve)) for curve in curves]), spread)
+    peak = series.point(pd.Series([float(np.nanmax(curve)) for curve in curves]), pairs, spread)
     yield {"kind": "peak", "epoch": float(np.mean(places)), **peak, **keys}
 
 

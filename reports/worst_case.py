@@ -9,6 +9,7 @@ from unlearnable_bench import Report, option
 from unlearnable_bench.reports.main import settings
 from unlearnable_bench.results.aggregate import CONTROLS, order_of
 from unlearnable_bench.results.names import display, radius_note
+from unlearnable_bench.results.needs import needs_of
 from unlearnable_bench.results.pivot import Entries, cells, shared, with_notes
 from unlearnable_bench.results.table import MARKS, Column, Entry, Row, Table
 
@@ -64,6 +65,7 @@ def _table(whole: pd.DataFrame, groups: Sequence[tuple[str, pd.DataFrame]]) -> T
         tuple(column for pair in columns for column in pair),
         tuple(sorted(rows, key=lambda row: row.label not in CONTROLS)),
         notes=(_NOTE,),
+        needs=needs_of(found),
     )
     return with_notes(table)
 

@@ -35,11 +35,12 @@ function filtered() {
   for (const [column, wanted] of state.chosen) {
     if (wanted.size) keep((cell) => wanted.has(String(value(column, cell))));
   }
-  const seeds = ranges(state.seeds);
-  if (seeds?.length) {
+  for (const [id, , column] of numbered) {
+    const wanted = ranges(state.ranges.get(id));
+    if (!wanted?.length) continue;
     keep((cell) => {
-      const seed = value("seed", cell);
-      return seeds.some(([low, high]) => low <= seed && seed <= high);
+      const one = value(column, cell);
+      return wanted.some(([low, high]) => low <= one && one <= high);
     });
   }
   const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
@@ -61,6 +62,7 @@ const cellColumns = [
   { key: "rho_u", heading: "rho_u", show: radius },
   { key: "protect", heading: "Protected", show: (one) => `${Number((100 * one).toPrecision(4))} %` },
   { key: "preset", heading: "Preset", shared: (one) => `${one} preset` },
+  { key: "noise_seed", heading: "Noise seed", number: true, shared: (one) => `noise seed ${one}` },
   { key: "seed", heading: "Seed", number: true, shared: (one) => `seed ${one}` },
   { key: "test_accuracy", heading: "Final (%)", always: true, number: true, show: percent },
   { key: "protected_accuracy", heading: "Protected classes (%)", number: true, show: percent },
@@ -183,6 +185,12 @@ function asObject(cell) {
   );
 }
 
+/** Tell whether the noise of a cell has another seed than its training. */
+function ownNoise(cell) {
+  const noise = value("noise_seed", cell);
+  return noise !== null && noise !== value("seed", cell);
+}
+
 /** Return what a cell is called: SEM, rho_a 4/255, seed 0. */
 function cellTitle(cell) {
   const defense = value("defense", cell);
@@ -192,6 +200,7 @@ function cellTitle(cell) {
     defense && defense !== "none" ? name(defense) : null,
     share !== null && share !== 1 ? `${Number((100 * share).toPrecision(4))} % protected` : null,
     `rho_a ${value("rho_a", cell)}`,
+    ownNoise(cell) ? `noise seed ${value("noise_seed", cell)}` : null,
     `seed ${value("seed", cell)}`,
   ]
     .filter((part) => part !== null)

@@ -37,6 +37,25 @@ function changed() {
   refresh();
 }
 
+/** Make a filter by numbers and ranges; returns its parts, and how to show the state's. */
+function rangeFilter(id, label) {
+  const hint = element("p", { id: `${id}-hint`, class: "hint" });
+  const input = element("input", {
+    id, inputmode: "numeric", placeholder: "0, 2-4", autocomplete: "off", "aria-describedby": hint.id,
+  });
+  function sayHint() {
+    const wrong = ranges(state.ranges.get(id)) === null;
+    input.setAttribute("aria-invalid", String(wrong));
+    hint.textContent = wrong ? "Give comma-separated whole numbers or ranges: 0, 2-4" : "";
+  }
+  input.addEventListener("input", () => (state.ranges.set(id, input.value), sayHint(), changed()));
+  const show = () => {
+    input.value = state.ranges.get(id);
+    sayHint();
+  };
+  return { parts: [element("label", { for: id }, label), input, hint], show };
+}
+
 /** Make the controls of the filters; a filter with a single value is left out. */
 function buildFilters() {
   const form = document.getElementById("filters");
@@ -60,31 +79,25 @@ function buildFilters() {
     const choices = element("div", { class: values.length > 12 ? "choices long" : "choices" }, ...options);
     form.append(element("fieldset", {}, element("legend", {}, ...written(label)), choices));
   }
-  const seeds = element("input", {
-    id: "seeds", inputmode: "numeric", placeholder: "0, 2-4", autocomplete: "off", "aria-describedby": "seeds-hint",
+  const fills = numbered.map(([id, label, column]) => {
+    const { parts, show } = rangeFilter(id, label);
+    if (distinct(column).size > 1) form.append(...parts);
+    return show;
   });
-  const hint = element("p", { id: "seeds-hint", class: "hint" });
-  seeds.addEventListener("input", () => ((state.seeds = seeds.value), sayHint(), changed()));
-  function sayHint() {
-    const wrong = ranges(state.seeds) === null;
-    seeds.setAttribute("aria-invalid", String(wrong));
-    hint.textContent = wrong ? "Give comma-separated whole numbers or ranges: 0, 2-4" : "";
-  }
-  if (distinct("seed").size > 1) form.append(element("label", { for: "seeds" }, "Seeds"), seeds, hint);
   const clear = element("button", { type: "reset" }, "Clear filters");
   form.append(clear);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
     event.preventDefault();
     for (const wanted of state.chosen.values()) wanted.clear();
-    state.query = state.seeds = "";
+    state.query = "";
+    for (const id of state.ranges.keys()) state.ranges.set(id, "");
     fill();
     changed();
   });
   function fill() {
     query.value = state.query;
-    seeds.value = state.seeds;
-    sayHint();
+    for (const show of fills) show();
     for (const [column, one, box] of boxes) box.checked = state.chosen.get(column).has(one);
   }
   return fill;
@@ -196,6 +209,7 @@ function buildHeader() {
     count(some("attack").length, "method"),
     few("learner", "learner"),
     `${few("preset", "preset")} preset`,
+    data.columns.noise_seed ? count(distinct("noise_seed").size, "noise seed") : null,
     count(distinct("seed").size, "seed"),
     few("device", "device"),
   ];

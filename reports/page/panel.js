@@ -142,7 +142,8 @@ function curve(epochs, peak) {
 function command(cell) {
   const base = value("command", cell);
   if (!base) return null;
-  const text = `${base} --seeds ${value("seed", cell)}`;
+  const noise = ownNoise(cell) ? ` --noise-seeds ${value("noise_seed", cell)}` : "";
+  const text = `${base}${noise} --seeds ${value("seed", cell)}`;
   // Lines break only between options; the text is the same.
   const options = text.split(/ (?=--)/).map((one) => element("span", {}, one));
   const code = element("code", {}, ...options.flatMap((one, k) => (k ? [" ", one] : [one])));
@@ -206,7 +207,11 @@ function provenance(cell) {
     ["File", done ? `${value("folder", cell)}/cells/${value("key", cell)}.json` : null],
     ["Data set", name(value("dataset", cell))],
     ["Learner", name(value("learner", cell))],
+    ["Method needs", value("attack_needs", cell)],
+    ["Defense needs", value("defense", cell) === "none" ? null : value("defense_needs", cell)],
+    ["Learner needs", value("learner_needs", cell)],
     ["Preset", value("preset", cell)],
+    ["Noise seed", ownNoise(cell) ? String(value("noise_seed", cell)) : null],
     ["Seed", String(value("seed", cell))],
     ["Finished", done ? value("created", cell) : null],
     ["Git revision", done ? (git ?? "not recorded") : null],

@@ -44,9 +44,14 @@ function written(text) {
     );
 }
 
+// Filters by ranges of numbers: parameter, label, column.
+const numbered = [
+  ["seeds", "Seeds", "seed"],
+  ["noise-seeds", "Noise seeds", "noise_seed"],
+];
 const state = {
   chosen: new Map(data.filters.map((filter) => [filter.column, new Set()])),
-  seeds: "",
+  ranges: new Map(numbered.map(([id]) => [id, ""])),
   query: "",
   sorts: new Map(), // id of a table to { column, down }
   open: "", // ID/ROW/COLUMN of an entry, or the key of a record
@@ -62,7 +67,7 @@ function readAddress() {
     const wanted = address.getAll(parameter(column)).filter((one) => values.includes(one));
     state.chosen.set(column, new Set(wanted));
   }
-  state.seeds = address.get("seeds") ?? "";
+  for (const [id] of numbered) state.ranges.set(id, address.get(id) ?? "");
   state.query = address.get("q") ?? "";
   state.open = address.get("open") ?? "";
   state.theme = ["dark", "light"].includes(address.get("theme")) ? address.get("theme") : "";
@@ -79,7 +84,7 @@ function writeAddress() {
   for (const [column, wanted] of state.chosen) {
     for (const one of wanted) address.append(parameter(column), one);
   }
-  if (state.seeds) address.set("seeds", state.seeds);
+  for (const [id, text] of state.ranges) if (text) address.set(id, text);
   if (state.query) address.set("q", state.query);
   for (const [id, { column, down }] of state.sorts) {
     address.append("sort", `${id}:${column}:${down ? "down" : "up"}`);
@@ -92,7 +97,7 @@ function writeAddress() {
 /** Tell whether any filter is set. */
 function filtering() {
   const chosen = [...state.chosen.values()].some((wanted) => wanted.size);
-  return chosen || Boolean(state.query.trim() || state.seeds.trim());
+  return chosen || [state.query, ...state.ranges.values()].some((text) => text.trim());
 }
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });

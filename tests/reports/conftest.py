@@ -1,4 +1,4 @@
-"""The page of some records, in Debian's Chromium."""
+"""The page of some records, in Debian's Chromium; frames with names that are no text."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,17 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from unlearnable_bench.reports.html import Page as PageReport
 from unlearnable_bench.results.frame import load_records
+
+
+@pytest.fixture
+def python_strings() -> Iterator[None]:
+    """Let frames hold lone surrogates, as in names of files that are not UTF-8.
+
+    Where pyarrow is installed, pandas 3 stores text by it, which refuses them. Runs refuse such
+    names of rows, so that only a user's own frame can hold one.
+    """
+    with pd.option_context("mode.string_storage", "python"):
+        yield
 
 
 @pytest.fixture(scope="session")

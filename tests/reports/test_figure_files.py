@@ -154,6 +154,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("python_strings")
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_any_name_is_drawn_literally_and_without_a_warning(name: str) -> None:
     usual = {"dataset": name, "learner": name}
@@ -172,6 +173,7 @@ def test_any_name_is_drawn_literally_and_without_a_warning(name: str) -> None:
     saved(made, "svg")
 
 
+@pytest.mark.usefixtures("python_strings")
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: type(report).__name__)
 def test_every_report_draws_any_names_in_every_format(report: Report) -> None:
     names = [name for name in HOSTILE if len(name) < 100]

@@ -119,6 +119,7 @@ def test_names_are_plain_text_in_markdown(name: str, shown: str) -> None:
     assert f"| {shown} |" in squeezed(frame(cell(name, 10)))
 
 
+@pytest.mark.usefixtures("python_strings")
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

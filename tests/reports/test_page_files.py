@@ -80,7 +80,11 @@ def test_many_cells_are_shown_in_parts(
     opened: Opener, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copies = [
-        frame.assign(seed=frame["seed"] + 2 * k, key=[f"{k:04d}{key[4:]}" for key in frame["key"]])
+        frame.assign(
+            seed=frame["seed"] + 2 * k,
+            noise_seed=frame["noise_seed"] + 2 * k,
+            key=[f"{k:04d}{key[4:]}" for key in frame["key"]],
+        )
         for k in range(50)
     ]
     many = pd.concat(copies, ignore_index=True)

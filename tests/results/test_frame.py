@@ -84,7 +84,9 @@ def test_the_csv_report_has_what_each_row_needs() -> None:
     found = set(rows[columns].itertuples(index=False, name=None))
     assert ("sem", "cutmix", "labels", "labels") in found
     assert ("clean", "none", "nothing", "nothing") in found
-    without = CSV().render(made.drop(columns=["attack_needs", "defense_needs"]))
+    needs = ["attack_needs", "defense_needs", "learner_needs"]
+    assert set(rows["learner_needs"]) == {"nothing"}
+    without = CSV().render(made.drop(columns=needs))
     assert "needs" not in without
     assert len(without.splitlines()) == len(rows) + 1
 
@@ -94,7 +96,7 @@ def test_combined_defenses_need_what_each_part_needs() -> None:
         parts = {"parts": [{"name": name} for name in names]}
         defense = {"name": "+".join(names), "options": parts}
         attack = {"name": "not-installed"}
-        found = frame_module._needs({"defense": defense, "poison": {"attack": attack}})
+        found = frame_module._needs_of_record({"defense": defense, "poison": {"attack": attack}})
         assert found["attack_needs"] == ""
         return found["defense_needs"]
 

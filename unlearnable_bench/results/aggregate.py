@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from unlearnable_bench.radius import Radius, norm_and_bound
+from unlearnable_bench.results.replicates import are_equal, independent, replicates, seed_pairs
 from unlearnable_bench.results.versions import earlier
 
 GROUP = ["dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset"]
@@ -39,28 +40,39 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns: those of `GROUP` and `setting`; `test_accuracy_mean` and `_std`, the sample
     standard deviation (n - 1), NaN for a single seed; `protected_accuracy_mean` and `_std` where
-    only some classes are protected; `seeds`; means of seconds without compilation, on what
-    `device` names. Cells with the same label that differ in more than the seed are never averaged:
-    `distinct_labels` gives them different labels. Unfinished cells are left out.
+    only some classes are protected, `poisoned_test_accuracy_mean` and `_std` where test images
+    were poisoned; `seeds`, the number of independent values (`results/replicates.py`);
+    `noise_seeds` and `learner_seeds`, the number of each if they differ in some cell; means of
+    seconds without compilation, on what `device` names. Cells with the same label that differ in
+    more than their seeds are never averaged: `distinct_labels` gives them different labels.
+    Unfinished cells are left out.
 
     Args:
         frame: from `load_records`.
     """
     found = distinct_labels(frame)
-    kinds = ("test_accuracy", "protected_accuracy")
+    kinds = ["test_accuracy", "protected_accuracy"]
+    kinds += [kind for kind in ("poisoned_test_accuracy",) if kind in found]
     # Columns are extracted once, not once per group, because there can be thousands of groups.
     columns = {kind: numbers(found[kind]) for kind in (*kinds, *SECONDS)}
     settings, devices = found["setting"].tolist(), found["device"].tolist()
+    pairs = seed_pairs(found)
+    differ = not are_equal(pairs)
     rows = []
     for key, places in positions(found, GROUP):
+        mine = [pairs[k] for k in places]
         row: dict[str, Any] = dict(zip(GROUP, key, strict=True))
         row["setting"] = settings[places[0]]
         for kind in kinds:
             values = columns[kind][places]
             if not np.isnan(values).all():
+                values = independent(mine, values)
                 row[f"{kind}_mean"] = mean(values)
                 row[f"{kind}_std"] = deviation(values)
-        row["seeds"] = len(places)
+        row["seeds"] = len(replicates(mine))
+        if differ:
+            noises, learners = zip(*mine, strict=True)
+            row |= {"noise_seeds": len({*noises}), "learner_seeds": len({*learners})}
         row |= {kind: round(mean(columns[kind][places]), 2) for kind in SECONDS}
         rows.append(row | {"device": " + ".join(sorted({devices[k] for k in places}))})
     return pd.DataFrame(rows)
@@ -130,7 +142,9 @@ def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 # The only columns that the final labels depend on.
-_GIVEN = ["rho_a", "rho_u", "setting", "protect", "seed", "status", "last_run", *_PARTS]
+_GIVEN = [
+    "rho_a", "rho_u", "setting", "protect", "seed", "noise_seed", "status", "last_run", *_PARTS,
+]  # fmt: skip
 # Every report needs the labels of the same cells, so the last ones are cached. Their inputs are
 # copied and compared, so that a frame that was changed in place gets new labels.
 _REMEMBERED = 4

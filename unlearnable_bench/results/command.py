@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import pandas as pd
+
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.presets import Preset, load_preset
 from unlearnable_bench.radius import Radius, norm_and_bound
@@ -17,7 +19,7 @@ _LABELS = ("dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect
 # `fast[precision=fp32,training.epochs=2][protect_classes=cat,dog]`; class names hold anything.
 _PRESET = re.compile(
     r"(?P<name>[^\[]+)"
-    r"(?:\[(?P<changed>(?:training\.|adversarial\.|precision=)[^\]]*)\])?"
+    r"(?:\[(?P<changed>(?:training\.|adversarial\.|surrogate\.|precision=)[^\]]*)\])?"
     r"(?:\[protect_classes=(?P<classes>.*)\])?",
     re.DOTALL,
 )
@@ -29,7 +31,7 @@ class Recipe:
     """How to reproduce a cell.
 
     Attributes:
-        command: `ubench run` with its arguments, for a shell; without the seed, so that replicates
+        command: `ubench run` with its arguments, for a shell; without the seeds, so that replicates
             share it.
         notes: sentences on what a reader must fill in or know, such as the path of a file, which
             no record has. Empty if the command can be run unchanged.
@@ -45,11 +47,20 @@ def command_of(row: Mapping[str, Any]) -> str:
     Args:
         row: a row of the frame of `load_records`, finished or not.
     """
-    return f"{recipe_of(row).command} --seeds {int(row['seed'])}"
+    return f"{recipe_of(row).command} {seeds_of(row)}"
+
+
+def seeds_of(row: Mapping[str, Any]) -> str:
+    """Return the seeds of one cell as arguments of `ubench run`."""
+    seed = int(row["seed"])
+    noise = row.get("noise_seed")
+    if noise is None or pd.isna(noise) or int(noise) == seed:
+        return f"--seeds {seed}"
+    return f"--noise-seeds {int(noise)} --seeds {seed}"
 
 
 def recipe_of(row: Mapping[str, Any]) -> Recipe:
-    """Return the command without its seed, and notes on what it cannot express.
+    """Return the command without its seeds, and notes on what it cannot express.
 
     Args:
         row: a row of the frame of `load_records`, finished or not. A cell that is not finished has

@@ -5,21 +5,25 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
+from unlearnable_bench.contract import Need
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius, norm_and_bound
+from unlearnable_bench.results.detection import DETECTIONS
+from unlearnable_bench.results.names import outside_brackets
 from unlearnable_bench.results.records import Record
-from unlearnable_bench.results.robustness import Robustness, read_robustness
+from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS, Robustness
 from unlearnable_bench.results.store import ResultsFolder
 
 LABELS = ("dataset", "attack", "learner", "defense", "rho_a", "rho_u", "protect", "preset", "seed")
+_SEEDS = ("seed", "noise_seed")
 _VALUES = (
-    "test_accuracy", "protected_accuracy", "peak_accuracy", "train_accuracy", "epoch_accuracy",
-    "classes", "resumed", "packed", "peak_memory", "created",
+    "test_accuracy", "protected_accuracy", "poisoned_test_accuracy", "peak_accuracy",
+    "train_accuracy", "epoch_accuracy", "classes", "resumed", "packed", "peak_memory", "created",
 )  # fmt: skip
 QUALITY = ("linf", "l2", "psnr", "ssim")
 ROBUSTNESS = ("surrogate_loss", "surrogate_accuracy", "noise_loss", "noise_accuracy")
@@ -46,12 +50,15 @@ def load_records(
             `4/255`), of norm l0 in pixels; NaN for `none`.
         attack_needs, defense_needs: what the installed plugins of these names declare to need
             besides images (`labels`, `clean subset`; joined by `+`); empty if not installed.
+        learner_needs: `pretrained weights` if the learner starts from a file, otherwise `nothing`.
         protect: share of the images that are poisoned, 0 to 1.
-        seed: seed of the noise and of training.
+        seed, noise_seed: seeds of training and of the noise; a cell is one replicate of both.
         test_accuracy, protected_accuracy, peak_accuracy, train_accuracy: in percent.
+        poisoned_test_accuracy: in percent, on poisoned test images; None if the poison is not a
+            function of image and class.
         epoch_accuracy: list of clean test accuracies in percent, one per epoch.
         classes: number of classes, or None in records before 0.2.
-        setting: everything that determines the cell except its seed, as JSON.
+        setting: everything that determines the cell except its seeds, as JSON.
         poison: key of the poison.
         generation_seconds, preparation_seconds, training_seconds: without compilation.
         warmup_seconds, evaluation_seconds: of the cell, not included in the above.
@@ -62,7 +69,9 @@ def load_records(
         surrogate_loss, surrogate_accuracy, noise_loss, noise_accuracy: robustness at rho_a of the
             poison's surrogate and of its noise, as `ubench correlate` measures them
             (`results/robustness.py`); NaN if not measured.
-        device, generation_device: name of the CPU or GPU.
+        detection: accuracy in percent by test, as `ubench detect` measures them on the poison
+            (`results/detection.py`): {"linear": 98.2}; empty if not measured.
+        device, generation_device: name of the CPU or GPU; `2 x NAME` for noise made by two.
         environment, generation_environment: versions, driver and git revision, as JSON objects.
         packed: cells that shared the device; peak_memory: bytes; created: UTC, ISO 8601.
         last_run: when a run last asked for the cell, as far as plans say; UTC, ISO 8601.
@@ -118,10 +127,14 @@ def _rows(
                 records[key] = _unfinished(key, labels, failures.get(key), path)
     for key, row in records.items():
         row["last_run"] = max(row["created"], last_runs.get(key, ""))
-    made = sorted(records.values(), key=lambda row: (row["created"], row["seed"]))
+    made = sorted(records.values(), key=lambda row: [row[name] for name in ("created", *_SEEDS)])
     position = {key: k for k, key in enumerate(order)}
-    robustness = {(m.poison, Radius(m.rho_a)): m for m in read_robustness(path)}
+    detections: dict[tuple[str, str], dict[str, float]] = {}
+    for one in DETECTIONS.all(path):  # of several with one name, the newest
+        detections.setdefault((one.identity["data"], one.images), {})[one.test] = one.accuracy
+    robustness = {(m.poison, Radius(m.rho_a)): m for m in MEASURED_ROBUSTNESS.all(path)}
     for row in sorted(made, key=lambda row: position.get(row["key"], len(position))):
+        row["detection"] = detections.get(row.pop("images", ("", "")), {})
         yield _with_robustness(row, robustness) if robustness else row
 
 
@@ -152,11 +165,13 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
     row |= {"status": "done", "reason": ""}
     row |= {name: getattr(record, name) for name in (*LABELS, *_VALUES)}
     return row | {
-        **_needs(record.identity),
+        "noise_seed": record.seed if record.noise_seed is None else record.noise_seed,
+        **_needs_of_record(record.identity),
         "rho_u": str(record.rho_u),
         **_radius_values(record.rho_a, str(record.rho_u)),
         "setting": record.setting,
         "poison": poison["key"],
+        "images": (record.identity["poison"]["data"], poison["sha256"]),
         "generation_seconds": poison["seconds"],
         "generation_warmup_seconds": poison.get("warmup_seconds", float("nan")),
         "preparation_seconds": record.seconds.get("preparation", float("nan")),
@@ -165,12 +180,17 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "evaluation_seconds": record.seconds["evaluation"],
         "generation_resumed": poison.get("resumed", False),
         "device": environment["device"],
-        "generation_device": made_in.get("device", environment["device"]),
+        "generation_device": _device_of(poison, made_in.get("device", environment["device"])),
         "environment": environment,
         "generation_environment": made_in,
         **{name: quality.get(name, float("nan")) for name in QUALITY},
         **dict.fromkeys(ROBUSTNESS, float("nan")),
     }
+
+
+def _device_of(poison: Mapping[str, Any], name: str) -> str:
+    """Return the name of the devices that made a noise; several have other times than one."""
+    return f"{poison['shards']} x {name}" if "shards" in poison else name
 
 
 def _radius_values(rho_a: str | None, rho_u: str | None) -> dict[str, float]:
@@ -182,14 +202,41 @@ def _radius_values(rho_a: str | None, rho_u: str | None) -> dict[str, float]:
     return values
 
 
-def _needs(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the attack and the defense of a cell declare to need."""
+def _needs_of_record(identity: Mapping[str, Any]) -> dict[str, str]:
     defense = identity["defense"]
     parts = defense.get("options", {}).get("parts") or [defense]
-    found = dict.fromkeys(_declared("defenses", part["name"]) for part in parts)
+    return _needs(
+        identity["poison"]["attack"]["name"],
+        [_leak(part) or _declared("defenses", part["name"]) for part in parts],
+        pretrained=bool(identity.get("learner", {}).get("pretrained")),
+    )
+
+
+def _needs_of_labels(labels: Mapping[str, Any]) -> dict[str, str]:
+    attack = str(labels.get("attack")).partition("[")[0]
+    parts = outside_brackets(str(labels.get("defense")), "+")
+    return _needs(
+        "clean" if attack == "remainder" else attack,
+        [_declared("defenses", part.partition("[")[0]) for part in parts],
+        pretrained="pretrained=" in str(labels.get("learner")),
+    )
+
+
+def _needs(attack: str, defenses: Sequence[str], *, pretrained: bool) -> dict[str, str]:
+    """Return what a cell's attack declares to need, what its defenses and its learner need."""
+    found = dict.fromkeys(defenses)
     several = [need for need in found if len(found) == 1 or need not in ("", "nothing")]
-    attack = _declared("attacks", identity["poison"]["attack"]["name"])
-    return {"attack_needs": attack, "defense_needs": "+".join(several)}
+    return {
+        "attack_needs": _declared("attacks", attack),
+        "defense_needs": "+".join(several),
+        "learner_needs": "pretrained weights" if pretrained else "nothing",
+    }
+
+
+def _leak(defense: Mapping[str, Any]) -> str:
+    """Return what the user says that images purified elsewhere took; empty for other defenses."""
+    leak = str(defense.get("options", {}).get("leak")).replace("-", " ")
+    return leak if leak in get_args(Need) else ""
 
 
 @cache
@@ -221,6 +268,8 @@ def _unfinished(
         "status": "failed" if failure else "missing",
         "reason": failure["reason"] if failure else "",
         **{name: labels.get(name) for name in LABELS},
+        "noise_seed": labels.get("noise_seed", labels.get("seed")),
+        **_needs_of_labels(labels),
         **_radius_values(labels.get("rho_a"), labels.get("rho_u")),
         "created": failure["created"] if failure else "",
         "setting": "",
@@ -262,7 +311,7 @@ def select(frame: pd.DataFrame, **wanted: Sequence[str]) -> pd.DataFrame:
                 raise unknown(column.replace("_", "-"), value, set(found))
         first = pd.Series([min(places[text], default=-1) for text in found], index=frame.index)
         frame = frame[first >= 0]
-        if column != "seed":
+        if column not in _SEEDS:
             frame = frame.loc[first[first >= 0].sort_values(kind="stable").index]
     return frame
 

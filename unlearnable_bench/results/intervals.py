@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.results.replicates import Seed, as_pair
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,18 +91,24 @@ class Summary:
     dropped: int = 0
 
 
-def by_seed(seeds: Iterable[int], values: Iterable[float]) -> dict[int, float]:
+def by_seed(seeds: Iterable[Seed], values: Iterable[float]) -> dict[Seed, float]:
     """Return one value per seed, so that a seed read twice counts once.
+
+    Args:
+        seeds: seeds, or pairs of the noise's and the learner's.
+        values: one per seed.
 
     Raises:
         UserError: a seed has two different values.
     """
-    found: dict[int, float] = {}
+    found: dict[Seed, float] = {}
     for seed, value in zip(seeds, values, strict=True):
         known = found.setdefault(seed, value)
         if known != value and not (math.isnan(known) and math.isnan(value)):
+            noise_seed, own = as_pair(seed)
+            name = f"seed {own}" if own == noise_seed else f"noise seed {noise_seed}, seed {own}"
             raise UserError(
-                f"seed {seed} has two different results, {known} and {value}; select one "
+                f"{name} has two different results, {known} and {value}; select one "
                 "folder, preset or setting"
             )
     return found

@@ -1,7 +1,8 @@
 """The tables of a paper: methods as rows, one axis as columns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from unlearnable_bench.results.aggregate import (
     order_of,
     positions,
 )
-from unlearnable_bench.results.intervals import NotComputable, summarise
+from unlearnable_bench.results.intervals import NotComputable, count, summarise
 from unlearnable_bench.results.names import display, is_numbered, radius_note
-from unlearnable_bench.results.statistics import winner
+from unlearnable_bench.results.needs import needs_of
+from unlearnable_bench.results.replicates import Design, are_equal, independent, seed_pairs
+from unlearnable_bench.results.statistics import NoWinner, Winner, winner
 from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Table
 
 _ABOVE_CHANCE = 1.5  # percentage points: a learner this close to chance has learned nothing
+_MOST_NAMES = 3  # of rows in a note
 LOWER = "Lower means stronger protection."
 
 
@@ -99,6 +103,7 @@ def pivot(
         ", ".join([shared(part, axis), *title]),
         tuple(column(axis, value) for value in values),
         rows,
+        needs=needs_of(part),
     )
     return with_notes(table, reasons)
 
@@ -120,7 +125,7 @@ def finished_mask(part: pd.DataFrame) -> "pd.Series[bool]":
 
 
 class Entries:
-    """The entries of a table: cells that differ only in the seed share one.
+    """The entries of a table: cells that differ only in their seeds share one.
 
     Columns are extracted from the frame once, because a table can have hundreds of entries.
 
@@ -138,6 +143,10 @@ class Entries:
         self._peak = numbers(part["peak_accuracy"]) if "peak_accuracy" in part else None
         self._keys = part["key"].to_numpy(object) if "key" in part else None
         self._collapsed = _collapsed(part)
+        self._pairs = seed_pairs(part)
+        done = (self._pairs[k][1] for k in np.flatnonzero(self._done))
+        # Clean images have no seed of the noise, so that their cells are fewer.
+        self._seeds = 0 if are_equal(self._pairs) else len({*done})
         self.most = max((int(self._done[one].sum()) for one in self.places.values()), default=0)
 
     def entry(self, key: tuple[Any, ...], most: int | None = None) -> Entry | None:
@@ -145,7 +154,7 @@ class Entries:
 
         Args:
             key: values of the columns `by`.
-            most: largest number of seeds of an entry of the table; None: that of all entries.
+            most: largest number of cells of an entry of the table; None: that of all entries.
         """
         if key not in self.places:
             return None
@@ -159,11 +168,13 @@ class Entries:
         if not len(known):
             keys = tuple(self._keys[places]) if self._keys is not None else ()
             return Entry(seeds=0, marks=tuple(marks), keys=keys) if marks else None
-        if len(known) < (self.most if most is None else most):
+        design = Design.of([self._pairs[k] for k in known])
+        most = self.most if most is None else most
+        if len(known) < (self._seeds if self._seeds and design is None else most):
             marks.append("fewer")
         if self._collapsed[done].any():
             marks.append("collapsed")
-        values = self._kind[known]
+        values = self._independent(self._kind, known)
         found = summarise(values, bounds=(0, 100))
         interval = found.shown
         return Entry(
@@ -171,11 +182,17 @@ class Entries:
             _number(found.std) or 0.0,
             found.n,
             None if isinstance(interval, NotComputable) else (interval.low, interval.high),
-            peak=None if self._peak is None else mean(self._peak[done]),
+            peak=None if self._peak is None else mean(self._independent(self._peak, done)),
             marks=tuple(mark for mark in MARKS if mark in marks),
             keys=tuple(self._keys[known]) if self._keys is not None else (),
             seed_values=tuple(values.tolist()),
+            design=design,
         )
+
+    def _independent(
+        self, column: npt.NDArray[np.float64], places: Places
+    ) -> npt.NDArray[np.float64]:
+        return independent([self._pairs[k] for k in places], column[places])
 
 
 def _number(value: float | NotComputable) -> float | None:
@@ -208,11 +225,21 @@ def _bold(found: dict[tuple[str, str], list[Entry | None]], columns: int) -> lis
             if row[0] not in CONTROLS and each.seed_values
         }
         best = winner(methods, clean[0] if clean else None)
+        if best.name and _one_noise(entries):
+            best = Winner(None, NoWinner.ONE_NOISE)
         reasons.append(str(best.reason or ""))
         for row, each in entries.items():
             if "\n".join(row) == best.name:
                 found[row][k] = replace(each, best=True)
     return reasons
+
+
+def _one_noise(entries: Mapping[tuple[str, str], Entry]) -> bool:
+    """Return whether one of the two lowest methods has several learners of only one noise."""
+    methods = [each for (attack, _), each in entries.items() if attack not in CONTROLS]
+    known = [(each.mean, each.design) for each in methods if each.mean is not None]
+    lowest = sorted(known, key=itemgetter(0))[:2]
+    return any(design is not None and design.one_noise for _, design in lowest)
 
 
 def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
@@ -222,8 +249,8 @@ def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
     if seeds == {1}:
         notes.append("One seed: nothing is bold.")
     elif seeds:
-        span = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
-        notes.append(f"Mean over {span} seeds, with the sample standard deviation.")
+        notes.append(f"Mean over {_seeds(table)}, with the sample standard deviation.")
+        notes += Design.notes(entry.design for entry in table.entries if entry.design)
         if any(entry.best for entry in table.entries):
             notes.append("Bold: lowest mean, if its 95 % interval does not overlap the next one's.")
         elif reasons:
@@ -236,6 +263,24 @@ def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
             "#: other code, options or data under the same name; what was run last has no #."
         )
     return replace(table, notes=(*table.notes, *notes))
+
+
+def _seeds(table: Table) -> str:
+    """Return `3 seeds`, or `2 noise seeds x 3 learner seeds (Clean: 3 seeds)`."""
+    designs, counts = [], set()
+    names: dict[str, None] = {}  # of rows whose noise has no seed of its own
+    for row in table.rows:
+        known = [entry for entry in row.entries if entry and entry.mean is not None]
+        designs += [entry.design for entry in known if entry.design]
+        plain = {entry.seeds for entry in known if not entry.design}
+        counts |= plain
+        names |= {display(row.label): None} if plain else {}
+    low, high = min(counts, default=0), max(counts, default=0)
+    same = count(low, "seed") if low == high else f"{low} to {high} seeds"
+    if not designs:
+        return same
+    who = ", ".join(names) if len(names) <= _MOST_NAMES else "others"
+    return Design.merged(designs) + (f" ({who}: {same})" if names else "")
 
 
 def shared(part: pd.DataFrame, axis: str) -> str:

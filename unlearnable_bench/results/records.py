@@ -103,13 +103,21 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Label of the preset: its name, with changed options in brackets."""
 
     seed: int
-    """Seed of the noise and of the training."""
+    """Seed of training, and of the noise if `noise_seed` is null."""
+
+    noise_seed: int | None = None
+    """Seed of the noise and of the choice of protected images, if it differs from `seed`. Not
+    written if null, as in records before 0.3."""
 
     test_accuracy: Percent
     """Accuracy in percent on clean test images after the last step, or the chosen epoch."""
 
     protected_accuracy: Percent | None = None
     """The same on the test images of the protected classes; null if all classes are."""
+
+    poisoned_test_accuracy: Percent | None = None
+    """Accuracy in percent on test images poisoned as the training images; null if the poison is
+    not a function of image and class, and in records before 0.3."""
 
     peak_accuracy: Percent
     """Highest of `epoch_accuracy`, an upper bound for early stopping."""
@@ -148,9 +156,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @cached_property
     def setting(self) -> str:
-        """Everything that determines the result except the seed, as JSON: equal for replicates."""
+        """Everything that determines the result except seeds, as JSON: equal for replicates."""
+        rest = {name: value for name, value in self.identity.items() if name != "seed"}
         poison = self.identity["poison"] | {"seed": None}
-        return _ENCODER.encode(self.identity | {"poison": poison}).decode()
+        return _ENCODER.encode(rest | {"poison": poison}).decode()
 
     def address(self) -> str:
         """Return the hash of its identity."""
@@ -170,7 +179,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Raises:
             ValueError: a number that is not finite.
         """
-        return sealed_json(msgspec.to_builtins(self))
+        fields = msgspec.to_builtins(self)
+        if self.noise_seed is None:
+            del fields["noise_seed"]
+        return sealed_json(fields)
 
     @classmethod
     def from_json(cls, text: bytes) -> "Record":
@@ -266,8 +278,10 @@ def _check_meaning(record: Record) -> None:
     poison, device = record.identity["poison"], record.environment["device"]
     if not (isinstance(poison, dict) and isinstance(device, str)):
         raise ValueError("identity.poison or environment.device has the wrong type")
-    if poison.get("seed") != record.seed:
-        raise ValueError("seed differs from its identity")
+    noise_seed = record.seed if record.noise_seed is None else record.noise_seed
+    seed = record.identity.get("seed", poison.get("seed"))
+    if seed != record.seed or poison.get("seed") != noise_seed:
+        raise ValueError("seed or noise_seed differs from its identity")
     shown = [record.dataset, record.attack, record.preset]
     if record.identity.get("labels", shown) != shown:
         raise ValueError("dataset, attack and preset differ from the labels of its identity")

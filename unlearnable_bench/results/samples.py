@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.images import ImageSet, Labels, Pixels
+from unlearnable_bench.images import ImageSet, Labels, Pixels, blocks, on_threads
+from unlearnable_bench.poison import change_of, sums_of_squares
 from unlearnable_bench.storage import seal
 from unlearnable_bench.storage.damage import DamagedError, set_aside
 from unlearnable_bench.storage.files import replacing
@@ -30,7 +31,6 @@ _STRIP = 16  # images
 _NOISE = 256  # images
 _MEASURED = 1000  # images whose PSNR and SSIM are measured
 _CROP = 32  # pixels: height and width of the stored noise
-_CHUNK = 1 << 20  # values compared at once
 _WINDOW = 7  # pixels: side of the SSIM window, scikit-image's default
 
 _writing = threading.Lock()
@@ -80,35 +80,38 @@ def measure_quality(clean: Pixels, poisoned: Pixels) -> dict[str, float]:
         return quality | {"ssim": 1.0}
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # noqa: PLC0415
 
-    pairs = [(clean[k], poisoned[k]) for k in index]
-    ratios = [
-        peak_signal_noise_ratio(*pair, data_range=255)
-        for pair in pairs
-        if (pair[0] != pair[1]).any()
-    ]
-    if ratios:  # the PSNR of equal images is infinite
-        quality["psnr"] = float(np.mean(ratios))
     side = clean.shape[1]
     window = min(_WINDOW, side - (side % 2 == 0))
-    if window >= 3:
-        settings = {"win_size": window, "channel_axis": 2, "data_range": 255}
-        quality["ssim"] = float(np.mean([structural_similarity(*p, **settings) for p in pairs]))
+    settings = {"win_size": window, "channel_axis": 2, "data_range": 255}
+
+    def compare(part: slice) -> tuple[float, float]:
+        k = index[part.start]
+        one, other = clean[k], poisoned[k]
+        # The PSNR of equal images is infinite.
+        ratio = (
+            peak_signal_noise_ratio(one, other, data_range=255)
+            if (one != other).any()
+            else math.nan
+        )
+        return ratio, structural_similarity(one, other, **settings) if window >= 3 else math.nan
+
+    found = on_threads(compare, [slice(k, k + 1) for k in range(len(index))])
+    for name, column in zip(("psnr", "ssim"), np.transpose(found), strict=True):
+        known = column[~np.isnan(column)]
+        if len(known):
+            quality[name] = float(known.mean())
     return quality
 
 
 def _largest_change(clean: Pixels, poisoned: Pixels) -> tuple[float, float]:
     """Return the largest change of a value in levels, and the largest L2 norm of an image."""
-    highest, farthest, image = 0, -1.0, 0
-    for start in range(0, len(clean), size := max(1, _CHUNK // max(1, clean[0].size))):
-        part = slice(start, start + size)
-        change = (poisoned[part].astype(np.int16) - clean[part]).reshape(len(clean[part]), -1)
-        highest = max(highest, int(change.max()), -int(change.min()))
-        rough = change.astype(np.float32)
-        squares = np.einsum("ij,ij->i", rough, rough)
-        if squares.max() > farthest:
-            farthest, image = float(squares.max()), start + int(squares.argmax())
-    exact = poisoned[image].astype(np.int64) - clean[image]
-    return float(highest), math.sqrt(float((exact**2).sum())) / 255
+
+    def largest(part: slice) -> tuple[float, float]:
+        change = change_of(clean[part], poisoned[part])
+        return float(change.max()), float(sums_of_squares(change).max())
+
+    highest, farthest = np.max(on_threads(largest, blocks(clean)), axis=0)
+    return float(highest), math.sqrt(farthest) / 255
 
 
 def write_samples(

@@ -6,7 +6,7 @@ statsmodels are imported at first use.
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -30,6 +30,7 @@ from unlearnable_bench.results.intervals import (
     scaled,
     summarise,
 )
+from unlearnable_bench.results.replicates import Pair, Seed, as_pair, independent
 
 __all__ = [
     "Interval",
@@ -53,7 +54,7 @@ class Paired:
 
     Attributes:
         mean: mean difference, first minus second.
-        n: number of common seeds.
+        n: number of common replicates: of noises if several have learners in common.
         t: paired t statistic with n - 1 degrees of freedom.
         p_value: two-sided p of the paired t-test.
         interval: t interval of the mean difference; needs three common seeds.
@@ -68,8 +69,8 @@ class Paired:
     p_value: float | NotComputable
     interval: Interval | NotComputable
     bootstrap: Interval | NotComputable
-    seeds: tuple[int, ...]
-    left_out: tuple[int, ...]
+    seeds: tuple[int | Pair, ...]
+    left_out: tuple[int | Pair, ...]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class NoWinner(StrEnum):
     TIE = "the two best methods are tied"
     NOT_BELOW_CLEAN = "no method is below clean accuracy"
     OVERLAP = "the intervals of the two best methods overlap"
+    ONE_NOISE = "the best or the second-best method has one noise seed"
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class Winner:
 
 
 def compare_paired(
-    first: Mapping[int, float],
-    second: Mapping[int, float],
+    first: Mapping[Seed, float],
+    second: Mapping[Seed, float],
     *,
     level: float = LEVEL,
     seed: int = 0,
@@ -118,9 +120,10 @@ def compare_paired(
     """Compare two methods seed by seed.
 
     If all differences are equal, zero included, t is undefined, and the interval has zero width.
+    Of several noises, the learners of each are averaged first (`results/replicates.py`).
 
     Args:
-        first: value of each seed.
+        first: value of each seed, or of each pair of the noise's and the learner's.
         second: value of each seed, in the same unit.
         level: confidence level, in (0, 1).
         seed: seed of the bootstrap.
@@ -131,12 +134,12 @@ def compare_paired(
     """
     check_level(level)
     seeds = _common(first, second)
-    left_out = tuple(sorted((first.keys() | second.keys()) - set(seeds)))
-    n = len(seeds)
-    if not n:
+    left_out = tuple(sorted((first.keys() | second.keys()) - set(seeds), key=as_pair))
+    if not seeds:
         nothing = NotComputable("the two have no seed in common")
         return Paired(nothing, 0, nothing, nothing, nothing, nothing, seeds, left_out)
     sides = _sides(first, second, seeds)
+    n = sides.shape[1]
     differences = sides[0] - sides[1]
     mean = float(differences.mean())
     t, p_value, interval = _paired_t(sides, level)
@@ -147,7 +150,7 @@ def compare_paired(
 
 
 def rank_intervals(
-    results: Mapping[str, Mapping[int, float]], level: float = LEVEL
+    results: Mapping[str, Mapping[Seed, float]], level: float = LEVEL
 ) -> dict[str, RankInterval | NotComputable]:
     """Return the rank of each method's mean, with simultaneous intervals.
 
@@ -167,7 +170,8 @@ def rank_intervals(
     across countries", Review of Economic Studies, 2024, doi:10.1093/restud/rdad006.
 
     Args:
-        results: accuracy by seed of each method; lower is better.
+        results: accuracy of each method by seed, or by pair as in `compare_paired`; lower is
+            better.
         level: confidence level of all intervals together, in (0, 1).
 
     Returns:
@@ -182,20 +186,19 @@ def rank_intervals(
         name: {seed: value for seed, value in values.items() if math.isfinite(value)}
         for name, values in results.items()
     }
-    ranked = {name: finite[name] for name in sorted(finite) if len(finite[name]) >= FEWEST}
+    counts = {name: len(_values(values)) for name, values in finite.items()}
+    ranked = {name: finite[name] for name in sorted(finite) if counts[name] >= FEWEST}
     below = _significantly_below(ranked, level)
     ranks = _ranks_of_means(ranked)
     found: dict[str, RankInterval | NotComputable] = {}
-    for name, values in finite.items():
+    for name, n in counts.items():
         if name in ranked:
             low = 1 + sum(worse == name for _, worse in below)
             high = len(ranked) - sum(better == name for better, _ in below)
             rank = ranks[name]
             found[name] = RankInterval(rank, min(low, rank), max(high, rank), len(ranked))
         else:
-            found[name] = NotComputable(
-                f"{count(len(values), 'seed')} cannot give a rank; it takes {FEWEST}"
-            )
+            found[name] = NotComputable(f"{count(n, 'seed')} cannot give a rank; it takes {FEWEST}")
     return found
 
 
@@ -236,19 +239,28 @@ def winner(
     return Winner(name, None)
 
 
-def _common(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[int, ...]:
+def _values(results: Mapping[Seed, float]) -> Floats:
+    """Return the independent values."""
+    return independent([as_pair(seed) for seed in results], [*results.values()])
+
+
+def _common(first: Mapping[Seed, float], second: Mapping[Seed, float]) -> tuple[Seed, ...]:
     """Return the seeds at which both have a finite value, ascending."""
     return tuple(
         seed
-        for seed in sorted(first.keys() & second.keys())
+        for seed in sorted(first.keys() & second.keys(), key=as_pair)
         if math.isfinite(first[seed]) and math.isfinite(second[seed])
     )
 
 
-def _sides(first: Mapping[int, float], second: Mapping[int, float], seeds: Iterable[int]) -> Floats:
-    """Return the values of both at these seeds: shape [2, seeds]."""
-    seeds = tuple(seeds)
-    return np.array([[side[seed] for seed in seeds] for side in (first, second)], np.float64)
+def _sides(
+    first: Mapping[Seed, float], second: Mapping[Seed, float], seeds: Sequence[Seed]
+) -> Floats:
+    """Return the independent values of both at these seeds: shape [2, replicates]."""
+    pairs = [as_pair(seed) for seed in seeds]
+    return np.stack(
+        [independent(pairs, [side[seed] for seed in seeds]) for side in (first, second)]
+    )
 
 
 def _constant(sides: Floats) -> bool:
@@ -318,7 +330,7 @@ def _bootstrap_of_mean(
 
 
 def _significantly_below(
-    ranked: Mapping[str, Mapping[int, float]], level: float
+    ranked: Mapping[str, Mapping[Seed, float]], level: float
 ) -> set[tuple[str, str]]:
     """Return the pairs (better, worse) that Holm's procedure over both directions rejects."""
     tests: dict[tuple[str, str], float] = {}
@@ -340,9 +352,9 @@ def _significantly_below(
     return {pair for pair, significant in zip(tests, rejected, strict=True) if significant}
 
 
-def _ranks_of_means(ranked: Mapping[str, Mapping[int, float]]) -> dict[str, int]:
+def _ranks_of_means(ranked: Mapping[str, Mapping[Seed, float]]) -> dict[str, int]:
     """Return the rank of each mean; means that are equal up to rounding share the smaller."""
-    means = {name: summarise(values.values()).mean for name, values in ranked.items()}
+    means = {name: summarise(_values(values)).mean for name, values in ranked.items()}
     known = {name: mean for name, mean in means.items() if not isinstance(mean, NotComputable)}
     slack = ROUNDING * max(map(abs, known.values()), default=0.0)
     return {

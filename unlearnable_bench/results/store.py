@@ -8,12 +8,16 @@ by copying one over the other.
     cells/KEY.json           one record for each finished cell
     poisons/KEY.safetensors  images uint8 [N, H, W, 3] and their metadata
     networks/KEY.safetensors weights of surrogates: trained on clean images, or of the poison KEY
+    learners/KEY.safetensors weights of the learner of the cell KEY, if learners are kept
     strips/KEY.safetensors   some images of the poison KEY (`samples.py`)
     noise/KEY.safetensors    a sample of its noise
     robustness/KEY.json      robustness of a poison and its surrogate (`robustness.py`)
+    autoattack/KEY.json      robust accuracy of a kept learner (`autoattack.py`)
+    detection/KEY.json       how well a network recognises a poison (`detection.py`)
     plans/KEY.json           keys and labels of the cells of a command, and its last run
     failures/KEY.json        why a cell failed; removed once the cell is finished
     work/KEY...              locks and checkpoints of work in progress
+    jobs/KEY/                scripts and logs of batch jobs
     */damaged/               files that failed their checks
 """
 
@@ -33,17 +37,13 @@ from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Pixels
-from unlearnable_bench.results import marker, upkeep
+from unlearnable_bench.results import marker, presence, upkeep
 from unlearnable_bench.results.records import NewerFormatError, Record
 from unlearnable_bench.storage import seal
+from unlearnable_bench.storage.arrays import read_pixels
 from unlearnable_bench.storage.damage import DamagedError, note, set_aside, unreadable
 from unlearnable_bench.storage.disk import DiskError
-from unlearnable_bench.storage.files import (
-    locked,
-    read_bytes,
-    replacing,
-    write_text,
-)
+from unlearnable_bench.storage.files import locked, read_bytes, replacing, write_text
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 
@@ -55,10 +55,7 @@ def _json_files(folder: Path) -> list[str]:
 
 
 _PLAN = ("cells",)
-
-
-class FolderGoneError(UserError):
-    """The results folder was moved or removed while a run worked on it."""
+_FAILURE = ("reason", "created")
 
 
 class ResultsFolder:
@@ -119,17 +116,16 @@ class ResultsFolder:
                     return True
         return False
 
-    def check_present(self) -> None:
-        """Refuse to work on a folder that was moved or removed since it was opened.
+    def wait_until_present(self, tick: Callable[[], None] = lambda: None) -> None:
+        """Wait if the folder has disappeared since it was opened.
+
+        Args:
+            tick: called five times a second; it ends the wait by raising.
 
         Raises:
-            FolderGoneError: its marker is gone.
+            FolderGoneError: it is not back after 5 minutes.
         """
-        if not (self.path / marker.NAME).exists():
-            raise FolderGoneError(
-                f"the results folder {self.path} was moved or removed while it was in use; run "
-                "the command again with the new place as --out"
-            )
+        presence.wait_for(self.path, tick)
 
     def record(self, key: str) -> Record | None:
         """Return the record of a cell, or None if it is not finished.
@@ -161,22 +157,35 @@ class ResultsFolder:
             UserError: a file in `cells` that is damaged, or is not a record.
         """
         for name in _json_files(self.path / "cells"):
-            record = self.record(name.removesuffix(".json"))
+            record = self._listed(name.removesuffix(".json"))
             if record is not None:
                 yield record
+
+    def _listed(self, key: str) -> Record | None:
+        """Return a record, which is not taken for missing because the folder has disappeared."""
+        record = self.record(key)
+        if record is None and not os.path.isdir(self.path / "cells"):  # noqa: PTH112 - errors are a no
+            self.wait_until_present()
+            record = self.record(key)
+        return record
 
     def sound_records(self, keys: Collection[str] | None = None) -> Iterator[Record]:
         """Yield every record that can be read; the others are noted (`damage.note`).
 
         Args:
             keys: keys of the records; None: all of the folder.
+
+        Raises:
+            FolderGoneError: the folder has disappeared and is not back after 5 minutes.
         """
         folder = self.path / "cells"
         if keys is None:
             keys = [name.removesuffix(".json") for name in _json_files(folder)]
         for key in keys:
             try:
-                record = self.record(key)
+                record = self._listed(key)
+            except presence.FolderGoneError:
+                raise
             except UserError as error:
                 path = folder / f"{key}.json"
                 foreign = isinstance(error, DamagedError) and not _KEY.fullmatch(key)
@@ -205,11 +214,13 @@ class ResultsFolder:
         """
         path, text = self.path / "cells" / f"{record.key}.json", record.to_json()
         Record.from_json(text.encode())
-        self.check_present()
+        self.wait_until_present()
         if not path.exists():
             write_text(path, text)
 
-    def write_failure(self, key: str, labels: dict[str, Any], reason: str, trace: str) -> None:
+    def write_failure(
+        self, key: str, labels: dict[str, Any], reason: str, trace: str, job: str = ""
+    ) -> None:
         """Write why a cell failed; replaces an earlier failure.
 
         Args:
@@ -217,10 +228,13 @@ class ResultsFolder:
             labels: labels of the cell, as in plans.
             reason: the reason in one line.
             trace: the complete traceback.
+            job: identifies the run of several workers in which it failed, if any.
         """
         failure = {"key": key, "labels": labels, "reason": reason, "traceback": trace}
+        if job:
+            failure["job"] = job
         failure["created"] = datetime.now(UTC).isoformat(timespec="microseconds")
-        self.check_present()
+        self.wait_until_present()
         write_text(self._failure_path(key), seal.sealed_json(failure))
 
     def clear_failure(self, key: str) -> None:
@@ -236,7 +250,15 @@ class ResultsFolder:
         Raises:
             UserError: a file is damaged.
         """
-        return self._objects("failures", ("reason", "created"), lenient=lenient)
+        return self._objects("failures", _FAILURE, lenient=lenient)
+
+    def check_failure(self, key: str) -> dict[str, Any]:
+        """Return the failure of a cell.
+
+        Raises:
+            UserError: it is damaged or cannot be read.
+        """
+        return _read_object(self._failure_path(key), _FAILURE)
 
     def poison(self, key: str) -> tuple[Pixels, dict[str, Any]] | None:
         """Return the images and the metadata of a poison, or None if it is not stored.
@@ -251,8 +273,8 @@ class ResultsFolder:
         try:
             seal.check_file(path)
             with safe_open(path, "np") as file:
-                images = file.get_tensor("images")
                 metadata = json.loads(file.metadata()["about"])
+            images = read_pixels(path, "images")
             if metadata["key"] != key:
                 raise ValueError(f"its key is {metadata['key']}")
             if hashlib.sha256(images.data).hexdigest() != metadata["sha256"]:
@@ -271,7 +293,7 @@ class ResultsFolder:
         """Write a poison with its metadata unless it exists."""
         if self.has_poison(key):
             return
-        self.check_present()
+        self.wait_until_present()
         tensors = {"images": np.ascontiguousarray(images)}
         path = self.poison_path(key)
         with replacing(path, size=images.nbytes, single_writer=True) as temporary:
@@ -298,15 +320,14 @@ class ResultsFolder:
             set_aside(path, error.reason, "it is written again")
         write_text(path, seal.sealed_json(plan))
 
-    def check_plan(self, key: str) -> None:
-        """Read a plan, if it exists.
+    def check_plan(self, key: str) -> dict[str, Any] | None:
+        """Return a plan, or None if it does not exist.
 
         Raises:
             UserError: it is damaged.
         """
         path = self.path / "plans" / f"{key}.json"
-        if path.exists():
-            _read_object(path, _PLAN)
+        return _read_object(path, _PLAN) if path.exists() else None
 
     def plans(self, *, lenient: bool = False) -> dict[str, dict[str, Any]]:
         """Return every plan by key.
@@ -337,15 +358,32 @@ class ResultsFolder:
         """Return the path of the checkpoint of a cell or poison."""
         return self.path / "work" / f"{key}.safetensors"
 
+    def checkpoints(self, key: str) -> tuple[Path, Path]:
+        """Return the paths of the checkpoints of a cell: its own, and that of its preparation."""
+        return self.checkpoint(key), self.checkpoint(f"{key}-preparation")
+
+    def forget_checkpoints(self, key: str) -> None:
+        """Remove the checkpoints of a finished cell or poison."""
+        for path in self.checkpoints(key):
+            path.unlink(missing_ok=True)
+
     def network(self, key: str) -> Path:
         """Return the path of a surrogate: one trained on clean images, or a poison's own."""
         return self.path / "networks" / f"{key}.safetensors"
+
+    def learner(self, key: str) -> Path:
+        """Return the path of the trained learner of a cell, which `--keep-learners` keeps."""
+        return self.path / "learners" / f"{key}.safetensors"
 
     def claim(
         self, key: str, *, wait: bool, tick: Callable[[], None] = lambda: None, what: str = ""
     ) -> AbstractContextManager[bool]:
         """Hold the lock of a cell or a poison, as `locked` does."""
-        return locked(self.path / "work" / f"{key}.lock", wait=wait, tick=tick, what=what)
+        return locked(self.lock(key), wait=wait, tick=tick, what=what)
+
+    def lock(self, key: str) -> Path:
+        """Return the path of the lock of a cell or a poison."""
+        return self.path / "work" / f"{key}.lock"
 
     def _failure_path(self, key: str) -> Path:
         return self.path / "failures" / f"{key}.json"

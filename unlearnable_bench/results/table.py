@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from unlearnable_bench.results.names import display
+from unlearnable_bench.results.replicates import Design
 from unlearnable_bench.results.style import TableStyle
 
 Mark = Literal["failed", "missing", "fewer", "collapsed", "resumed", "mixed"]
@@ -28,14 +29,15 @@ class Entry:
     Attributes:
         mean: mean over the seeds; None if there is no number.
         std: sample standard deviation; 0 for one seed.
-        seeds: number of seeds.
+        seeds: number of seeds: of independent values, if noise and training have different ones.
         interval: 95 % confidence interval of the mean; None below three seeds.
         peak: mean over seeds of the highest accuracy over epochs; None if unknown.
         best: whether the entry is printed bold.
         marks: marks of the entry, in the order of `MARKS`.
         text: text printed instead of the number.
         keys: keys of the records behind the number; without a number, of the unfinished cells.
-        seed_values: the value of each seed, in the order of `keys`.
+        seed_values: the independent values; one per seed, in the order of `keys`.
+        design: the seeds of noise and training, where they differ.
     """
 
     mean: float | None = None
@@ -48,6 +50,7 @@ class Entry:
     text: str | None = None
     keys: tuple[str, ...] = ()
     seed_values: tuple[float, ...] = ()
+    design: Design | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Table:
         rows: the rows, controls first.
         corner: heading of the column of row names.
         notes: sentences below the table: seeds, bold entries, differences.
+        needs: label and need of each method and defense that needs more than images and labels.
     """
 
     name: str
@@ -114,6 +118,7 @@ class Table:
     rows: tuple[Row, ...]
     corner: str = "Method"
     notes: tuple[str, ...] = field(default=())
+    needs: tuple[tuple[str, str], ...] = ()
 
     @property
     def entries(self) -> list[Entry]:

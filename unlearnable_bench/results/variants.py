@@ -14,10 +14,11 @@ from typing import Any
 import pandas as pd
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.results.aggregate import order_of
+from unlearnable_bench.results.aggregate import mean, order_of
 from unlearnable_bench.results.correlation import Correlation, correlate
 from unlearnable_bench.results.names import option_text
 from unlearnable_bench.results.pivot import cells, finished_mask
+from unlearnable_bench.results.replicates import Pair, independent, replicates, seed_pairs
 
 # Percentage points; a share of a smaller loss would be dominated by noise.
 _LEAST_LOSS = 5.0
@@ -83,9 +84,9 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     Columns: `attack` (label), `generator` (radius of the surrogate's adversarial training), `noise`
     (perturbation of the views when the noise is optimised, with its radius), `steps` (updates of
     the surrogate), `seeds`, `protection` (points of clean test accuracy lost under adversarial
-    training), those of `QUANTITIES`, and `keys` of the records. Each is a mean over seeds, NaN if
-    not measured. Protection and delusiveness are differences to the clean control of the same
-    seed.
+    training), those of `QUANTITIES`, and `keys` of the records. Each is a mean over seeds
+    (`results/replicates.py`), NaN if not measured. Protection and delusiveness are differences to
+    the clean control of the same seed.
 
     Args:
         frame: from `load_records`, of one data set, learner and preset.
@@ -111,35 +112,45 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     radii = sorted(set(measured["rho_a"]), key=order_of)
     if len(radii) > 1:
         raise UserError(f"robustness was measured at {', '.join(radii)}; select one by --rho-a 0,R")
-    accuracy = found.set_index(["attack", "defense", "rho_a", "seed"])["test_accuracy"].to_dict()
+    # Clean images have no seed of the noise: learners of one seed are compared.
+    pairs = seed_pairs(found)
+    clean = (found["attack"] == "clean").tolist()
+    seeds = [
+        seed if is_clean else (noise, seed)
+        for is_clean, (noise, seed) in zip(clean, pairs, strict=True)
+    ]
+    columns = (found[name].tolist() for name in ("attack", "defense", "rho_a"))
+    accuracy = dict(zip(zip(*columns, seeds, strict=True), found["test_accuracy"], strict=True))
     hit = next((d for d in found["defense"] if d.partition("[")[0] == "uniform-noise"), "")
 
-    def lost(attack: str, defense: str, rho_a: str, seed: int) -> float:
-        cell = (defense, rho_a, seed)
-        clean, poisoned = (accuracy.get((name, *cell), math.nan) for name in ("clean", attack))
-        return float(clean - poisoned)
+    def lost(attack: str, defense: str, rho_a: str, pair: Pair) -> float:
+        clean = accuracy.get(("clean", defense, rho_a, pair[1]), math.nan)
+        return float(clean - accuracy.get((attack, defense, rho_a, pair), math.nan))
 
     rows = []
     for attack, group in measured.groupby("attack", sort=False):
         name, values = str(attack), []
-        for cell in group.to_dict("records"):
-            seed = cell["seed"]
-            standard = lost(name, "none", "0", seed)
+        pairs = seed_pairs(group)
+        for cell, pair in zip(group.to_dict("records"), pairs, strict=True):
+            standard = lost(name, "none", "0", pair)
             values.append(
                 {
-                    "protection": lost(name, "none", radii[0], seed),
+                    "protection": lost(name, "none", radii[0], pair),
                     "surrogate_robustness": -cell["surrogate_loss"],
                     "noise_robustness": -cell["noise_loss"],
                     "delusiveness": standard,
-                    "stability": 100 * lost(name, hit, "0", seed) / standard
+                    "stability": 100 * lost(name, hit, "0", pair) / standard
                     if standard >= _LEAST_LOSS
                     else math.nan,
                 }
             )
         keys = tuple(found[found["attack"] == attack]["key"])
-        means = {str(name): mean for name, mean in pd.DataFrame(values).mean().items()}
+        each = pd.DataFrame(values)
+        means = {str(name): mean(independent(pairs, each[name].tolist())) for name in each}
         options = _options(group["setting"].iloc[0])
-        rows.append({"attack": name, **options, "seeds": len(values), **means, "keys": keys})
+        rows.append(
+            {"attack": name, **options, "seeds": len(replicates(pairs)), **means, "keys": keys}
+        )
     points = pd.DataFrame(rows)
     if points["protection"].isna().all():
         raise UserError("no clean control at rho_a 0 and above; run `ubench correlate` to its end")

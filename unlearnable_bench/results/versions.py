@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 # The labels that name the plugins of a cell, and a cell's other labels.
-_CELL = ("dataset", "attack", "learner", "defense", "rho_a", "protect", "preset", "seed")
+_CELL = (
+    "dataset", "attack", "learner", "defense", "rho_a", "protect", "preset", "seed", "noise_seed",
+)  # fmt: skip
 
 
 class _Code(NamedTuple):
@@ -103,7 +105,8 @@ def _replaced(frame: pd.DataFrame, done: list[bool]) -> list[bool]:
     """
     if all(done):
         return [False] * len(frame)
-    cells = list(zip(*(frame[name].tolist() for name in _CELL), strict=True))
+    labels = (frame[name].tolist() for name in _CELL if name in frame)
+    cells = list(zip(*labels, strict=True))
     rows = [*zip(cells, frame["rho_u"].tolist(), frame["last_run"].tolist(), done, strict=True)]
     last: dict[tuple[Any, ...], list[tuple[str, bool, Any]]] = {}
     for cell, rho_u, run, finished in rows:
