@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tfds_folders import write_tfds
 
 from unlearnable_bench import Data
 from unlearnable_bench.datasets import cache, official, tiny_imagenet
@@ -80,6 +82,11 @@ def save_picture(path: Path) -> None:
 def write_stand_ins(folder: Path, data: Data) -> None:
     """Write a small file or folder for each that the documents name, with these images."""
     write_npz(data, folder / "mine.npz")
+    np.savez(folder / "purified.npz", images=data.train.images)
+    for name, size in (("pathmnist", 28), ("bloodmnist_64", 64)):
+        images, labels = np.zeros((4, size, size, 3), np.uint8), np.arange(4)[:, None] % 2
+        parts = {"train_images": images, "test_images": images}
+        np.savez(folder / f"{name}.npz", **parts, train_labels=labels, test_labels=labels)
     np.save(folder / "noise.npy", np.ones(data.train.images.shape, np.int8))
     for name in ("cifar10", "cifar100", "svhn"):
         classes = tuple(map(str, range(100))) if name == "cifar100" else data.class_names
@@ -94,6 +101,18 @@ def write_stand_ins(folder: Path, data: Data) -> None:
         save_picture(folder / "tiny-imagenet-200" / "train" / name / "images" / "0.png")
         save_picture(folder / "pictures" / "train" / name / "0.png")
         save_picture(folder / "pictures" / "test" / name / "0.png")
+        save_picture(folder / "faces" / name / "0.png")
+        save_picture(folder / "faces" / name / "1.png")
+    picture = (folder / "pictures" / "train" / "ant" / "0.png").read_bytes()
+    rows = [[{"image": picture, "label": label} for label in (0, 1)]]
+    write_tfds(folder / "cifar10" / "3.0.2", {"train": rows, "test": rows})
+    (folder / "shards").mkdir()
+    for part in ("train", "test"):
+        with tarfile.open(folder / "shards" / f"{part}-000000.tar", "w") as tar:
+            for k, name in enumerate(("ant", "bee")):
+                (folder / f"{k}.cls").write_text(str(k))
+                tar.add(folder / "pictures" / part / name / "0.png", f"{k}.png")
+                tar.add(folder / f"{k}.cls", f"{k}.cls")
     save_picture(folder / "tiny-imagenet-200" / "val" / "images" / "0.png")
     annotations = folder / "tiny-imagenet-200" / "val" / "val_annotations.txt"
     annotations.write_text("0.png\tbee\t0\t0\t9\t9\n")

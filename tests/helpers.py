@@ -2,14 +2,26 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlearnable_bench import Harness, ImageSet, Learner, ResizedCrop, Transform
+from unlearnable_bench import (
+    Harness,
+    ImageSet,
+    Learner,
+    Radius,
+    ResizedCrop,
+    Transform,
+    make_plan,
+)
+from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.images import Data
 from unlearnable_bench.learners import Normalise
+from unlearnable_bench.planning.plan import Plan
+from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.schedule import Precision
 
 
@@ -41,6 +53,21 @@ class Tiny(Learner):
         )
         self.built.append(network)
         return network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled(Learner):
+    """Convolution, BatchNorm, ReLU, pooling to four features a quarter, linear layer."""
+
+    def build(self, classes: int, size: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16, classes),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,3 +135,18 @@ class Interrupting:
             if (label, step) == (self.label, self.before):
                 raise Interruption
             yield step
+
+
+def four_cells(folder: Path) -> Plan:
+    """Return a plan of four cells of a second each: clean and random at two radii."""
+    write_npz(small_data(), folder / "d.npz")
+    return make_plan(
+        methods=["random"],
+        dataset=f"npz:{folder / 'd.npz'}",
+        settings={"training.epochs": "1", "small-cnn.width": "4"},
+        rho_a=[Radius("0"), Radius("1/255")],
+    )
+
+
+def accuracies(out: Path) -> dict[str, list[float]]:
+    return {record.key: record.epoch_accuracy for record in ResultsFolder(out).records()}

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -47,6 +48,9 @@ def _ubench(arguments: tuple[str, ...], output: Path, save_each_step: bool) -> N
     for stream, ending in ((1, ".out"), (2, ".err")):
         with output.with_suffix(ending).open("wb") as file:
             os.dup2(file.fileno(), stream)
+    # Tests in the background or under nohup start with these ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ["COLUMNS"] = "200"
     torch.set_num_threads(1)
     if save_each_step:

@@ -22,7 +22,8 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness
 from unlearnable_bench.learners.small_cnn import SmallCNN
 from unlearnable_bench.timing import bench, growth, printing
-from unlearnable_bench.timing.bench import Scale, measure
+from unlearnable_bench.timing.bench import measure
+from unlearnable_bench.timing.scales import Scale
 
 CPU = torch.device("cpu")
 TINY = Scale(
@@ -39,6 +40,10 @@ TINY = Scale(
         "images": (80,),
     },
     repeats=2,
+    large_batch=4,
+    large_size=48,
+    set_images=20,
+    set_size=16,
 )
 
 
@@ -60,19 +65,21 @@ def test_measures_every_job_beside_the_eager_path(monkeypatch: pytest.MonkeyPatc
         ("training, PGD-10", 2),
         ("sem step", 1),
         ("em step", 1),
+        ("sem step, 48 px", 1),
     ]
-    assert len(told) == 5 + len(lines)
+    assert len(told) == 6 + len(lines)
     # Multiply-adds of small-cnn: three convolutions and the last layer.
-    adds = 9 * (3 * 16 * 16**2 + 16 * 32 * 16**2 + 32 * 64 * 8**2) + 64 * 10
-    passes = [1, 1.5, 1.5, 11.5, 11.5, 2 * 3 + 2 + 1, 2 + 1]
-    eagers = [eager[k] for k in (0, 1, 1, 2, 2, 3, 4)]
-    for line, per_image, alone in zip(lines, passes, eagers, strict=True):
+    adds = 7 * [9 * (3 * 16 * 16**2 + 16 * 32 * 16**2 + 32 * 64 * 8**2) + 64 * 10]
+    adds += [9 * (3 * 16 * 24**2 + 16 * 32 * 24**2 + 32 * 64 * 12**2) + 64 * 10]
+    passes = [1, 1.5, 1.5, 11.5, 11.5, 2 * 3 + 2 + 1, 2 + 1, 2 * 3 + 2 + 1]
+    eagers = [eager[k] for k in (0, 1, 1, 2, 2, 3, 4, 5)]
+    for line, per_image, alone, per_pass in zip(lines, passes, eagers, adds, strict=True):
         assert line.milliseconds > 0
         assert line.images_per_second == pytest.approx(
             line.batch * per_image * 1e3 / line.milliseconds
         )
         assert line.share == pytest.approx(line.tflops / ceiling)
-        assert line.tflops == pytest.approx(2 * 2 * adds * line.images_per_second / 1e12)
+        assert line.tflops == pytest.approx(2 * 2 * per_pass * line.images_per_second / 1e12)
         assert line.eager_ratio == pytest.approx(alone / line.milliseconds)
         assert line.warmup_seconds == 0
         assert 50 < line.peak_memory_mib < 20_000
@@ -96,26 +103,53 @@ def test_cost_is_shown_for_each_value_of_each_parameter() -> None:
     assert images.seconds_per_epoch == pytest.approx(80 // 8 * images.milliseconds / 1e3)
 
 
-@pytest.mark.parametrize(
-    ("parameter", "value", "shape"),
-    [("image size", 24, (8, 3, 24, 24)), ("sem.samples", 5, (5 * 8, 3, 32, 32))],
-)
-def test_the_value_is_what_the_network_sees(
-    monkeypatch: pytest.MonkeyPatch, parameter: str, value: int, shape: tuple[int, ...]
-) -> None:
-    seen = set()
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, ...]]:
+    """The shapes of the batches that small CNNs get."""
+    shapes: set[tuple[int, ...]] = set()
     build = SmallCNN.build
 
     def spied(learner: SmallCNN, classes: int, size: int) -> nn.Module:
         network = build(learner, classes, size)
         assert isinstance(network, nn.Sequential)
-        network[0].register_forward_pre_hook(lambda _, x: seen.add(tuple(x[0].shape)))
+        network[0].register_forward_pre_hook(lambda _, x: shapes.add(tuple(x[0].shape)))
         return network
 
     monkeypatch.setattr(SmallCNN, "build", spied)
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "shape"),
+    [("image size", 24, (8, 3, 24, 24)), ("sem.samples", 5, (5 * 8, 3, 32, 32))],
+)
+def test_the_value_is_what_the_network_sees(
+    seen: set[tuple[int, ...]], parameter: str, value: int, shape: tuple[int, ...]
+) -> None:
     ((_, _, job),) = growth._growing(bench.replace(TINY, growth={parameter: (value,)}))
     job.drive(Harness(CPU, 0, "fp32", bench._TRANSFORM, job.learner), 1)
     assert shape in seen
+
+
+def test_large_images_are_what_the_network_sees_in_fewer_steps(
+    seen: set[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, large = bench.jobs(TINY)
+    assert (large.name, large.batch, large.size) == ("sem step, 48 px", 4, 48)
+    seen.clear()  # what counting the passes has shown
+    large.drive(Harness(CPU, 0, "fp32", bench._TRANSFORM, large.learner), 1)
+    assert {shape[2:] for shape in seen} == {(48, 48)}
+    assert (3 * 4, 3, 48, 48) in seen  # three EOT samples of four images
+    asked = []
+
+    def timed(job: bench.Job, _device: torch.device, repeats: int, _cells: int = 1) -> bench.Timing:
+        asked.append((job.name, repeats))
+        return bench.Timing(1, 0, 1)
+
+    monkeypatch.setattr(bench, "time_job", timed)
+    monkeypatch.setattr(bench, "_time_eager", lambda *_: 1)
+    list(measure(CPU, bench.replace(TINY, repeats=30), 1))
+    assert asked[-2:] == [("em step", 30), ("sem step, 48 px", 5)]
 
 
 def test_the_value_is_what_is_trained_with(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from unlearnable_bench.schedule import Training
 
 
 def composed(name: str, **settings: Mapping[str, str]) -> Chosen[Defense]:
-    return compose(name, lambda part: settings.get(part, {}))
+    return compose(name, settings)
 
 
 def test_a_single_name_is_the_defense_itself() -> None:

@@ -20,7 +20,7 @@ from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.frame import load_records
-from unlearnable_bench.results.robustness import Robustness, read_robustness
+from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS, Robustness
 from unlearnable_bench.running.robustness import under_attack
 
 SHORT = {
@@ -135,7 +135,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_measures_each_variant_once_and_relates_it_to_protection(measured: Path) -> None:
     assert api.run(plan(), measured, device="cpu").computed == 0
-    found = {one.poison: one for one in read_robustness(measured)}
+    found = {one.poison: one for one in MEASURED_ROBUSTNESS.all(measured)}
     frame = load_records(measured)
     for row in frame.to_dict("records"):
         at_radius = row["rho_a"] == "4/255" and row["attack"] != "clean"
@@ -179,8 +179,8 @@ def test_a_damaged_measurement_is_left_out(
     shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
     path = min((tmp_path / "robustness").glob("*.json"))
     path.write_text(damage(path.read_text()))
-    count = len(read_robustness(measured))
-    assert len(read_robustness(tmp_path)) == count - 1
+    count = len(MEASURED_ROBUSTNESS.all(measured))
+    assert len(MEASURED_ROBUSTNESS.all(tmp_path)) == count - 1
     assert not load_records(tmp_path).empty
     assert f"{path} is damaged" in caplog.text
 
@@ -190,7 +190,7 @@ def test_a_damaged_measurement_and_surrogate_are_made_again(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(measured, out)
-    before = read_robustness(out)
+    before = MEASURED_ROBUSTNESS.all(out)
     path, network = (
         out / "robustness" / f"{before[0].key}.json",
         out / "networks" / f"{before[0].poison}.safetensors",
@@ -201,7 +201,7 @@ def test_a_damaged_measurement_and_surrogate_are_made_again(
         file.write_bytes(content)
     summary = api.run(plan(), out, device="cpu")
     assert (summary.computed, summary.failures) == (1, ())
-    again = {one.key: one for one in read_robustness(out)}[before[0].key]
+    again = {one.key: one for one in MEASURED_ROBUSTNESS.all(out)}[before[0].key]
     assert again.surrogate_loss == before[0].surrogate_loss
     assert again.noise_loss == before[0].noise_loss
     for file in (path, network):

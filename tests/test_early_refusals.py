@@ -89,6 +89,13 @@ def test_a_number_of_pgd_steps_that_no_defense_reads_is_refused(section: str) ->
     assert make_plan(defenses=["fgsm", "none"], **given).cells
 
 
+def test_a_schedule_of_surrogates_is_refused_where_none_is_trained_on_clean_images() -> None:
+    with pytest.raises(UserError, match=r"surrogate\.epochs has no effect in this plan: no method"):
+        make_plan(methods=["sem"], settings={"surrogate.epochs": 2})
+    with pytest.raises(UserError, match=r"surrogate\.pgd_steps has no effect: the surrogates of"):
+        make_plan(methods=["tap"], settings={"surrogate.pgd_steps": 2}, rho_a=[Radius("4/255")])
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -52,7 +52,7 @@ def test_passes_are_multiplied_by_the_fastest_of_a_few_batches(
 
     monkeypatch.setattr(estimate, "input_gradient", gradient)
     text = estimate.estimate(plan(data, epochs, precision), CPU, dry_run=False)
-    assert text.startswith(f"about {told} for the whole plan (")
+    assert text.startswith(f"about {told} (")
     dtype = {"fp32": torch.float32, "fp64": torch.float64}[precision]
     for logits, x, y in seen:
         assert (x.dtype, x.shape, len(y)) == (dtype, (64, 3, 16, 16), 64)
@@ -75,5 +75,5 @@ def test_bf16_is_estimated_in_bf16(data: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_on_a_gpu_only_a_dry_run_takes_the_time_to_estimate(data: str) -> None:
     text = estimate.estimate(plan(data, 1), torch.device("cuda:0"), dry_run=False)
-    assert text.startswith("32 image passes for the whole plan; ")
+    assert text.startswith("32 image passes; ")
     assert "--dry-run" in text

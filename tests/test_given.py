@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from commands import arrays
-from helpers import Linear
+from helpers import Pooled
 
 import unlearnable_bench
 from unlearnable_bench import Attack, Plan, Progress, Record, Summary, UserError, make_plan, run
@@ -122,17 +122,17 @@ def test_a_class_of_a_notebook_is_known_by_its_cell(data: str) -> None:
 def test_a_learner_and_a_surrogate_may_be_classes(data: str, tmp_path: Path) -> None:
     plan = make_plan(
         methods=["em"],
-        learners=[Linear],
-        surrogate=Linear,
+        learners=[Pooled],
+        surrogate=Pooled,
         dataset=data,
         preset="smoke",
         settings={"em.rounds": 1, "em.noise_steps": 1, "training.epochs": 1},
     )
-    assert {cell.learner.name for cell in plan.cells} == {"linear"}
+    assert {cell.learner.name for cell in plan.cells} == {"pooled"}
     summary = run(plan, tmp_path / "out", device="cpu")
     assert (summary.computed, summary.failures) == (2, ())
     records = ResultsFolder(tmp_path / "out").records()
-    assert {record.learner for record in records} == {"linear"}
+    assert {record.learner for record in records} == {"pooled"}
 
 
 def test_what_is_no_such_plugin_is_refused(data: str, file: Path, tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_pixels_are_counted_once_however_many_channels_change() -> None:
     poison[1, 0, 0] = 0
     poison[1, 2, 3, 1] = 101
     assert Budget("l0", 2).excess(clean, poison) is None
-    words = "l0 2 pixels at image 1, promised 1 pixels"
+    words = "l0 2 pixels at image 1, promised 1 pixel"
     assert Budget("l0", 1).excess(clean, poison) == words
     assert Budget("none").excess(clean, 255 - clean) is None
 

@@ -22,6 +22,7 @@ import pytest
 
 from unlearnable_bench import make_plan, run
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running import executor
 from unlearnable_bench.storage import locks as lock_files
 
 
@@ -149,7 +150,8 @@ def test_ctrl_c_ends_the_waiting_for_another_process(
                 interrupt.start()
             interrupt.finished.wait(0.1)
 
-        monkeypatch.setattr(lock_files, "time", SimpleNamespace(sleep=pause))
+        for waiting in (lock_files, executor):
+            monkeypatch.setattr(waiting, "time", SimpleNamespace(sleep=pause))
         release.start()
         with pytest.raises(KeyboardInterrupt):
             run(plan, folder.path, device="cpu", pack=pack)

@@ -94,11 +94,11 @@ def test_the_script_asks_for_what_can_be_run(
     script = ["bash", str(ROOT / "benchmarks" / "measure.sh")]
     wrong = subprocess.run([*script, tmp_path / "no", "nope"], capture_output=True, check=False)
     assert (wrong.returncode, calls.exists()) == (2, False)
-    assert b"bench fast growth paper poisons precision" in wrong.stderr
-    studies = ["bench", "growth", "fast", "paper", "precision", "poisons"]
+    assert b"bench fast growth methods paper poisons precision presets" in wrong.stderr
+    studies = ["bench", "growth", "fast", "paper", "methods", "precision", "presets", "poisons"]
     subprocess.run([*script, tmp_path / "out", *studies], check=True)
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 9
+    assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 16
     monkeypatch.setattr(console, "estimate", lambda *_, **__: "not timed")
     small = Shapes(train=900, test=100).load()  # NTGA needs a block and two fifths of the set
     monkeypatch.setattr(Shapes, "load", lambda _: small)
@@ -179,7 +179,7 @@ def test_fast_ranks_cells_as_paper_does() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert f"Spearman's rank correlation {rank_correlation(both):.3f} over 6 cells" in text
     assert rank_correlation(both) >= 0.9
-    shown = rows("benchmarks/README.md", "`fast` compared with `paper`", "|")[2:]
+    shown = rows("benchmarks/README.md", "`fast` compared with `paper`", "|")[2:8]
     ordered = both.set_index(["attack", "rho_a"])
     method = ""
     for name, rho_a, *figures in shown:
@@ -187,6 +187,31 @@ def test_fast_ranks_cells_as_paper_does() -> None:
         cell = ordered.loc[(method, rho_a)]
         assert figures == [f"{cell['first']:.1f}", f"{cell['second']:.1f}"], (method, rho_a)
     assert len(shown) == len(both)
+
+
+def test_the_crossing_of_presets_shows_the_records() -> None:
+    records = api.load_records(ROOT / "benchmarks" / "h200" / "cifar10-calibration")
+    of = records.set_index(["attack", "preset", "defense", "rho_a"])["test_accuracy"]
+    no_smoothing = "fast[training.label_smoothing=0.0]"
+    attacks = {
+        "SEM, 1,500 steps": "sem[steps=1500]",
+        "TAP, surrogate by `paper`": "tap[clean surrogate=paper]",
+        "TAP, surrogate by `fast`": "tap[clean surrogate=fast+training.label_smoothing=0]",
+        "TAP, surrogate by `fast` with label smoothing 0.1": "tap[clean surrogate=fast]",
+    }
+    shown = 0
+    for noise, *figures in rows("benchmarks/README.md", "`fast` compared with `paper`", "|"):
+        if noise in attacks:
+            for preset, figure in zip(("fast", no_smoothing, "paper"), figures, strict=True):
+                if figure:
+                    assert figure == f"{of[attacks[noise], preset, 'none', '0']:.1f}"
+                    shown += 1
+    assert shown == 7
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    both = [of["sem[steps=1500]", preset, "none", "4/255"] for preset in ("fast", no_smoothing)]
+    assert f"`fast` reaches {both[0]:.1f} % with and\n{both[1]:.1f} % without" in text
+    assert of["em", "fast", "none", "0"] == 17.55
+    assert of["em", "fast", "grayscale", "0"] == 90.15
 
 
 def test_the_picture_of_the_poisons_can_be_drawn_again() -> None:

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from unlearnable_bench import Data, Radius, api
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Defense, Plugin
+from unlearnable_bench.curation.detection import Given, measurements_of
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.options import Configurable
 from unlearnable_bench.planning import registry
@@ -31,6 +32,8 @@ from unlearnable_bench.planning.registry import Chosen, Registry
 from unlearnable_bench.presets import preset_names
 from unlearnable_bench.reports._figure import FigureReport
 from unlearnable_bench.results.rendering import FIGURE_FORMATS, TABLE_FORMATS
+from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running.detection import measure
 from unlearnable_bench.schedule import Training
 
 DOCUMENT = DOCS / "methods.md"
@@ -40,9 +43,12 @@ END = "<!-- end -->\n"
 PATHS = {
     "file": "noise.npy",
     "folder": "pictures",
+    "hf": "pictures",
     "imagenet-subset": "imagenet",
     "npz": "mine.npz",
+    "tfds": "cifar10/3.0.2",
     "tiny-imagenet": "tiny-imagenet-200",
+    "webdataset": "shards",
 }
 COMMANDS = {
     "attacks": "ubench run --methods {}",
@@ -69,10 +75,19 @@ NAMED = {
     "cuda": ["size=9 blur=0.06"],
     "ar": ["response=3", "norm=1", "rho_u=8/255"],
     "tue": ["sweeps=196"],
+    "mi-ue": ["zeta=0"],
+    "sep": ["checkpoints=10", "shift=3", "draws=15"],
+    "entf": ["rho_a=0"],
     "ops": ["sparsity=3"],
+    "em-ops": ["sparsity=3"],
+    "hypo": ["norm=0.5 adversary=0 epochs=100"],
+    "dune": ["colour=0"],
     "sc": ["rho_u=8/255"],
     "mlp2": ["width=128"],
     "low-pass": ["cutoff=0.25"],
+    "coin": ["alpha=3.2"],
+    "deep-feature-reweighting": ["share=0.02"],
+    "d-vae": ["rate_weight=0.5"],
     "rsk": ["spread=0"],
     "cutmix": ["probability=0.5"],
     "mart": ["beta=6"],
@@ -136,6 +151,8 @@ def plugin_rows(kind: str, name: str, cls: type[Plugin]) -> Iterator[Row]:
     command = COMMANDS[kind].format(f"{name}:{PATHS[name]}" if name in PATHS else name)
     if issubclass(cls, Defense) and (cls.perturb, cls.loss) != (Defense.perturb, Defense.loss):
         command += " --rho-a 128/255" if name == "pgd-l2" else " --rho-a 4/255"
+    if name == "purified":
+        command += " --set purified.file=purified.npz"
     if kind == "reports" and (issubclass(cls, FigureReport) or name == "html"):
         command += " --output page.html" if name == "html" else f" --output {name}.pdf"
     yield from option_rows(kind, name, cls, command)
@@ -232,7 +249,7 @@ def test_the_text_describes_every_plugin(kind: str) -> None:
 
 def test_the_options_in_the_text_exist() -> None:
     found = re.findall(r"`(?:--set )?([a-z0-9-]+)\.([a-z_]+)=([^`\s]+)`", "".join(parts()))
-    plugins: dict[str, Any] = {"training": Training, "adversarial": Training}
+    plugins: dict[str, Any] = dict.fromkeys(("training", "adversarial", "surrogate"), Training)
     for kind in COMMANDS:
         plugins |= built_in(kind)
     # Of the names that a report and a format share, the format alone has options.
@@ -271,6 +288,12 @@ def fill(out: Path) -> None:
         surrogate_rho_a=radii, noises=noises, rho_a=both[1], settings=settings
     )
     assert not api.run(variants, out, device="cpu").failures
+    few = Given(("linear",), settings={"training.epochs": "1"})
+    measure(
+        measurements_of(out, {"attack": ["clean", "sc"]}, few),
+        ResultsFolder(out),
+        torch.device("cpu"),
+    )
     np.save(out / "ones.npy", np.ones((120, 32, 32, 3), np.int8))
     file = {"methods": [f"file:{out / 'ones.npy'}"], "settings": {"training.steps": "1"}}
     failing = api.make_plan(**(usual | file))

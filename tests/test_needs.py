@@ -52,7 +52,7 @@ def test_every_built_in_plugin_declares_its_need_in_its_own_class(kind: str) -> 
     for name, cls in built_in(kind).items():
         assert vars(cls)["needs"] in get_args(Need), name
         assert KINDS[kind].needs(name) == vars(cls)["needs"]
-        assert (vars(cls)["needs"] == "undeclared") == (name == "file")
+        assert (vars(cls)["needs"] == "undeclared") == (name in ("file", "purified"))
 
 
 @pytest.mark.parametrize("base", [Attack, Defense])

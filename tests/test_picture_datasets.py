@@ -148,6 +148,23 @@ def test_pictures_are_decoded_once(
     assert len(list(home.iterdir())) == 2
 
 
+def test_two_processes_may_decode_the_same_pictures_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    write, others = pictures._write, []
+    load = subset(write_imagenet(tmp_path / "imagenet")).load
+
+    def slow(*arguments: Any) -> None:
+        monkeypatch.setattr(pictures, "_write", write)
+        others.append(load())  # another process, which is done first
+        write(*arguments)
+
+    monkeypatch.setattr(pictures, "_write", slow)
+    mine = load()
+    assert mine.sha256 == others[0].sha256
+    assert len(list(home.iterdir())) == 1
+
+
 def test_images_stay_on_disk_unchanged(tmp_path: Path) -> None:
     data = subset(write_imagenet(tmp_path / "imagenet")).load()
     assert type(data.train.images) is np.ndarray

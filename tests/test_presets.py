@@ -89,6 +89,8 @@ def test_every_variant_of_a_plan_gets_its_own_section(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_option_of_a_preset_exists(preset: str) -> None:
+    for name, values in load_preset(preset).defenses.items():
+        assert registry.defenses.get(name).configured(values, owner=name)
     for section, values in load_preset(preset).attacks.items():
         name, _, inside = section.rstrip("]").partition("[")
         settings = dict(setting.split("=") for setting in inside.split(",") if setting)

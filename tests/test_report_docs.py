@@ -47,6 +47,8 @@ def test_a_command_of_the_page_works(
     words = shlex.split(command, comments=True)
     if words[1] == "correlate":
         words += [word for pair in SHORT.items() for word in ("--set", "=".join(pair))]
+    if words[1] == "detect":
+        words += ["--set", "training.epochs=1", "--set", "mlp2.width=8"]
     result = CliRunner().invoke(app, words[1:])
     assert result.exit_code == 0, result.output
     if "--output" in words:

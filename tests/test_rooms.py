@@ -1,6 +1,7 @@
 """The house: nothing earlier imports what comes later, and the fast path is behind one door."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,7 +95,10 @@ def test_a_circle_would_be_found() -> None:
 @pytest.mark.parametrize("name", ["attacks", "defenses", "learners", "datasets"])
 def test_the_core_imports_no_plugin(name: str) -> None:
     importers = {who for who, others in rooms().items() if f"{PACKAGE}.{name}" in others}
-    assert importers <= {f"{PACKAGE}.commands"}  # `ubench data import` fills a data set's cache
+    # `ubench data import` fills a cache; `ubench protect` reads pictures as `folder` does.
+    assert importers - {f"{PACKAGE}.commands"} <= (
+        {f"{PACKAGE}.protecting"} if name == "datasets" else set()
+    )
 
 
 def test_the_fast_path_has_one_door() -> None:
@@ -106,6 +110,15 @@ def test_the_fast_path_has_one_door() -> None:
         if other.startswith(fast) and not who.startswith(fast)
     }
     assert inside == {(f"{PACKAGE}.running.environment", fast)}
+
+
+def test_the_distribution_names_every_folder() -> None:
+    """An editable installation finds the others too; a wheel would lack them."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {name.rpartition(".")[0] for name, path in MODULES.items() if path.stem != "__init__"}
+    packages = {name for name, path in MODULES.items() if path.stem == "__init__"}
+    # A folder of data alone, such as the page's, is named as well.
+    assert packages | folders <= set(named)
 
 
 def test_no_folder_holds_more_than_a_quarter_of_the_lines() -> None:

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import small_data
+from helpers import accuracies, four_cells, small_data
 from test_store import RECORD, poison_with_facts
 
-from unlearnable_bench import Radius, UserError, load_records, make_plan, run
+from unlearnable_bench import UserError, load_records, make_plan, run
 from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.planning.plan import Plan
-from unlearnable_bench.results.store import FolderGoneError, ResultsFolder
+from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.results.upkeep import clear
 from unlearnable_bench.storage import locks as lock_files
 from unlearnable_bench.storage.damage import set_aside
 from unlearnable_bench.storage.files import (
@@ -35,18 +38,7 @@ from unlearnable_bench.storage.locks import locked
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    """Four cells of a second each: clean and random at two radii."""
-    write_npz(small_data(), tmp_path / "d.npz")
-    return make_plan(
-        methods=["random"],
-        dataset=f"npz:{tmp_path / 'd.npz'}",
-        settings={"training.epochs": "1", "small-cnn.width": "4"},
-        rho_a=[Radius("0"), Radius("1/255")],
-    )
-
-
-def accuracies(out: Path) -> dict[str, list[float]]:
-    return {record.key: record.epoch_accuracy for record in ResultsFolder(out).records()}
+    return four_cells(tmp_path)
 
 
 def test_threads_of_one_process_share_a_folder(plan: Plan, tmp_path: Path) -> None:
@@ -67,26 +59,6 @@ def test_threads_of_one_process_share_a_folder(plan: Plan, tmp_path: Path) -> No
     assert not any(summary.failures for summary in summaries)
     assert sum(summary.computed for summary in summaries) == 4
     assert accuracies(tmp_path / "out") == accuracies(tmp_path / "alone")
-
-
-@pytest.mark.parametrize("pack", [1, 2])
-def test_a_run_stops_if_its_folder_is_moved_and_resumes_there(
-    plan: Plan, tmp_path: Path, pack: int
-) -> None:
-    out, moved = tmp_path / "out", tmp_path / "moved"
-    made: list[object] = []
-
-    def move(item: object, _result: object) -> None:
-        made.append(item)
-        if len(made) == 1:
-            out.rename(moved)
-
-    with pytest.raises(FolderGoneError, match="out was moved or removed while it was in use"):
-        run(plan, out, device="cpu", on_cell=move, pack=pack)
-    assert not out.exists()
-    done = len([*moved.glob("cells/*.json")])
-    assert 1 <= done < 4
-    assert run(plan, moved, device="cpu").reused == done
 
 
 def test_a_folder_that_lost_its_marker_is_adopted_if_its_records_are_sound(
@@ -367,3 +339,21 @@ def test_a_damaged_record_ends_no_other_cell(
     assert (summary.computed, summary.reused, summary.failures) == (3, 1, ())
     assert accuracies(out) == whole
     assert f"{paths[0]} is damaged" in caplog.text
+
+
+def test_the_soft_lock_of_an_ended_process_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UBENCH_LOCKS", "soft")
+    folder = ResultsFolder(tmp_path / "out", create=True)
+    lock = folder.lock("0" * 32)
+    script = (
+        "import os, pathlib, sys; from unlearnable_bench.storage.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1]), wait=False): os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(lock)], check=True)
+    soft = lock.with_name(f"{lock.name}.soft")
+    assert soft.exists()
+    with folder.claim("1" * 32, wait=False):  # of a process that lives
+        clear(folder.path)
+        assert [path.name for path in soft.parent.glob("*.soft")] == [f"{'1' * 32}.lock.soft"]

@@ -7,12 +7,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from unlearnable_bench import __version__, traces
+from unlearnable_bench.commands.autoattack import autoattack
 from unlearnable_bench.commands.bench import bench
 from unlearnable_bench.commands.correlate import correlate
 from unlearnable_bench.commands.data import data_app
+from unlearnable_bench.commands.detect import detect
+from unlearnable_bench.commands.export import export
+from unlearnable_bench.commands.learners import learners
 from unlearnable_bench.commands.list import list_kind
+from unlearnable_bench.commands.protect import protect
 from unlearnable_bench.commands.report import compare, report
+from unlearnable_bench.commands.reproduce import reproduce
 from unlearnable_bench.commands.run import run
+from unlearnable_bench.commands.status import show, status
+from unlearnable_bench.commands.upkeep import archive, merge, remove, verify
+from unlearnable_bench.commands.worker import worker
 from unlearnable_bench.errors import UserError, one_line
 from unlearnable_bench.reports._text import printable
 from unlearnable_bench.running import interruption
@@ -30,10 +39,23 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("correlate")(correlate)
+app.command("protect")(protect)
 app.command("report")(report)
 app.command("compare")(compare)
+app.command("status")(status)
+app.command("show")(show)
+app.command("verify")(verify)
+app.command("rm")(remove)
+app.command("archive")(archive)
+app.command("merge")(merge)
+app.command("reproduce")(reproduce)
+app.command("export")(export)
 app.command("list")(list_kind)
+app.command("learners")(learners)
+app.command("autoattack")(autoattack)
+app.command("detect")(detect)
 app.command("bench")(bench)
+app.command("worker", hidden=True)(worker)
 app.add_typer(data_app, name="data")
 
 

@@ -8,57 +8,29 @@ other results.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.options import Configurable
+from unlearnable_bench.plugin import Need, Plugin, check_needs, first_line
+from unlearnable_bench.radius import Radius
 
 # Imports neither torch, for which `ubench report` should not wait, nor pandas, for which
 # `ubench run` should not wait.
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from matplotlib.figure import Figure
     from torch import Tensor, nn
 
-    from unlearnable_bench.harness import Harness, Random
-    from unlearnable_bench.images import Data, ImageSet, ResizedCrop, Transform
+    from unlearnable_bench.harness import Harness, Network, Random
+    from unlearnable_bench.images import Data, ImageSet, Pixels, ResizedCrop, Transform
     from unlearnable_bench.poison import Poison
-    from unlearnable_bench.radius import Radius
     from unlearnable_bench.results.table import Table
+    from unlearnable_bench.schedule import Training
 
 
-Need = Literal[
-    "nothing", "labels", "clean subset", "clean pairs", "pretrained weights", "undeclared"
-]
-"""What a method takes besides the training images: nothing; their labels; for a defense, clean
-images of its own, or clean images with their poisoned form; weights trained on other data.
-"undeclared" is the default, for plugins that do not say."""
-
-
-class Plugin(Configurable):
-    """Base of all plugins.
-
-    Attributes:
-        version: part of the key of every result that depends on the plugin.
-    """
-
-    version: ClassVar[str] = "1"
-
-    def fingerprint(self) -> str | None:
-        """Return a hash of data that options refer to, such as a file; part of the keys."""
-        return None
-
-    @classmethod
-    def summary(cls) -> str:
-        """Return the first line of the docstring, which `ubench list` prints."""
-        return first_line(cls.__doc__ or "")
-
-
-def first_line(docstring: str) -> str:
-    """Return the first line of a docstring."""
-    return docstring.strip().split("\n")[0]
+__all__ = ["Attack", "Dataset", "Defense", "Learner", "Need", "Plugin", "Report", "first_line"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +44,10 @@ class Attack(Plugin, ABC):
             refused, because the surrogate is part of the key of its results.
         needs: what it takes besides the clean training images, which every attack has: "nothing",
             "labels", "pretrained weights" and so on (`Need`). It is printed, and not part of keys.
+        seeded: whether the noise depends on the seed. If not, several `noise_seeds` would train
+            the same learner again, and are not used.
+        shardable: whether `generate` divides its batches among GPUs (`Harness.sharded`), so that
+            `ubench run --shard` speeds it up. Not with surrogate "clean".
 
     Examples:
         >>> from dataclasses import dataclass
@@ -94,6 +70,8 @@ class Attack(Plugin, ABC):
 
     surrogate: ClassVar[Literal["none", "own", "clean"]] = "own"
     needs: ClassVar[Need] = "undeclared"
+    seeded: ClassVar[bool] = True
+    shardable: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         """Refuse the attributes by which plugins of ubench 0.1 declared their surrogate."""
@@ -109,7 +87,7 @@ class Attack(Plugin, ABC):
                 f"attack {cls.__name__} declares surrogate = {cls.surrogate!r}; allowed: none, "
                 "own, clean"
             )
-        _check_needs("attack", cls)
+        check_needs("attack", cls.__name__, cls.needs)
 
     def resolved(self, images: "ImageSet") -> Self:
         """Return the method with options filled in that it decides by the data.
@@ -142,13 +120,26 @@ class Attack(Plugin, ABC):
         """Refuse views or a seed that the method does not support; called before any work.
 
         Args:
-            images: the clean training set, uint8 [N, H, W, 3].
+            images: as for `check`.
             transform: the random transformation t of training, which gives the size of views.
             seed: a seed of the run; `Random(seed, stream)` draws as `harness.random(stream)`.
 
         Raises:
             UserError: a run with this seed is impossible. The default accepts all.
         """
+
+    def check_surrogate(self, images: "ImageSet", learner: "Learner", training: "Training") -> None:
+        """Refuse an architecture, or the schedule of a "clean" surrogate; called before any work.
+
+        Args:
+            images: as for `check`.
+            learner: the architecture of the surrogate.
+            training: the schedule, of adversarial training if `surrogate_rho_a` is above 0.
+        """
+
+    def surrogate_rho_a(self) -> Radius:
+        """Return the radius of adversarial training of a "clean" surrogate; 0: standard."""
+        return Radius()
 
     @abstractmethod
     def generate(self, images: "ImageSet", harness: "Harness") -> "Poison":
@@ -162,6 +153,24 @@ class Attack(Plugin, ABC):
             The poisoned images, uint8 [N, H, W, 3] in the same order, and their budget. A poison
             beyond its budget is refused.
         """
+
+    def function_of_class(
+        self, images: "ImageSet", poisoned: "Pixels", harness: "Harness"
+    ) -> "Callable[[ImageSet], Pixels] | None":
+        """Return the function of image and class by which the method poisons any image.
+
+        For accuracy on poisoned test images, to which the suite applies it after training.
+
+        Args:
+            images: the clean training set, uint8 [N, H, W, 3].
+            poisoned: the poison of `generate`, uint8 [N, H, W, 3].
+            harness: as for `generate`, with the same seed.
+
+        Returns:
+            A function from images of this size and these classes to their poisoned form, uint8
+            [M, H, W, 3]; None, the default: the noise belongs to the training images.
+        """
+        return None
 
     def image_passes(self, images: int) -> float | None:
         """Estimate the forward-and-backward passes of `generate`, counted in single images.
@@ -216,18 +225,38 @@ class Defense(Plugin):
     def __init_subclass__(cls) -> None:
         """Refuse an unknown declaration of what the defense needs."""
         super().__init_subclass__()
-        _check_needs("defense", cls)
+        check_needs("defense", cls.__name__, cls.needs)
+
+    def check(self, images: "ImageSet") -> str | None:
+        """Refuse data that the defense does not support, as `Attack.check` on clean images."""
+        return None
+
+    def image_passes(self, images: int) -> float:
+        """Estimate the passes of `prepare` on so many images, as `Attack.image_passes`."""
+        return 0.0
 
     def validation_share(self) -> float:
-        """Return the share of clean images to hold out for the choice of the epoch, 0 to 1."""
+        """Return the share of images to hold out clean, for the epoch or `refit`, 0 to 1."""
         return 0.0
+
+    def chooses_epoch(self) -> bool:
+        """Return whether the held-out images choose the epoch; otherwise it is the last."""
+        return True
+
+    def refit(self, model: "Network", held_out: "ImageSet", harness: "Harness") -> bool:
+        """Change the trained learner with the held-out images, which are clean.
+
+        Returns:
+            Whether the learner was changed, so that it is tested again.
+        """
+        return False
 
     def prepare(self, images: "ImageSet", harness: "Harness") -> "ImageSet":
         """Change the poisoned training images once, before training (filters, JPEG).
 
         Args:
             images: the poisoned training set, uint8 [N, H, W, 3].
-            harness: device and random streams.
+            harness: device, random streams and resumable loops.
 
         Returns:
             Images of the same size and classes; some may be left out.
@@ -255,7 +284,7 @@ class Defense(Plugin):
         model: "nn.Module",
         x: "Tensor",
         y: "Tensor",
-        rho_a: "Radius",
+        rho_a: Radius,
         steps: int,
         random: "Random",
     ) -> "Tensor":
@@ -294,14 +323,6 @@ class Defense(Plugin):
         return functional.cross_entropy(model(perturbed), y)
 
 
-def _check_needs(kind: str, cls: type[Attack | Defense]) -> None:
-    allowed = get_args(Need)
-    if cls.needs not in allowed:
-        raise UserError(
-            f"{kind} {cls.__name__} declares needs = {cls.needs!r}; allowed: {', '.join(allowed)}"
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Learner(Plugin, ABC):
     """An architecture, whose module takes images in [0, 1] and includes its normalisation.
@@ -331,6 +352,15 @@ class Learner(Plugin, ABC):
             classes: number of classes.
             size: height and width of the images in pixels.
         """
+
+    def head(self, network: "nn.Module") -> "nn.Module | None":
+        """Return the part from pooled features [B, D] to logits: the last linear layer.
+
+        Methods that use features refuse None, and a part whose output is not the network's.
+        """
+        from unlearnable_bench.harness.features import last_linear  # noqa: PLC0415
+
+        return last_linear(network)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ _STARTS = (
     (b"BZh", "is compressed with bzip2; unpack it first"),
     (b"\xfd7zXZ", "is compressed with xz; unpack it first"),
 )  # fmt: skip
+_HEIC = (b"hei", b"hev", b"mif", b"msf")  # brands of an ISO base media file
 _PICKLE = (
     "is a Python pickle, which can run any code and is never read; if you trust its source, load "
     "it yourself and save the array with np.save"
@@ -35,7 +36,7 @@ def kind_of(path: Path) -> str | None:
         is an HTML page, not the file; download the file itself
     """
     if path.is_dir():
-        return _folder(path)
+        return "is a folder without pictures; give a file, or a folder of INDEX.png"
     return _file(path) if path.is_file() else None
 
 
@@ -47,15 +48,18 @@ def _file(path: Path) -> str | None:
     found = next((text for magic, text in _STARTS if start.startswith(magic)), None)
     if found is None and is_pickle(path):
         found = _PICKLE
+    if start[4:8] == b"ftyp" and start[8:11] in _HEIC:
+        found = "is a HEIC picture, whatever its name; convert it to PNG"
     if start.lstrip()[:9].lower() == b"<!doctype" or b"<html" in start.lower():
         found = "is an HTML page, not the file; download the file itself"
     return _archive(path) if found is None and zipfile.is_zipfile(path) else found
 
 
 def text_kind_of(path: Path) -> str | None:
-    """Return what a file is if it is no data at all: empty, a Git LFS pointer or an HTML page."""
+    """Return what a file is that is no picture: empty, a Git LFS pointer, HTML or HEIC."""
     kind = _file(path) if path.is_file() else None
-    return kind if kind and kind.startswith(("is empty", "is a Git", "is an HTML")) else None
+    known = ("is empty", "is a Git", "is an HTML", "is a HEIC")
+    return kind if kind and kind.startswith(known) else None
 
 
 def folder_kind_of(path: Path) -> str | None:
@@ -74,20 +78,6 @@ def is_pickle(path: Path) -> bool:
     return start[:1] == b"\x80" or start in (b"(dp", b"(lp")
 
 
-def _folder(path: Path) -> str:
-    count = sum(inner.suffix.lower() in _PICTURES for inner in path.iterdir())
-    if not count:
-        return "is a folder; give a file"
-    return f"is a folder of {count} pictures; {_stacked(count)}"
-
-
-def _stacked(count: int) -> str:
-    return (
-        "save them as one array in the order of the training images, such as np.save('poison.npy', "
-        f"np.stack([np.asarray(Image.open(f'{{k}}.png').convert('RGB')) for k in range({count})]))"
-    )
-
-
 def _archive(path: Path) -> str | None:
     """Return what a zip archive without arrays is, or that it is damaged."""
     try:
@@ -102,7 +92,7 @@ def _archive(path: Path) -> str | None:
         )
     count = sum(name.lower().endswith(_PICTURES) for name in names)
     if count:
-        return f"is a zip of {count} pictures; unpack it, and {_stacked(count)}"
+        return f"is a zip of {count} pictures, not of arrays; unpack it, and write folder:DIR"
     if not any(name.endswith(".npy") for name in names):
         return f"is a zip of {len(names)} files without an array"
     return None

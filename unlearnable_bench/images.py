@@ -1,10 +1,11 @@
 """Image sets, data sets, and the random transformations of training."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,10 @@ from unlearnable_bench.errors import UserError
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-_BLOCK = 1 << 20  # values in a block: a few wide copies of it take tens of MB
+Result = TypeVar("Result")
+
+_BLOCK = 1 << 18  # values in a block: a few wide copies of it fit into a cache
+_CHUNK = 1 << 24  # values in a chunk: a few wide copies of it take hundreds of MB
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,7 +124,19 @@ class ResizedCrop(NamedTuple):
         return self.crop
 
 
-def blocks(images: Pixels) -> Iterator[slice]:
+def sha256_of(array: NDArray[Any]) -> str:
+    """Return the SHA-256 of an array's bytes in C order, as hexadecimal digits."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+class _Blocks(Protocol):
+    """An array, or what gives parts of one."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> NDArray[Any]: ...
+
+
+def blocks(images: _Blocks) -> Iterator[slice]:
     """Yield slices of an image set that cover it in order, at least one image each.
 
     Work in wider types than 8 bits goes block by block, so that its memory does not grow with the
@@ -129,9 +145,37 @@ def blocks(images: Pixels) -> Iterator[slice]:
     Args:
         images: uint8 [N, H, W, 3].
     """
-    rows = max(1, _BLOCK // max(1, images[:1].size))
+    return _slices(images, _BLOCK)
+
+
+def chunks(images: Pixels) -> Iterator[slice]:
+    """Yield larger slices than `blocks`, for work on a device or on several threads."""
+    return _slices(images, _CHUNK)
+
+
+def _slices(images: _Blocks, values: int) -> Iterator[slice]:
+    rows = max(1, values // max(1, images[:1].size))
     for start in range(0, len(images), rows):
         yield slice(start, min(start + rows, len(images)))
+
+
+def on_threads(work: Callable[[slice], Result], parts: Iterable[slice]) -> list[Result]:
+    """Return the results of numpy work on parts of an array, in order.
+
+    It uses as many threads as torch does on the CPU.
+
+    Args:
+        work: computes one part. It must not use a GPU, since each thread has a stream of its own.
+        parts: the parts.
+    """
+    import torch  # noqa: PLC0415 - takes a second to load
+
+    parts = list(parts)
+    threads = min(torch.get_num_threads(), len(parts))
+    if threads < 2:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, parts))
 
 
 def centre(size: int, view: int) -> slice:

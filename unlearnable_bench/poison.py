@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearnable_bench.errors import UserError, unknown
-from unlearnable_bench.images import ImageSet, Pixels, blocks
+from unlearnable_bench.images import ImageSet, Pixels, blocks, chunks, on_threads
 from unlearnable_bench.radius import Radius
 
 
@@ -39,7 +39,7 @@ class Budget:
         >>> print(Budget("l2", 0.1).excess(clean, poison))  # 10 sqrt(3) / 255 = 0.07
         None
         >>> Budget("l0", 0).excess(clean, poison)
-        'l0 1 pixels at image 1, promised 0 pixels'
+        'l0 1 pixel at image 1, promised 0 pixels'
         >>> print(Budget("none").excess(clean, poison))
         None
     """
@@ -77,12 +77,15 @@ class Budget:
         """
         if self.norm == "none":
             return None
+
+        def largest(part: slice) -> tuple[float, int]:
+            size = self._sizes(change_of(clean[part], poison[part]))
+            return float(size.max()), part.start + int(size.argmax())
+
         worst, worst_image = 0.0, 0
-        for part in blocks(clean):
-            change = poison[part].astype(np.int16) - clean[part].astype(np.int16)
-            size = self._sizes(change)
-            if size.max() > worst:
-                worst, worst_image = float(size.max()), part.start + int(size.argmax())
+        for size, image in on_threads(largest, blocks(clean)):
+            if size > worst:
+                worst, worst_image = size, image
         if isinstance(self.radius, Radius):
             limit, slack = float(self.radius.levels), 0.0
         elif self.norm == "l0":
@@ -92,20 +95,38 @@ class Budget:
             slack = min(limit, float(np.sqrt(clean[0].size))) + 1e-9 * limit  # of floats
         if worst <= limit + slack:
             return None
-        unit = " pixels" if self.norm == "l0" else "/255"
-        return f"{self.norm} {worst:g}{unit} at image {worst_image}, promised {limit:g}{unit}"
+        found, promised = (self._text(size) for size in (worst, limit))
+        return f"{self.norm} {found} at image {worst_image}, promised {promised}"
 
-    def _sizes(self, change: NDArray[np.int16]) -> NDArray[np.float64]:
-        """Return the norm of each image's change, int16 [N, H, W, 3], in 8-bit levels or pixels."""
+    def _text(self, size: float) -> str:
+        """Return a size with its unit."""
+        if self.norm != "l0":
+            return f"{size:g}/255"
+        return f"{size:g} pixel{'' if size == 1 else 's'}"
+
+    def _sizes(self, change: Pixels) -> NDArray[np.float64]:
+        """Return the norm of each image's change, uint8 [N, H, W, 3], in 8-bit levels or pixels."""
         if self.norm == "l0":
-            changed: NDArray[np.float64] = (change != 0).any(3).sum((1, 2)).astype(np.float64)
+            changed: NDArray[np.float64] = change.any(3).sum((1, 2)).astype(np.float64)
             return changed
-        flat = change.reshape(len(change), -1).astype(np.float64)
         if self.norm == "linf":
-            largest: NDArray[np.float64] = np.abs(flat).max(1)
-            return largest
-        euclidean: NDArray[np.float64] = np.sqrt((flat**2).sum(1))
+            highest: NDArray[np.float64] = change.reshape(len(change), -1).max(1).astype(np.float64)
+            return highest
+        euclidean: NDArray[np.float64] = np.sqrt(sums_of_squares(change))
         return euclidean
+
+
+def change_of(clean: Pixels, poison: Pixels) -> Pixels:
+    """Return how far each value has changed, uint8 [N, H, W, 3], without its direction."""
+    change: Pixels = np.maximum(clean, poison) - np.minimum(clean, poison)
+    return change
+
+
+def sums_of_squares(change: Pixels) -> NDArray[np.float64]:
+    """Return the sum of squares of each image's change, float64 [N]; exact."""
+    flat = change.reshape(len(change), -1).astype(np.float64)
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", flat, flat)
+    return squares
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +202,9 @@ class Poison:
         if not isinstance(rho_u, Radius):
             raise UserError(f"rho_u is {rho_u!r}; write Radius('8/255')")
         poisoned = np.empty_like(clean.images)
-        for part in blocks(clean.images):
+        for part in chunks(clean.images):
             block = _channels_last(noise[part]) if tensor else noise[part]
-            poisoned[part] = _added(clean.images[part], block, rho_u, part.start)
+            _add(clean.images[part], block, rho_u, poisoned[part], part.start)
         return cls(poisoned, Budget("linf", rho_u), dict(notes))
 
 
@@ -191,7 +212,7 @@ def _channels_last(noise: Any) -> NDArray[np.floating]:
     """Return a torch tensor [B, 3, H, W] on any device as an array [B, H, W, 3]."""
     short = noise.is_floating_point() and noise.element_size() < 4  # no type of numpy
     noise = noise.detach().float() if short else noise.detach()
-    found: NDArray[np.floating] = noise.permute(0, 2, 3, 1).cpu().numpy()
+    found: NDArray[np.floating] = noise.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return found
 
 
@@ -235,16 +256,34 @@ def add_noise(clean: Pixels, noise: NDArray[np.floating], radius: Radius) -> Pix
     """
     clean, noise = np.broadcast_arrays(clean, noise)
     poisoned = np.empty(clean.shape, np.uint8)
-    for part in blocks(clean):
-        poisoned[part] = _added(clean[part], noise[part], radius, part.start)
+    _add(clean, noise, radius, poisoned)
     return poisoned
 
 
-def _added(clean: Pixels, noise: NDArray[np.floating], radius: Radius, first: int) -> Pixels:
-    """Add the noise of a block whose first image has the index `first`."""
+def _add(
+    clean: Pixels, noise: NDArray[np.floating], radius: Radius, poisoned: Pixels, first: int = 0
+) -> None:
+    """Write clean images plus noise into `poisoned`; the first image has the index `first`."""
+
+    def add(part: slice) -> None:
+        levels = _levels(noise[part], radius.levels, first + part.start)
+        levels += clean[part]
+        np.clip(levels, 0, 255, out=levels)
+        np.copyto(poisoned[part], levels, casting="unsafe")
+
+    on_threads(add, blocks(clean))
+
+
+def _levels(noise: NDArray[Any], largest: int, first: int) -> NDArray[np.int16]:
+    """Return noise rounded to whole levels and clipped, int16, as an array of its own."""
+    if noise.dtype.kind in "iu":  # rounding would make floats of it
+        if noise.dtype.itemsize == 1:
+            noise = noise.astype(np.int16)
+        lowest = 0 if noise.dtype.kind == "u" else -largest
+        whole: NDArray[np.int16] = np.clip(noise, lowest, largest).astype(np.int16, copy=False)
+        return whole
     finite = np.isfinite(noise).all(axis=(1, 2, 3))
     if not finite.all():
         raise UserError(f"the noise of image {first + int(finite.argmin())} is NaN or infinite")
-    levels = np.clip(np.rint(noise), -radius.levels, radius.levels).astype(np.int16)
-    poisoned: Pixels = np.clip(clean.astype(np.int16) + levels, 0, 255).astype(np.uint8)
-    return poisoned
+    rounded: NDArray[np.int16] = np.clip(np.rint(noise), -largest, largest).astype(np.int16)
+    return rounded

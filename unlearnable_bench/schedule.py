@@ -8,7 +8,8 @@ from unlearnable_bench.options import Configurable, option
 from unlearnable_bench.radius import Radius
 
 Precision = Literal["bf16", "fp32", "fp64"]
-ScheduleName = Literal["steps", "triangle"]
+ScheduleName = Literal["steps", "late-steps", "triangle"]
+_DECAYS = {"steps": (0.4, 0.8), "late-steps": (0.75, 0.9)}  # shares of the steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,9 @@ class Training(Configurable):
     )
     lr: float = option(0.1, "peak learning rate", minimum=0)
     schedule: ScheduleName = option(
-        "steps", "learning-rate schedule: step decay (x0.1 at 40 % and 80 %) or triangular"
+        "steps",
+        "learning-rate schedule: step decay (x0.1 at 40 % and 80 %), late-steps (at 75 % and 90 %) "
+        "or triangular",
     )
     momentum: float = option(0.9, "momentum of SGD", minimum=0, maximum=1)
     nesterov: bool = option(False, "Nesterov momentum instead of classical momentum")
@@ -83,8 +86,8 @@ def scheduled_lr(schedule: ScheduleName, peak: float, step: int, steps: int) -> 
 
     Args:
         schedule: `steps` multiplies by 0.1 at 40 % and at 80 % (REM and SEM code: 2,000 and
-            4,000 of 5,000; 16,000 and 32,000 of 40,000). `triangle` rises linearly over the
-            first 20 %, then falls linearly to 0.
+            4,000 of 5,000; 16,000 and 32,000 of 40,000), `late-steps` at 75 % and at 90 %.
+            `triangle` rises linearly over the first 20 %, then falls linearly to 0.
         peak: the highest learning rate.
         step: the step, 0 to steps - 1.
         steps: number of steps.
@@ -92,11 +95,14 @@ def scheduled_lr(schedule: ScheduleName, peak: float, step: int, steps: int) -> 
     Examples:
         >>> [scheduled_lr("steps", 1.0, step, 100) for step in (39, 40, 79)]
         [1.0, 0.1, 0.1]
+        >>> [scheduled_lr("late-steps", 1.0, step, 100) for step in (74, 75, 89)]
+        [1.0, 0.1, 0.1]
         >>> [scheduled_lr("triangle", 1.0, step, 100) for step in (4, 20, 60)]
         [0.25, 1.0, 0.5]
     """
     done = step / steps
-    if schedule == "steps":
-        return peak * 0.1 ** ((done >= 0.4) + (done >= 0.8))
+    if schedule in _DECAYS:
+        first, second = _DECAYS[schedule]
+        return peak * 0.1 ** ((done >= first) + (done >= second))
     rise = 0.2
     return peak * min(1.0, (done + 1 / steps) / rise, (1 - done) / (1 - rise))

@@ -1,6 +1,6 @@
 """The request to end a run, which its loops obey. Needs no torch, so that signals come first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,13 +20,16 @@ class Stop:
         requested: whether it is made.
         holding: whether loops have begun whose result is not stored yet, so that they must be
             left to write their state.
+        beat: called at each check, which shows that the work goes on.
     """
 
     requested: bool = False
     holding: bool = False
+    beat: Callable[[], None] = lambda: None
 
     def check(self) -> None:
         """Raise a `StoppedError` once the request is made."""
+        self.beat()
         if self.requested:
             raise StoppedError
 

@@ -8,7 +8,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from unlearnable_bench.running.environment import describe, pick_device
-from unlearnable_bench.timing.bench import CPU_SCALE, GPU_SCALE, Job, jobs, time_job
+from unlearnable_bench.timing.bench import Job, jobs, time_job
+from unlearnable_bench.timing.scales import CPU_SCALE, GPU_SCALE
 
 DEVICE = pick_device(None)
 SCALE = GPU_SCALE if DEVICE.type == "cuda" else CPU_SCALE
@@ -38,7 +39,8 @@ CLOCK = Clock()
 )
 def test_step(benchmark: BenchmarkFixture, job: Job, cells: int) -> None:
     def step() -> None:
-        CLOCK.seconds += time_job(job, DEVICE, SCALE.repeats, cells).milliseconds / 1e3
+        repeats = max(2, int(job.timed * SCALE.repeats))
+        CLOCK.seconds += time_job(job, DEVICE, repeats, cells).milliseconds / 1e3
 
     benchmark.extra_info["environment"] = describe(DEVICE)
     benchmark.pedantic(step, rounds=3)

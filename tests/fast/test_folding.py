@@ -22,9 +22,16 @@ from unlearnable_bench.learners.small_cnn import SmallCNN
 from unlearnable_bench.planning.registry import learners
 from unlearnable_bench.running.training import accuracy
 
-FOLDED = {"resnet18": 20, "resnet50": 53, "vgg16-bn": 13, "densenet121": 59, "wrn-34-10": 16}
+FOLDED = {
+    "resnet8": 9,
+    "resnet18": 20,
+    "resnet50": 53,
+    "vgg16-bn": 13,
+    "densenet121": 59,
+    "wrn-34-10": 16,
+}
 FOLDED |= {"mobilenetv2": 52, "senet18": 20, "small-cnn": 3, "vit-small": 0}
-FOLDED |= {"lenet5": 0, "mlp2": 0, "mlp3": 0}
+FOLDED |= {"lenet5": 0, "linear": 0, "mlp2": 0, "mlp3": 0}
 
 
 def stir(network: nn.Module, seed: int = 0) -> nn.Module:

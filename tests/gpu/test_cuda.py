@@ -11,13 +11,20 @@ import torch
 from typer.testing import CliRunner
 
 from unlearnable_bench import ImageSet, Radius, ResizedCrop, Transform, UserError, api
+from unlearnable_bench.attacks.aap import AAP
+from unlearnable_bench.attacks.asr import ASR
+from unlearnable_bench.attacks.aue import AUE
 from unlearnable_bench.attacks.em import EM
+from unlearnable_bench.attacks.gue import GUE
+from unlearnable_bench.attacks.hypo import HYPO
 from unlearnable_bench.attacks.ntga import NTGA
 from unlearnable_bench.attacks.ntk import Kernel, cnn_ntk, fnn_ntk, part_gradients
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Attack
+from unlearnable_bench.defenses.coin import COIN
+from unlearnable_bench.defenses.d_vae import DVAE
 from unlearnable_bench.defenses.none import NoDefense
 from unlearnable_bench.fast import TECHNIQUES, accelerate, graphs
 from unlearnable_bench.fast.convolutions import convolve_relu
@@ -43,6 +50,11 @@ ATTACKS = [
     EM(variant="misaligned", steps=6, batch_size=32, noise_steps=3),
     REM(**SHORT),
     SEM(**SHORT),
+    ASR(**SHORT),
+    AUE(epochs=2, batch_size=40, noise_steps=3),
+    AAP(epochs=2, batch_size=40, steps=4),
+    HYPO(epochs=2, batch_size=40, steps=4, attack_steps=2),
+    GUE(epochs=2, batch_size=20, inner_steps=2, inner_lr=0.01, width=4),
     NTGA(block=30, validation=35),
     NTGA(block=30, validation=35, kernel="fnn"),
 ]
@@ -119,6 +131,27 @@ def test_scaled_boxes_are_captured() -> None:
     for _ in range(6):
         view = random_transform(x, transform, expected)
         torch.testing.assert_close(captured(x), view, rtol=0, atol=1e-5)
+
+
+def test_displacements_are_captured_and_those_of_the_cpu() -> None:
+    """Replays draw anew, and from the same stream as the CPU."""
+    x, y = torch.rand(8, 3, 32, 32), torch.eye(8)
+    here, there = Random(1, "training", CUDA), Random(1, "training")
+    captured = harness().capture(lambda x, y: COIN().augment(torch.nn.Identity(), x, y, here)[0])
+    for _ in range(6):
+        expected = COIN().augment(torch.nn.Identity(), x, y, there)[0]
+        moved = captured(x.to(CUDA), y.to(CUDA)).cpu()
+        torch.testing.assert_close(moved, expected, rtol=0, atol=1e-5)
+
+
+def test_a_purification_is_captured_and_nearly_that_of_the_cpu() -> None:
+    images, found = image_set(size=16), []
+    for device in ("cpu", CUDA, CUDA):
+        maker = harness("fp32", device)
+        # Few steps, since single precision drifts apart.
+        found.append(DVAE(epochs=2, batch_size=16, width=8, latent=8).prepare(images, maker).images)
+    np.testing.assert_array_equal(found[1], found[2])
+    assert np.abs(found[0].astype(int) - found[1]).mean() < 2
 
 
 def test_the_compiled_input_gradient_is_the_eager_one_of_the_cpu() -> None:
@@ -321,7 +354,8 @@ def test_the_whole_command_runs_on_the_first_device(tmp_path: Path) -> None:
 
 def test_growth_is_measured_on_a_device_that_nobody_used_before() -> None:
     program = """
-from unlearnable_bench.timing.bench import CPU_SCALE, replace
+from dataclasses import replace
+from unlearnable_bench.timing.scales import CPU_SCALE
 from unlearnable_bench.running.environment import pick_device
 from unlearnable_bench.timing.growth import grow
 print(*grow(pick_device("cuda"), replace(CPU_SCALE, growth={"image size": (16,)})))

@@ -56,6 +56,14 @@ Seeds = Annotated[
     str | None,
     text_option("NUMBERS", "Seeds of the noise and of training, e.g. 0,1,2 or 0-4; default: 0."),
 ]
+NoiseSeeds = Annotated[
+    str | None,
+    text_option(
+        "NUMBERS",
+        "Seeds of the noise, each combined with each of --seeds, e.g. 0,1; default: each noise has "
+        "the seed of its learner.",
+    ),
+]
 ResultsOut = Annotated[
     Path | None,
     typer.Option(
@@ -85,6 +93,23 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print the plan and a time estimate without running it."),
 ]
+Benches = Annotated[
+    list[Path],
+    typer.Option(
+        "--bench",
+        metavar="FILE",
+        help="Output of `ubench bench --json` on a card, for which --dry-run estimates the time; "
+        "may be repeated.",
+    ),
+]
+StallLimit = Annotated[
+    str,
+    text_option(
+        "TIME",
+        "Time without a step of a loop, e.g. 90s, 30m or 2h, after which a cell counts as hanging: "
+        "it is ended and marked as failed; 0: never.",
+    ),
+]
 Debug = Annotated[
     bool,
     typer.Option(
@@ -95,6 +120,13 @@ Debug = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+Folder = Annotated[Path, typer.Argument(help="Results folder.")]
+Key = Annotated[
+    str,
+    typer.Argument(help="Key of a cell, poison or plan (`ubench status`), or its first digits."),
+]
 
 
 def load_plugins(files: list[Path]) -> None:
@@ -108,6 +140,34 @@ def load_plugins(files: list[Path]) -> None:
 def command_line() -> str:
     """Return the command line as typed, to be stored with the plan that it makes."""
     return shlex.join(["ubench", *sys.argv[1:]])
+
+
+def refuse_without_dry_run(benches: list[Path], *, as_json: bool, dry_run: bool) -> None:
+    """Refuse options that only change what `--dry-run` prints.
+
+    Raises:
+        UserError: names the option.
+    """
+    given = {"--bench": bool(benches), "--json": as_json}
+    for flag in (flag for flag, is_given in given.items() if is_given and not dry_run):
+        raise UserError(f"{flag} changes what --dry-run prints; add --dry-run or omit {flag}")
+
+
+def time_limit(flag: str, text: str) -> tuple[str, float] | None:
+    """Return a time as given and in seconds; None for 0.
+
+    Raises:
+        UserError: a text without a unit, or that is not a time.
+    """
+    number, unit = text[:-1], text[-1:]
+    if text == "0":
+        return None
+    if not (number.isdecimal() and len(number) < 7 and unit in _SECONDS and int(number)):
+        raise UserError(f"{flag} {text!r}: give a time such as 90s, 30m or 2h, or 0 for no limit")
+    return text, float(int(number) * _SECONDS[unit])
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def split_names(text: str) -> list[str]:

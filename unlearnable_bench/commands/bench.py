@@ -42,13 +42,22 @@ def bench(
             "Comma-separated techniques of the GPU fast path to leave out (docs/performance.md).",
         ),
     ] = "",
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Output of an earlier `ubench bench --json`: print this run's time and memory "
+            "of each job divided by those of the file.",
+        ),
+    ] = None,
     _debug: Debug = False,
 ) -> None:
     """Time attack and training steps on this device.
 
     Example: ubench bench
 
-    Each step is timed as a run computes it and in eager fp32 PyTorch.
+    Each step is timed as a run computes it and in eager fp32 PyTorch. Then what a run does once
+    with a whole set is timed: drawing noise, adding, checking, hashing and saving it.
     """
     from unlearnable_bench.running.environment import pick_device
     from unlearnable_bench.running.threads import use_threads
@@ -56,6 +65,8 @@ def bench(
 
     if growth and without:
         raise UserError("--growth and --without cannot be combined; omit one of them")
+    if growth and against:
+        raise UserError("--against compares steps, not --growth; omit one of them")
     if figure and not growth:
         raise UserError("--figure draws what --growth measures; add --growth")
     where = pick_device(device or None)
@@ -63,6 +74,8 @@ def bench(
     if growth:
         interrupted = printing.growth(where, as_json=as_json, figure=figure)
     else:
-        interrupted = printing.bench(where, as_json=as_json, without=split_names(without))
+        interrupted = printing.bench(
+            where, as_json=as_json, without=split_names(without), against=against
+        )
     if interrupted:
         raise typer.Exit(interruption.last().code)

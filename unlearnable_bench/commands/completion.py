@@ -52,9 +52,7 @@ def _candidates(kind: str, item: str) -> list[tuple[str, str]]:
     plugins = registry.REGISTRIES[kind]
     name, colon, path = item.partition(":")
     if colon:
-        return (
-            [(f"{name}:{found}", "") for found in _paths(path)] if name in plugins.names() else []
-        )
+        return _with_path(kind, name, path) if name in plugins.names() else []
     found = [name for name in plugins.names() if name.startswith(item)]
     with_path = {name for name in found if plugins.takes_path(name)}
     if len(found) == 1 and with_path:
@@ -63,6 +61,17 @@ def _candidates(kind: str, item: str) -> list[tuple[str, str]]:
     return [
         (f"{name}:" if name in with_path else name, plugins.parsed_summary(name)) for name in found
     ]
+
+
+def _with_path(kind: str, name: str, path: str) -> list[tuple[str, str]]:
+    """Return the values that begin with a name, a colon and a part of a path."""
+    before = f"{name}:"
+    if kind == "learners":  # resnet18:pretrained=FILE
+        option = "pretrained="
+        if not path.startswith(option):
+            return [(before + option, "")] if option.startswith(path) else []
+        before, path = before + option, path.removeprefix(option)
+    return [(f"{before}{found}", "") for found in _paths(path)]
 
 
 def _paths(text: str) -> Iterator[str]:

@@ -9,16 +9,19 @@ from unlearnable_bench.commands.arguments import (
     Debug,
     Device,
     DryRun,
+    NoiseSeeds,
     Pack,
     PresetName,
     ResultsOut,
     Seeds,
+    StallLimit,
     Threads,
     command_line,
     default_folder,
     parse_settings,
     settings_option,
     text_option,
+    time_limit,
     whole_numbers,
 )
 from unlearnable_bench.commands.completion import words
@@ -65,6 +68,7 @@ def correlate(
     dataset: Dataset = None,
     preset: PresetName = None,
     seeds: Seeds = None,
+    noise_seeds: NoiseSeeds = None,
     settings: Annotated[
         list[str],
         settings_option(
@@ -76,6 +80,7 @@ def correlate(
     out: ResultsOut = None,
     pack: Pack = None,
     threads: Threads = None,
+    stall_limit: StallLimit = "24h",
     dry_run: DryRun = False,
     _debug: Debug = False,
 ) -> None:
@@ -95,8 +100,8 @@ def correlate(
 
     where = pick_device(device or None)
     options = {
-        "methods": method, "dataset": dataset, "seeds": seeds, "set": parse_settings(settings),
-        "preset": preset or default_preset(where.type),
+        "methods": method, "dataset": dataset, "seeds": seeds, "noise-seeds": noise_seeds,
+        "set": parse_settings(settings), "preset": preset or default_preset(where.type),
         "rho-a": rho_a,
     }  # fmt: skip
     rest = plan_file.arguments({k: v for k, v in options.items() if v is not None}, "--")
@@ -124,6 +129,7 @@ def correlate(
             pack=pack,
             threads=threads,
             command=command_line(),
+            stall=time_limit("--stall-limit", stall_limit),
         )
         if failed:
             raise typer.Exit(2)

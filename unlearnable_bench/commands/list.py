@@ -15,9 +15,9 @@ def list_kind(
     kind: Annotated[
         str,
         typer.Argument(
-            help="Kind: attacks, defenses, learners, datasets, reports or presets.",
+            help="Kind: attacks, defenses, learners, datasets, reports, executors or presets.",
             autocompletion=words(
-                "attacks", "defenses", "learners", "datasets", "reports", "presets"
+                "attacks", "defenses", "learners", "datasets", "reports", "executors", "presets"
             ),
         ),
     ],
@@ -26,7 +26,7 @@ def list_kind(
     plugins: PluginFiles = [],  # noqa: B006 - typer copies it
     _debug: Debug = False,
 ) -> None:
-    """List attacks, defenses, learners, data sets, reports, presets.
+    """List plugins of a kind, such as attacks, or presets.
 
     Example: ubench list attacks --verbose
     """

@@ -72,6 +72,7 @@ def report(
     rho_u: Annotated[str, _selection("radii of the noise")] = "",
     presets: Annotated[str, _selection("presets", names_of("presets", ","))] = "",
     seeds: Annotated[str, _selection("seeds")] = "",
+    noise_seeds: Annotated[str, _selection("seeds of the noise")] = "",
     newest: Annotated[
         bool,
         typer.Option(
@@ -102,6 +103,7 @@ def report(
     wanted = {
         "dataset": datasets, "attack": methods, "learner": learners, "defense": defenses,
         "rho_a": rho_a, "rho_u": rho_u, "preset": presets, "seed": seeds,
+        "noise_seed": noise_seeds,
     }  # fmt: skip
     selection = {name: split_names(text) for name, text in wanted.items() if text}
     options = parse_settings(settings)
@@ -120,18 +122,34 @@ def report(
 def compare(
     first: Annotated[Path, typer.Argument(help="First results folder.")],
     second: Annotated[
-        Path,
+        Path | None,
         typer.Argument(help="Second results folder, e.g. of another preset, machine or author."),
-    ],
+    ] = None,
+    presets: Annotated[
+        str,
+        text_option(
+            "A,B",
+            "Compare the cells of two presets, in one folder or in two. In one folder both train "
+            "on the same noise, where its options are the same.",
+            names_of("presets", ","),
+        ),
+    ] = "",
     _debug: Debug = False,
 ) -> None:
-    """Compare the cells that two results folders share.
+    """Compare the cells that two results folders, or two presets, share.
 
     Example: ubench compare results/cifar10-fast results/cifar10-paper
 
-    Prints the accuracy of each cell in both folders, and the rank correlation.
+    Example: ubench compare results/cifar10 --presets fast,paper
+
+    Prints the accuracy of each cell on both sides, and the rank correlation.
     """
     from unlearnable_bench.screen import console
 
+    pair = split_names(presets) if presets else []
+    if pair and len(pair) != 2:
+        raise UserError(f"--presets {presets}: give two, such as --presets fast,paper")
+    if second is None and not pair:
+        raise UserError("give a second results folder, or --presets fast,paper")
     with damage_named():
-        console.comparison(first, second)
+        console.comparison(first, second, pair)

@@ -1,7 +1,9 @@
 """`ubench run`: from options and plan files to records and tables."""
 
+import json
 import shlex
 import sys
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -9,25 +11,32 @@ from typing import Annotated
 import typer
 
 from unlearnable_bench.commands.arguments import (
+    AsJson,
+    Benches,
     Dataset,
     Debug,
     Device,
     DryRun,
+    NoiseSeeds,
     Pack,
     PluginFiles,
     PresetName,
     ResultsOut,
     Seeds,
+    StallLimit,
     Threads,
     command_line,
     default_folder,
     load_plugins,
     parse_settings,
+    refuse_without_dry_run,
     settings_option,
     text_option,
+    time_limit,
 )
 from unlearnable_bench.commands.completion import names_of, words
 from unlearnable_bench.commands.damaged import damage_named
+from unlearnable_bench.commands.executors import chosen_executor, job_of
 from unlearnable_bench.errors import UserError
 
 
@@ -72,8 +81,9 @@ def run(
         str | None,
         text_option(
             "NAMES",
-            "Comma-separated architectures to train, e.g. resnet18,vgg16-bn; default: the "
-            "preset's.",
+            "Comma-separated architectures to train, e.g. resnet18,vgg16-bn, or "
+            "resnet18:pretrained=FILE to start from the weights of a .safetensors file; default: "
+            "the preset's.",
             names_of("learners", ","),
         ),
     ] = None,
@@ -110,6 +120,7 @@ def run(
         ),
     ] = None,
     seeds: Seeds = None,
+    noise_seeds: NoiseSeeds = None,
     settings: Annotated[
         list[str],
         settings_option(
@@ -139,9 +150,79 @@ def run(
     out: ResultsOut = None,
     pack: Pack = None,
     threads: Threads = None,
+    keep_learners: Annotated[
+        bool,
+        typer.Option(
+            "--keep-learners",
+            help="Keep the weights of trained learners in the results folder; `ubench learners` "
+            "lists them.",
+        ),
+    ] = False,
+    executor_name: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help="Where the cells are computed: local, gpus, shard, slurm or ray (`ubench list "
+            "executors --verbose`; --set slurm.partition=gpu sets an option); default: gpus if "
+            "this machine has several, otherwise local.",
+            autocompletion=names_of("executors"),
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        text_option(
+            "NUMBERS",
+            "GPUs of this machine with one worker process each: all, which skips those in use, or "
+            "e.g. 0,2.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COUNT",
+            min=1,
+            max=1024,
+            help="Number of worker processes on this machine; default: 1.",
+        ),
+    ] = None,
+    shard: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COUNT",
+            min=1,
+            max=64,
+            help="Number of GPUs of this machine that generate each noise together (REM, SEM, "
+            "ASR), each a part of every batch; default: 1.",
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        text_option("ADDRESS", "Ray cluster that computes the cells, e.g. 10.0.0.1:6379 or auto."),
+    ] = None,
     plugins: PluginFiles = [],  # noqa: B006
     dry_run: DryRun = False,
+    benches: Benches = [],  # noqa: B006
+    as_json: AsJson = False,
+    stall_limit: StallLimit = "24h",
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Compute only the cells that failed before. Without it, those are computed with "
+            "the missing ones.",
+        ),
+    ] = False,
     _debug: Debug = False,
+    exported: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="FOLDER",
+            help="Folder for the poisoned training images, one export (`ubench export --to npz`) "
+            "per method and seed, e.g. to purify them elsewhere.",
+        ),
+    ] = None,
     written: Annotated[
         Path | None,
         typer.Option(
@@ -161,42 +242,88 @@ def run(
     from unlearnable_bench import api
     from unlearnable_bench.planning import plan_file
     from unlearnable_bench.presets import default_preset
+    from unlearnable_bench.results.store import ResultsFolder
     from unlearnable_bench.running.environment import pick_device
     from unlearnable_bench.screen import console
 
+    refuse_without_dry_run(benches, as_json=as_json, dry_run=dry_run)
     line = {
         "methods": methods, "rho-a": rho_a, "rho-u": rho_u, "dataset": dataset, "preset": preset,
         "learners": learners, "surrogate": surrogate, "defenses": defenses, "protect": protect,
-        "protect-classes": protect_classes, "seeds": seeds, "clean": clean, "precision": precision,
-        "set": parse_settings(settings, several=True),
+        "protect-classes": protect_classes, "seeds": seeds, "noise-seeds": noise_seeds,
+        "clean": clean, "precision": precision, "set": parse_settings(settings, several=True),
     }  # fmt: skip
     given = {name: value for name, value in line.items() if value is not None}
     options = plan_file.merged(plan_file.read(plan_path) if plan_path else {}, given)
     if "methods" not in options:
         raise UserError("no methods given: add --methods, such as --methods sem,rem")
     load_plugins(plugins)
-    where = pick_device(device or None)
+    executor = chosen_executor(
+        executor_name,
+        options["set"],
+        gpus=gpus,
+        workers=workers,
+        shard=shard,
+        ray_address=ray_address,
+        device=device,
+    )
+    theirs = executor.worker_device() if executor else None
+    # If it is the workers' that counts, this process needs one only to time a step.
+    where = pick_device(device or ("cpu" if theirs and not (dry_run and (gpus or shard)) else None))
     chosen_preset = bool(options.get("preset"))
     if not chosen_preset:
-        options["preset"] = default_preset(where.type)
+        options["preset"] = default_preset(theirs or where.type)
     with damage_named():
         plan = api.make_plan(**plan_file.arguments(options, "--"))
         if written:
             plan_file.write(written, options)
             files = chain.from_iterable(("--plugin", str(file)) for file in plugins)
-            machine = {"--out": out, "--device": device, "--pack": pack, "--threads": threads}
-            kept = (part for flag, value in machine.items() if value for part in (flag, str(value)))
-            again = shlex.join(["ubench", "run", str(written), *files, *kept])
+            machine = {
+                "--out": out, "--device": device, "--pack": pack, "--threads": threads,
+                "--executor": executor_name, "--gpus": gpus, "--workers": workers, "--shard": shard,
+                "--ray-address": ray_address,
+            }  # fmt: skip
+            rest = (part for flag, value in machine.items() if value for part in (flag, str(value)))
+            switch = ["--keep-learners"] if keep_learners else []
+            again = shlex.join(["ubench", "run", str(written), *files, *rest, *switch])
             sys.stdout.write(f"wrote {written}; run it: {again}\n")
+        folder = out or default_folder(plan)
+        only = ResultsFolder(folder).failures(lenient=True).keys() if retry_failed else None
+        if only is not None and not any(item.key in only for item in plan.work):
+            sys.stdout.write(
+                f"no cell of this plan failed in {folder}; without --retry-failed, missing ones "
+                "are computed\n"
+            )
+            return
+        if as_json:
+            from unlearnable_bench.screen import dry_run as dry
+
+            found = dry.as_json(plan, folder, where, benches, pack, only)
+            sys.stdout.write(json.dumps(found, indent=1) + "\n")
+            return
+        stall = time_limit("--stall-limit", stall_limit)
+        make_job = partial(
+            job_of, out=folder, options=options, plugins=plugins, device=theirs or device,
+            pack=pack, threads=threads, stall=stall, keep_learners=keep_learners,
+        )  # fmt: skip
         failed = console.run(
             plan,
-            out or default_folder(plan),
+            folder,
             where,
             chosen_preset=chosen_preset,
             dry_run=dry_run,
             pack=pack,
             threads=threads,
             command=command_line(),
+            keep_learners=keep_learners,
+            benches=benches,
+            only=only,
+            stall=stall,
+            executor=executor,
+            make_job=make_job,
         )
+        if exported and not dry_run:
+            for path in api.export(plan, out or default_folder(plan), exported, device=where):
+                sys.stdout.write(f"wrote {path}\n")
         if failed:
             raise typer.Exit(2)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from unlearnable_bench.fast.layers import is_batch_norm, is_plain
-from unlearnable_bench.harness.layers import any_weight
+from unlearnable_bench.harness.layers import any_weight, twin
 
 
 class Folded(nn.Module):
@@ -51,7 +51,7 @@ class Folded(nn.Module):
         replaced: dict[nn.Module, nn.Module] = {}
         for (convolution, norm), layer in zip(pairs, self.layers, strict=True):
             replaced |= {convolution: layer, norm: nn.Identity()}
-        self.twin = _twin(network, replaced).eval() if pairs else network
+        self.twin = twin(network, replaced).eval() if pairs else network
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute with the weights of the last `refresh`."""
@@ -80,20 +80,6 @@ class Folded(nn.Module):
         return torch.cat([default if vector is None else vector for vector, default in parts])
 
 
-def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Return a copy of a tree of modules, with its own train and eval modes, over equal tensors.
-
-    Args:
-        module: root of the tree.
-        known: modules of the copy by their originals; also holds replacements.
-    """
-    if module not in known:
-        twin = known[module] = copy.copy(module)
-        children = module._modules  # noqa: SLF001
-        twin._modules = {k: child and _twin(child, known) for k, child in children.items()}  # noqa: SLF001
-    return known[module]
-
-
 def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Return each convolution whose output is read by one BatchNorm only, with that BatchNorm."""
     seen = _Reads()
@@ -102,7 +88,7 @@ def _pairs(network: nn.Module, size: int) -> list[tuple[nn.Conv2d, nn.BatchNorm2
     image = torch.zeros(1, 3, size, size, dtype=weights.dtype, device=weights.device)
     try:
         with seen, torch.no_grad():
-            _twin(network, dict(spies)).eval()(image)
+            twin(network, dict(spies)).eval()(image)
     except Exception:  # a plugin's network may fail in any way with spies in it
         return []
     return seen.pairs()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness.device import EXCLUSIVE, numbered_stream, wait
-from unlearnable_bench.harness.step import Step, line_of, one_step
+from unlearnable_bench.harness.step import Step, line_of, noting, one_step
 from unlearnable_bench.harness.timesheet import Timesheet
 
 _HERE = str(Path(__file__).parent)
@@ -52,6 +52,9 @@ class CapturedStep(Step):
     create the optimizer's state. The next call captures the graph. Capturing executes nothing,
     so no state has to be saved and restored.
 
+    A step with transfers between GPUs (`outside_graphs`) becomes several graphs, with a transfer
+    after each but the last one.
+
     Args:
         function: as for `Step`.
         device: a GPU.
@@ -68,7 +71,8 @@ class CapturedStep(Step):
         self._device = device
         self._times = times
         self._calls = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graphs: list[torch.cuda.CUDAGraph] = []
+        self._between: list[Callable[[], None]] = []
         # A graph holds no reference to its inputs and outputs, so this object does.
         self._inputs: tuple[Tensor, ...] = ()
         self._outputs: Any = None
@@ -80,13 +84,19 @@ class CapturedStep(Step):
             UserError: inputs of another shape or type than before, or a step that changes its
                 inputs or synchronises with the host; the message names the line.
         """
-        if self._graph is None:
+        if not self._graphs:
             wait(self._device)  # queued work is not warm-up; waiting for the lock is
             with self._times.on("warmup"), EXCLUSIVE:
                 return self._warm_up(inputs)
         self._take(inputs)
-        self._graph.replay()
+        self._replay()
         return self._outputs
+
+    def _replay(self) -> None:
+        for graph, between in itertools.zip_longest(self._graphs, self._between):
+            graph.replay()
+            if between:
+                between()
 
     def _warm_up(self, inputs: tuple[Tensor, ...]) -> Any:
         if not self._inputs:
@@ -103,11 +113,22 @@ class CapturedStep(Step):
         return self._outputs
 
     def _capture(self) -> None:
-        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        pool = torch.cuda.graph_pool_handle()
+        graphs, between = [torch.cuda.CUDAGraph()], list[Callable[[], None]]()
         around = torch.cuda.current_stream(self._device)
         raised: list[BaseException] = []
+        capturing = _capturing(graphs[0], pool, self._device)
+
+        def note(function: Callable[[], None]) -> None:
+            # The graphs are replayed in the order of their capture, so they may share a pool.
+            graphs[-1].capture_end()
+            between.append(function)
+            graphs.append(torch.cuda.CUDAGraph())
+            capturing.cuda_graph = graphs[-1]  # which it ends
+            graphs[-1].capture_begin(pool, capture_error_mode=_error_mode())
+
         try:
-            with _capturing(graph, pool, self._device), one_step():
+            with capturing, one_step(), noting(note):
                 try:
                     self._outputs = self._function(*self._inputs)
                 except BaseException as first:
@@ -123,8 +144,8 @@ class CapturedStep(Step):
                 raise error from None
             line = line_of(traceback.extract_tb(error.__traceback__), _HERE)
             raise UserError(f"{line} cannot be captured: {_reason(error)}") from error
-        self._graph = graph
-        graph.replay()
+        self._graphs, self._between = graphs, between
+        self._replay()
 
     def _take(self, inputs: tuple[Tensor, ...]) -> None:
         for static, given in zip(self._inputs, inputs, strict=True):
@@ -175,9 +196,13 @@ def _forget_broken_capture(pool: Any, device: torch.device) -> None:
 
 
 def _error_mode() -> str:
-    """Return the threads whose unsafe calls break a capture: in packed cells only this one."""
+    """Return the threads whose unsafe calls break a capture: in packed cells only this one.
+
+    Also with several GPUs, since a thread of NCCL looks at its transfers at any time.
+    """
     on_main_thread = threading.current_thread() is threading.main_thread()
-    return "global" if on_main_thread else "thread_local"
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return "global" if on_main_thread and not several else "thread_local"
 
 
 def _kind(x: Tensor) -> str:

@@ -1,6 +1,6 @@
 """Several defenses at once: `jpeg+cutmix`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -13,32 +13,40 @@ from unlearnable_bench.planning import registry
 from unlearnable_bench.planning.registry import Chosen
 
 if TYPE_CHECKING:
-    from unlearnable_bench.harness import Harness, Random
+    from unlearnable_bench.harness import Harness, Network, Random
     from unlearnable_bench.images import Data, ImageSet
     from unlearnable_bench.planning.protection import Protection
     from unlearnable_bench.radius import Radius
 
-_HOOKS = ("prepare", "augment", "perturb", "loss", "validation_share")
+_HOOKS = ("prepare", "augment", "perturb", "loss", "validation_share", "refit")
 # Hooks that only one of several combined defenses may override.
 _SINGLE = {
     "perturb": "inner maximisation",
     "loss": "loss",
-    "validation_share": "choice of the epoch",
+    "validation_share": "held-out images",
+    "refit": "refit",
 }
 
 
-def compose(name: str, settings: Callable[[str], Mapping[str, Any]]) -> Chosen[Defense]:
+def compose(
+    name: str,
+    settings: Mapping[str, Mapping[str, Any]],
+    preset: Mapping[str, Mapping[str, Any]] = {},
+) -> Chosen[Defense]:
     """Return the defense of that name, or the composition of those joined by `+`.
 
     Args:
         name: such as `jpeg` or `jpeg+cutmix`.
-        settings: returns the user's options of a defense by name.
+        settings: the user's options of defenses, by name.
+        preset: the preset's options of defenses, by name.
 
     Raises:
         UserError: an unknown defense or option, a defense without hooks, or two that cannot be
             combined.
     """
-    parts = tuple(registry.defenses.choose(n, settings(n)) for n in name.split("+"))
+    parts = tuple(
+        registry.defenses.choose(n, settings.get(n, {}), preset.get(n, {})) for n in name.split("+")
+    )
     for part in parts:
         # With a misspelt hook, it would be standard training under the defense's name.
         if part.name != "none" and not any(_overrides(part.plugin, hook) for hook in _HOOKS):
@@ -144,9 +152,26 @@ class Composition(Defense):
         """Return the parts' identities."""
         return {"parts": [part.identity() for part in self.parts]}
 
+    def check(self, images: "ImageSet") -> str | None:
+        """Check each part, and return the lines of all."""
+        lines = [part.plugin.check(images) for part in self.parts]
+        return "; ".join(line for line in lines if line) or None
+
+    def image_passes(self, images: int) -> float:
+        """Return the passes of all parts."""
+        return sum(part.plugin.image_passes(images) for part in self.parts)
+
     def validation_share(self) -> float:
         """Return the share that a part holds out."""
         return max(part.plugin.validation_share() for part in self.parts)
+
+    def chooses_epoch(self) -> bool:
+        """Choose as the part that holds out images."""
+        return self._owner("validation_share").chooses_epoch()
+
+    def refit(self, model: "Network", held_out: "ImageSet", harness: "Harness") -> bool:
+        """Refit as the part that overrides this hook."""
+        return self._owner("refit").refit(model, held_out, harness)
 
     def prepare(self, images: "ImageSet", harness: "Harness") -> "ImageSet":
         """Prepare in order."""

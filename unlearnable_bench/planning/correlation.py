@@ -74,7 +74,8 @@ def make_correlation_plan(
             variant each.
         method: `sem` or `rem`; their other options differ.
         settings: as for `make_plan`, without the options that make the variants.
-        rest: dataset, preset, seeds, precision, surrogate and learners, as for `make_plan`.
+        rest: dataset, preset, seeds, noise_seeds, precision, surrogate and learners, as for
+            `make_plan`.
 
     Raises:
         UserError: as `make_plan`; rho_a is 0; fewer than two variants.

@@ -10,9 +10,14 @@ from typing import Any, TypeVar, cast, get_args
 from unlearnable_bench.contract import Attack, Dataset, Defense, Learner, Plugin
 from unlearnable_bench.errors import UserError, plugin_errors, unknown
 from unlearnable_bench.images import Data
-from unlearnable_bench.options import Configurable, Setting, as_text, checked_setting
+from unlearnable_bench.options import Setting
 from unlearnable_bench.planning import registry
-from unlearnable_bench.planning.checks import checked, refuse_unused
+from unlearnable_bench.planning.checks import (
+    check_surrogates,
+    checked,
+    checked_defenses,
+    refuse_unused,
+)
 from unlearnable_bench.planning.class_names import class_text
 from unlearnable_bench.planning.composition import (
     adversarial_only,
@@ -24,12 +29,20 @@ from unlearnable_bench.planning.composition import (
 )
 from unlearnable_bench.planning.given import name_of, names_of, refuse_types
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
+from unlearnable_bench.planning.pretrained import (
+    architecture_of,
+    checked_weights,
+    split_weights,
+    with_weights,
+)
 from unlearnable_bench.planning.protection import Protection, protections_of
 from unlearnable_bench.planning.registry import Chosen, Registry
 from unlearnable_bench.planning.row_names import named, refuse_rows, split_row
+from unlearnable_bench.planning.schedules import schedules_of
+from unlearnable_bench.planning.sections import Sections, sections_of, single
 from unlearnable_bench.presets import Preset, default_preset, load_preset
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.schedule import Precision, Training
+from unlearnable_bench.schedule import Precision
 
 T = TypeVar("T", bound=Plugin)
 
@@ -45,6 +58,7 @@ def make_plan(
     dataset: str | Path | type[Dataset] | None = None,
     preset: str | None = None,
     seeds: Sequence[int] = (0,),
+    noise_seeds: Sequence[int] = (),
     precision: str | None = None,
     settings: Mapping[str, Setting] = {},
     clean: bool = True,
@@ -67,13 +81,17 @@ def make_plan(
             preset's.
         preset: name of the preset; None: `fast` if CUDA is available, otherwise `smoke`, as on the
             command line.
-        seeds: seeds of the noise and of training, one replicate each.
+        seeds: seeds of training, and of the noise unless `noise_seeds` are given.
+        noise_seeds: seeds of the noise, each combined with each of `seeds`; empty: each noise has
+            the seed of its learner. Clean images and other noise without anything random keep
+            one seed, since another one would change nothing.
         precision: `bf16`, `fp32` or `fp64`; None: the preset's.
         settings: option to value, such as `{"sem.steps": 2000}`; the part before the dot is a
-            plugin, `training` or `adversarial` (training with rho_a above 0). A list, or a text
-            with commas, makes one variant of an attack, defense or learner per value; several
-            lists make their product, the first changing slowest. An architecture that is both
-            learner and surrogate has the same options in both roles.
+            plugin, `training` (of learners), `adversarial` (training with rho_a above 0) or
+            `surrogate` (training of surrogates on clean images). A list, or a text with commas,
+            makes one variant of an attack, defense or learner per value; several lists make their
+            product, the first changing slowest. An architecture that is both learner and surrogate
+            has the same options in both roles.
         clean: add the clean control; for a share of protected images below 1, the clean-subset
             baseline (the row `remainder`): training on the unprotected images only.
         protect: shares of the images that are poisoned, above 0, at most 1.
@@ -89,11 +107,11 @@ def make_plan(
     data_name: str | None = name_of(registry.datasets, dataset)
     refuse_types(
         methods=(rows, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
-        defenses=(defenses, str), learners=(learners, str), protect=(protect, (int, float)),
-        protect_classes=(protect_classes, str),
+        noise_seeds=(noise_seeds, int), defenses=(defenses, str), learners=(learners, str),
+        protect=(protect, (int, float)), protect_classes=(protect_classes, str),
     )  # fmt: skip
     base = load_preset(preset or default_preset())
-    sections = _sections(settings)
+    sections = sections_of(settings)
     precision = precision or base.precision
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
@@ -105,25 +123,40 @@ def make_plan(
         )
 
     attacks = [chosen for name in names for chosen in _attacks(name, base, sections, rho_u)]
-    chosen_defenses = [chosen for name in _unique(defenses) for chosen in _defenses(name, sections)]
+    chosen_defenses = [d for name in _unique(defenses) for d in _defenses(name, base, sections)]
     chosen_learners = [
         chosen
         for name in _unique(learners or [base.learner])
         for chosen in _learners(name, sections)
     ]
     refuse_unused(attacks, rho_u, maker_name)
+    if ":" in (maker_name or ""):
+        raise UserError(
+            f"--surrogate {maker_name}: a surrogate is an architecture, without weights of a file; "
+            "give its name, and pretrained weights in --learners"
+        )
     makers = _learners(maker_name or base.surrogate, sections)
-    schedules, preset_label = _schedules(
+    schedules, preset_label = schedules_of(
         base,
         sections,
         precision,
         adversarial_cells=any(rho_a),
         several_steps=any(map(reads_pgd_steps, chosen_defenses)),
+        clean_surrogate=any(attack.plugin.surrogate == "clean" for attack in attacks),
+        robust_surrogate=any(attack.plugin.surrogate_rho_a() for attack in attacks),
     )
     data = _data(data_name or base.dataset, sections)
     sections.refuse_rest()
-    attacks, remarks = checked(attacks, data, _unique(seeds))
+    attacks, remarks = checked(attacks, data, _unique(noise_seeds or seeds))
+    check_surrogates(attacks, makers, schedules, data)
+    remarks += checked_defenses(chosen_defenses, data) + without_effect(chosen_defenses, rho_a)
+    remarks += checked_weights(chosen_learners, data)
     protections = protections_of(data, protect, protect_classes)
+    drawn = any(attack.plugin.seeded for attack in attacks) or any(share < 1 for share in protect)
+    if noise_seeds and not drawn:
+        raise UserError(
+            "--noise-seeds has no effect: no method of this plan draws its noise; omit it"
+        )
     refuse_shares(chosen_defenses, data, (part for kind in protections.values() for part in kind))
     if protect_classes:
         named = (class_text(data, label) for label in protections[False][0].classes)
@@ -133,30 +166,31 @@ def make_plan(
         attack: Chosen[Attack],
         maker: Chosen[Learner],
         protection: Protection,
-        seed: int,
+        seeds: tuple[int, int],
         learner: Chosen[Learner],
         defense: Chosen[Defense],
         radius: Radius,
     ) -> Cell:
-        poison = PoisonPlan(
-            attack, maker, seed, cast("Precision", precision), schedules[False], data
-        )
+        noise_seed, seed = seeds
+        own = schedules.of_surrogate(attack.plugin.surrogate_rho_a())
+        poison = PoisonPlan(attack, maker, noise_seed, cast("Precision", precision), own, data)
         label = "remainder" if protection.complement_only else _attack_label(attack, maker, base)
-        schedule = schedules[bool(radius)]
-        return Cell(poison, label, learner, defense, radius, schedule, preset_label, protection)
+        schedule = schedules.adversarial if radius else schedules.standard
+        return Cell(
+            poison, label, learner, defense, radius, schedule, preset_label, protection, seed
+        )
 
-    remarks += without_effect(chosen_defenses, rho_a)
     cells = (
-        cell(attack, maker, protection, seed, learner, defense, radius)
+        cell(attack, maker, protection, pair, learner, defense, radius)
         for attack in attacks
         for maker in makers
         for protection in protections[attack.name == "clean"]
-        for seed in _unique(seeds)
+        for pair in _seed_pairs(attack, protection, _unique(noise_seeds), _unique(seeds))
         for learner in chosen_learners
         for defense in chosen_defenses
         for radius in _unique(rho_a)
         # Settings hold for both roles: learner and surrogate are never two variants of one.
-        if (learner.name != maker.name or learner == maker)
+        if (learner.name != maker.name or architecture_of(learner) == maker)
         and (radius or not adversarial_only(defense))
     )
     # A method without a surrogate gives the same cell for each surrogate.
@@ -166,10 +200,36 @@ def make_plan(
     return Plan(data, preset_label, tuple(distinct.values()), remarks=remarks)
 
 
-def _data(name: str, sections: "_Sections") -> Data:
+def load_data(name: str, settings: Mapping[str, Setting] = {}) -> Data:
+    """Load a data set by name, such as `cifar10` or `npz:FILE`.
+
+    Args:
+        name: as for `make_plan`.
+        settings: options of the data set, such as `{"shapes.test": 100}`.
+
+    Raises:
+        UserError: an unknown name or option, or data that cannot be read.
+    """
+    sections = sections_of(settings)
+    data = _data(name, sections)
+    sections.refuse_rest()
+    return data
+
+
+def _seed_pairs(
+    attack: Chosen[Attack], protection: Protection, noise_seeds: list[int], seeds: list[int]
+) -> list[tuple[int, int]]:
+    """Return the seeds of noise and training of each replicate."""
+    drawn = attack.plugin.seeded or protection.share < 1
+    if noise_seeds and drawn:
+        return [*product(noise_seeds, seeds)]
+    return [*zip(seeds, seeds, strict=True)]
+
+
+def _data(name: str, sections: "Sections") -> Data:
     """Load a data set; changed options are part of its name: `shapes[contrast=80.0]`."""
     kind, variants = _with_path(registry.datasets, name, sections)
-    chosen = registry.datasets.choose(kind, _single(kind, variants))
+    chosen = registry.datasets.choose(kind, single(kind, variants))
     with plugin_errors(f"data set {kind!r}"):
         data = chosen.plugin.load()
     if not isinstance(data, Data):
@@ -180,82 +240,27 @@ def _data(name: str, sections: "_Sections") -> Data:
     return replace(data, name=replace(chosen, name=data.name, passed=changed).label)
 
 
-_FLAGS = {
-    "attacks": "--methods",
-    "defenses": "--defenses",
-    "learners": "--learners",
-    "datasets": "--dataset",
-}
-
-
-class _Sections:
-    """The `--set` values by section; a section that nothing takes is refused."""
-
-    def __init__(self, values: dict[str, dict[str, Setting]]) -> None:
-        self._values = values
-        self._taken: set[str] = set()
-
-    def take(
-        self, name: str, owner: type[Configurable], usual: Mapping[str, Setting] = {}
-    ) -> list[dict[str, Any]]:
-        """Return the settings of each variant of a section, which override `usual`."""
-        self._taken.add(name)
-        return owner.variants({**usual, **self._values.get(name, {})}, owner=name)
-
-    def refuse_rest(self) -> None:
-        for name, values in self._values.items():
-            if name not in self._taken:
-                option = f"--set {name}.{next(iter(values))}"
-                for kind, flag in _FLAGS.items():
-                    if name in registry.REGISTRIES[kind].names():
-                        raise UserError(f"{option}: {name} is not in this plan; name it in {flag}")
-                raise UserError(f"{option}: {unknown('part of this plan', name, self._taken)}")
-
-
-def _sections(settings: Mapping[str, Setting]) -> _Sections:
-    if not isinstance(settings, Mapping):
-        raise UserError(f"make_plan(settings=...) takes a dict of options, got {settings!r}")
-    values: dict[str, dict[str, Setting]] = {}
-    for key, value in settings.items():
-        section, dot, name = str(key).partition(".")
-        if not (dot and section and name):
-            raise UserError(
-                f"--set {key}={value}: write SECTION.OPTION=VALUE, such as sem.steps=2000"
-            )
-        values.setdefault(section, {})[name] = checked_setting(value, key)
-    return _Sections(values)
-
-
-def _single(name: str, variants: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the settings of a section without variants; refuse several values of an option."""
-    first, last = variants[0], variants[-1]
-    for option in first:
-        if first[option] != last[option]:
-            values = f"{as_text(first[option])} and {as_text(last[option])}"
-            raise UserError(
-                f"--set {name}.{option} takes one value per run, got {values}; run once with each, "
-                "in the same results folder (--out) if you like"
-            )
-    return first
-
-
-def _variants(kinds: Registry[T], name: str, sections: _Sections) -> list[dict[str, Any]]:
+def _variants(kinds: Registry[T], name: str, sections: Sections) -> list[dict[str, Any]]:
     return sections.take(name, kinds.get(name))
 
 
-def _learners(name: str, sections: _Sections) -> list[Chosen[Learner]]:
-    return _built(registry.learners, name, _variants(registry.learners, name, sections))
+def _learners(name: str, sections: Sections) -> list[Chosen[Learner]]:
+    """Return every variant of an architecture, with the weights of a file if it names one."""
+    name, weights = split_weights(name)
+    found = _built(registry.learners, name, _variants(registry.learners, name, sections))
+    return [with_weights(chosen, weights) for chosen in found] if weights else found
 
 
-def _defenses(name: str, sections: _Sections) -> list[Chosen[Defense]]:
+def _defenses(name: str, base: Preset, sections: Sections) -> list[Chosen[Defense]]:
     """Return every variant of a defense, or of several joined by `+`."""
     parts = parts_of(name)
     variants = product(*(_variants(registry.defenses, part, sections) for part in parts))
-    return [compose(name, dict(zip(parts, chosen, strict=True)).__getitem__) for chosen in variants]
+    passed = (dict(zip(parts, chosen, strict=True)) for chosen in variants)
+    return [compose(name, given, base.defenses) for given in passed]
 
 
 def _attacks(
-    name: str, base: Preset, sections: _Sections, rho_u: Sequence[Radius]
+    name: str, base: Preset, sections: Sections, rho_u: Sequence[Radius]
 ) -> list[Chosen[Attack]]:
     """Return every variant of an attack: each rho_u, if it has this option, and each option."""
     row, name = split_row(name)
@@ -298,7 +303,7 @@ def _built(
 
 
 def _with_path(
-    kinds: Registry[Any], name: str, sections: _Sections
+    kinds: Registry[Any], name: str, sections: Sections
 ) -> tuple[str, list[dict[str, Any]]]:
     """Split `npz:FILE` into the plugin's name and its variants, with `path` among the settings."""
     kind, colon, path = name.partition(":")
@@ -319,80 +324,6 @@ def _attack_label(attack: Chosen[Attack], surrogate: Chosen[Learner], preset: Pr
     if attack.plugin.surrogate != "none" and surrogate.label != preset.surrogate:
         passed["surrogate"] = surrogate.label
     return replace(attack, passed=passed).label
-
-
-def _schedules(
-    base: Preset,
-    sections: _Sections,
-    precision: str,
-    *,
-    adversarial_cells: bool,
-    several_steps: bool,
-) -> tuple[dict[bool, Training], str]:
-    """Return the schedules of standard and adversarial training, and the preset's label."""
-    training, adversarial = (
-        _single(name, sections.take(name, Training)) for name in ("training", "adversarial")
-    )
-    usual = {
-        False: Training.configured(base.training, owner="training"),
-        True: Training.configured(base.training | base.adversarial, owner="training"),
-    }
-    standard = Training.configured(base.training | training, owner="training")
-    robust = Training.configured(base.training | base.adversarial | training, owner="training")
-    robust = Training.configured(robust.option_values() | adversarial, owner="adversarial")
-    _refuse_unread(training, adversarial, standard, robust, adversarial_cells=adversarial_cells)
-    for section, values in (("training", training), ("adversarial", adversarial)):
-        if "pgd_steps" in values and not several_steps:
-            raise UserError(
-                f"--set {section}.pgd_steps has no effect in this plan: its defenses take a single "
-                "step; omit it"
-            )
-    changed = {
-        f"training.{k}": v
-        for k, v in training.items()
-        if (standard.option_values()[k], robust.option_values()[k])
-        != (usual[False].option_values()[k], usual[True].option_values()[k])
-    }
-    changed |= {
-        f"adversarial.{k}": v
-        for k, v in adversarial.items()
-        if robust.option_values()[k] != usual[True].option_values()[k]
-    }
-    if precision != base.precision:
-        changed["precision"] = precision
-    inside = ",".join(f"{key}={as_text(value)}" for key, value in sorted(changed.items()))
-    label = f"{base.name}[{inside}]" if inside else base.name
-    return {False: standard, True: robust}, label
-
-
-def _refuse_unread(
-    training: Mapping[str, Any],
-    adversarial: Mapping[str, Any],
-    standard: Training,
-    robust: Training,
-    *,
-    adversarial_cells: bool,
-) -> None:
-    """Refuse settings of the schedules that have no effect in any cell."""
-    if not adversarial_cells:
-        unread = [f"adversarial.{name}" for name in adversarial]
-        unread += [f"training.{name}" for name in training if name == "pgd_steps"]
-        if unread:
-            raise UserError(
-                f"--set {unread[0]} has no effect in this plan; it is read if rho_a is above 0, "
-                "such as --rho-a 4/255"
-            )
-    for section, values, schedules in (
-        ("training", training, (standard, robust) if adversarial_cells else (standard,)),
-        ("adversarial", adversarial, (robust,)),
-    ):
-        for name in values:
-            conditions = [found[name] for s in schedules if name in (found := s.unread())]
-            if len(conditions) == len(schedules):
-                raise UserError(
-                    f"--set {section}.{name} has no effect in this plan; it is read if "
-                    f"{conditions[0]}"
-                )
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:

@@ -73,6 +73,11 @@ _OTHER = {
     "data set": {
         "imagenet": "imagenet-subset:FOLDER",
         "imagenet100": "imagenet-subset:FOLDER",
+        "imagefolder": "folder:FOLDER",
+        "medmnist": "npz:FILE",
+        "pathmnist": "npz:pathmnist.npz",
+        "tensorflowdatasets": "tfds:FOLDER",
+        "wds": "webdataset:FOLDER",
     },
 }
 
@@ -90,7 +95,7 @@ def what_to_write(kind: str, name: str) -> str | None:
         ('sc', 'file:noise.npy')
     """
     ending = PurePath(name).suffix.lower()
-    if kind == "attack" and ending in (".npy", ".npz", ".safetensors"):
+    if kind == "attack" and ending in (".npy", ".npz", ".safetensors", ".pt", ".zip"):
         return f"file:{name}"
     if kind == "data set" and ending == ".npz":
         return f"npz:{name}"

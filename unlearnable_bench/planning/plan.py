@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 from unlearnable_bench.contract import Attack, Defense, Learner
-from unlearnable_bench.errors import plugin_errors
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.images import Data
 from unlearnable_bench.planning.protection import EVERYTHING, Protection
@@ -26,7 +25,8 @@ class PoisonPlan:
         surrogate: the architecture of the surrogate.
         seed: seed of everything random in the method.
         precision: arithmetic of the networks.
-        training: schedule of standard training, for a surrogate trained on clean images.
+        training: schedule of a surrogate trained on clean images: of standard training, or of
+            adversarial training if the attack's `surrogate_rho_a` is above 0.
         data: the data set.
     """
 
@@ -68,7 +68,7 @@ class PoisonPlan:
     @cached_property
     def clean_network_key(self) -> str:
         """The address of the surrogate trained on the clean images."""
-        return self.network_key(self.training)
+        return self.network_key(self.training, self.attack.plugin.surrogate_rho_a())
 
     def network_key(self, training: Training, rho_a: Radius = Radius()) -> str:
         """Return the address of a surrogate trained on the clean images, as `clean_network` does.
@@ -105,6 +105,9 @@ class PoisonPlan:
 class Cell:
     """One learner trained on one poison: one accuracy, before the mean over seeds.
 
+    The seed of the poison determines the noise and the choice of the protected images; that of the
+    cell determines all that training draws: weights, order, augmentation, held-out images.
+
     Attributes:
         poison: the poison that the learner is trained on.
         attack_label: name of the row, as in records.
@@ -114,6 +117,7 @@ class Cell:
         training: the schedule.
         preset_label: name of the preset, with the options that the user changed.
         protection: which images are poisoned.
+        training_seed: seed of training; None: that of the poison.
     """
 
     poison: PoisonPlan
@@ -124,9 +128,20 @@ class Cell:
     training: Training
     preset_label: str
     protection: Protection = EVERYTHING
+    training_seed: int | None = None
 
     def __repr__(self) -> str:
         return f"<Cell {self.name}>"
+
+    @property
+    def seed(self) -> int:
+        """Seed of training."""
+        return self.poison.seed if self.training_seed is None else self.training_seed
+
+    @property
+    def noise_seed(self) -> int | None:
+        """Seed of the noise if it differs from that of training."""
+        return None if self.seed == self.poison.seed else self.poison.seed
 
     @property
     def method(self) -> str:
@@ -139,7 +154,8 @@ class Cell:
         defense = "" if self.defense.name == "none" else f", {self.defense.label}"
         share = self.protection.share
         protect = "" if share == 1 else f", {100 * share:g} % protected"
-        place = f"rho_a {self.rho_a}, seed {self.poison.seed}"
+        noise = "" if self.noise_seed is None else f"noise seed {self.noise_seed}, "
+        place = f"rho_a {self.rho_a}, {noise}seed {self.seed}"
         method = f"{self.method}{self.poison.radius_note}"
         return f"{method}, {self.learner.label}{defense}{protect}, {place}"
 
@@ -148,11 +164,12 @@ class Cell:
         """Labels of the cell in plans and failures; records have the same fields.
 
         `rho_u` is the requested radius: "0" for clean images, "" for an attack without one.
+        `noise_seed` is only there if it differs from `seed`.
         """
         rho_u = self.poison.attack.plugin.option_values().get("rho_u")
         if self.poison.attack.name == "clean":
             rho_u = Radius("0")
-        return {
+        labels = {
             "dataset": self.poison.data.name,
             "attack": self.attack_label,
             "learner": self.learner.label,
@@ -161,8 +178,9 @@ class Cell:
             "rho_u": str(rho_u) if isinstance(rho_u, Radius) else "",
             "protect": self.protection.share,
             "preset": self.preset_label,
-            "seed": self.poison.seed,
+            "seed": self.seed,
         }
+        return labels if self.noise_seed is None else labels | {"noise_seed": self.noise_seed}
 
     @property
     def images(self) -> int:
@@ -186,6 +204,8 @@ class Cell:
         }
         if self.protection != EVERYTHING:
             identity["protection"] = self.protection.identity()
+        if self.noise_seed is not None:
+            identity["seed"] = self.seed
         return identity
 
     @cached_property
@@ -288,17 +308,3 @@ class Plan:
         if self.probes:
             keys["probes"] = sorted(probe.key for probe in self.probes)
         return key_of(keys)[:8]
-
-    def image_passes(self) -> float | None:
-        """Estimate forward-and-backward passes of single images; None if an attack cannot."""
-        count = len(self.data.train)
-        poisons = {item.poison.key: item.poison.attack for item in self.work}
-        passes = []
-        for attack in poisons.values():
-            with plugin_errors(f"attack {attack.name!r}"):
-                passes.append(attack.plugin.image_passes(count))
-        passes += [cell.training.image_passes(cell.images, cell.rho_a) for cell in self.cells]
-        passes += [probe.image_passes() for probe in self.probes]
-        references = {probe.reference_key: probe for probe in self.probes}
-        passes += [p.training.image_passes(count, p.rho_a) for p in references.values()]
-        return None if None in passes else sum(cast("list[float]", passes))

@@ -16,7 +16,10 @@ from unlearnable_bench.radius import Radius
 from unlearnable_bench.storage.files import write_text
 
 # Options of `run` that are not part of a plan file: where and how fast a plan runs.
-_MACHINE = ("device", "out", "pack", "threads", "plugin", "dry-run", "write")
+_MACHINE = (
+    "device", "out", "pack", "threads", "executor", "gpus", "workers", "ray-address", "plugin",
+    "dry-run", "write", "keep-learners",
+)  # fmt: skip
 _KEYWORDS = {"set": "settings"}  # options that have another name in make_plan
 _MOST_SEEDS = 1000
 
@@ -235,6 +238,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "protect": _shares,
     "protect-classes": _or_none(_names),
     "seeds": _seeds,
+    "noise-seeds": _or_none(_seeds),
     "set": _table,
     "clean": _switch,
     "precision": _name,

@@ -26,12 +26,13 @@ from unlearnable_bench.contract import (
     first_line,
 )
 from unlearnable_bench.errors import UserError, one_line, unknown
+from unlearnable_bench.execution import Executor
 from unlearnable_bench.planning.other_names import what_to_write
 from unlearnable_bench.planning.packages import package_of
 
 _OWN = "unlearnable_bench."
 # Rows of tables and sections of --set that are not plugins.
-RESERVED = ("remainder", "training", "adversarial")
+RESERVED = ("remainder", "training", "adversarial", "surrogate")
 
 T = TypeVar("T", bound=Plugin)
 
@@ -54,6 +55,7 @@ class Chosen(Generic[T]):
         source: SHA-256 of the file, for a plugin that is not packaged.
         row: name that the user chose (`ours=file:noise.npy`); empty: the registered name.
         package: name, version and hash of the package, for an installed plugin of others.
+        weights: SHA-256 of the weights that a pretrained learner starts from; otherwise empty.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Chosen(Generic[T]):
     source: str | None = None
     row: str = ""
     package: Mapping[str, str] | None = None
+    weights: str = ""
 
     @property
     def label(self) -> str:
@@ -83,6 +86,7 @@ class Chosen(Generic[T]):
             "source": self.source,
             "package": self.package,
             "fingerprint": self.plugin.fingerprint(),
+            "pretrained": self.weights,
         }
         return identity | {name: value for name, value in extra.items() if value}
 
@@ -289,6 +293,7 @@ defenses = Registry("defense", "unlearnable_bench.defenses", Defense)
 learners = Registry("learner", "unlearnable_bench.learners", Learner)  # type: ignore[type-abstract]
 datasets = Registry("data set", "unlearnable_bench.datasets", Dataset)  # type: ignore[type-abstract]
 reports = Registry("report", "unlearnable_bench.reports", Report)  # type: ignore[type-abstract]
+executors = Registry("executor", "unlearnable_bench.executors", Executor)  # type: ignore[type-abstract]
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "attacks": attacks,
@@ -296,6 +301,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "learners": learners,
     "datasets": datasets,
     "reports": reports,
+    "executors": executors,
 }
 
 
@@ -331,7 +337,8 @@ def load_plugin_file(path: Path) -> list[str]:
         n for registry in REGISTRIES.values() for n in registry.add_file(classes, digest, path)
     ]
     if not names:
-        raise UserError(f"--plugin {path} defines no Attack, Defense, Learner, Dataset or Report")
+        kinds = "Attack, Defense, Learner, Dataset, Report or Executor"
+        raise UserError(f"--plugin {path} defines no {kinds}")
     return names
 
 

@@ -22,8 +22,11 @@ class Preset:
         precision: `bf16`, `fp32` or `fp64`.
         training: options of `Training`.
         adversarial: options of `Training` that differ in adversarial training.
+        surrogate_training: options of `Training` that differ for surrogates trained on clean
+            images.
         attacks: options by attack, or by attack and what the user must have set for them to hold,
             as tables name the row: `em[variant=misaligned]`.
+        defenses: options by defense.
     """
 
     name: str
@@ -34,7 +37,9 @@ class Preset:
     precision: str
     training: dict[str, Any]
     adversarial: dict[str, Any] = field(default_factory=dict)
+    surrogate_training: dict[str, Any] = field(default_factory=dict)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    defenses: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def options_of(self, attack: str, passed: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of an attack.

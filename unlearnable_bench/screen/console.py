@@ -2,30 +2,40 @@
 
 import math
 import shlex
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 from rich.console import Console
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 from unlearnable_bench import api, traces
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.execution import Executor
+from unlearnable_bench.harness.progress import Progress
+from unlearnable_bench.planning.checks import check_names
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports._text import printable
-from unlearnable_bench.results import marker
 from unlearnable_bench.results.comparison import compare, rank_correlation
+from unlearnable_bench.results.frame import select
 from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.rendering import default_tables, render
 from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.environment import device_name
-from unlearnable_bench.running.executor import Summary, check_names, is_done
+from unlearnable_bench.running.executor import Summary
+from unlearnable_bench.running.restart import giving_up, restart_without
+from unlearnable_bench.running.stall import Stall
 from unlearnable_bench.running.threads import use_threads
+from unlearnable_bench.running.work import Job, Work, longest_first
+from unlearnable_bench.screen.dry_run import on_cards, work_left
 from unlearnable_bench.screen.estimate import check_learners, estimate
 from unlearnable_bench.screen.pace import Pace
 from unlearnable_bench.screen.terminal import (
@@ -36,6 +46,7 @@ from unlearnable_bench.screen.terminal import (
     print_grid,
     print_table,
     say,
+    say_done,
     terminal,
 )
 
@@ -50,6 +61,12 @@ def run(
     pack: int | None,
     threads: int | None = None,
     command: str | None = None,
+    benches: Sequence[Path] = (),
+    only: Collection[str] | None = None,
+    stall: tuple[str, float] | None = None,
+    keep_learners: bool = False,
+    executor: Executor | None = None,
+    make_job: Callable[[list[str]], Job] | None = None,
 ) -> bool:
     """Print the plan, run it with progress bars, print its tables.
 
@@ -64,17 +81,58 @@ def run(
         pack: cells trained at once; None: the device's default.
         threads: number of threads on the CPU; None: the default.
         command: the command line, stored with the plan.
+        benches: files of `ubench bench --json`, for whose devices the time is estimated.
+        only: keys of the cells to compute; None: all.
+        stall: time without a step after which a cell is ended, as text and in seconds.
+        keep_learners: write trained learners to the folder.
+        executor: computes the cells; None: this process.
+        make_job: makes the job of an executor from the keys of the missing cells.
     """
     check_names(plan)
     use_threads(threads)
     out, pace = terminal(), Pace(plan, pack or 1)
-    known = ResultsFolder(folder) if marker.is_marked(folder) else None
-    done = sum(is_done(known, item) for item in plan.work) if known else 0
-    _show_plan(out, plan, folder, device, done, pace, chosen_preset=chosen_preset, dry_run=dry_run)
+    left = work_left(plan, folder, only)
+    where = executor.described(device_name(device)) if executor else device_name(device)
+    lines = _described(plan, folder, device, where, left.done, chosen_preset=chosen_preset)
+    lines["estimate"] = "nothing to compute"
+    if left.items:
+        check_learners(plan, device)
+        lines["estimate"] = "\n".join(map(str, on_cards(left.works, benches, pack))) or estimate(
+            plan,
+            device,
+            works=left.works,
+            dry_run=dry_run,
+            pace=pace,
+            remote=bool(executor and executor.remote),
+        )
+    _print_plan(out, lines)
+    here = partial(
+        _run_with_progress, out, plan, folder, device, pack, threads, command, pace, only, stall,
+        keep_learners=keep_learners,
+    )  # fmt: skip
+    job = None
+    if executor and make_job and left.items:
+        job = make_job([item.key for item in longest_first(left.items, left.has_noise)])
     if dry_run:
+        if executor and job:
+            out.print(Text(executor.dry_run(job)), soft_wrap=True, end="")
         return False
+    summary: Summary | None
+    if executor and job:
+        with ExitStack() as stack:
+            opened = api.open_folder(plan, folder, command)
+            summary = executor.run(Work(plan, opened, job, _Screen(out, stack), here))
+    else:
+        summary = here()
+    if summary is None:
+        return False
+    _print_outcome(out, plan, folder, summary)
+    return bool(summary.failures)
+
+
+def _print_outcome(out: Console, plan: Plan, folder: Path, summary: Summary) -> None:
+    """Print the tables of a plan, the next command, and failures."""
     errors = terminal(stderr=True)
-    summary = _run_with_progress(out, plan, folder, device, pack, threads, command, pace)
     frame = api.load_records(folder, [cell.key for cell in plan.cells])
     if not frame.empty:
         for table in default_tables(frame):
@@ -91,7 +149,6 @@ def run(
         if traces.is_shown():
             errors.print(Text(failure.trace), soft_wrap=True)
         say(errors, f"ubench: {failure.cell.name}: {failure.reason}{where}")
-    return bool(summary.failures)
 
 
 def _print_correlations(out: Console, frame: pd.DataFrame) -> None:
@@ -104,13 +161,24 @@ def _print_correlations(out: Console, frame: pd.DataFrame) -> None:
     out.print(Text(f"\n{text}"), soft_wrap=True)
 
 
-def comparison(first: Path, second: Path) -> None:
-    """Print the cells that two results folders have in common, and their rank correlation."""
-    both = compare(api.load_records(first), api.load_records(second))
+def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) -> None:
+    """Print the cells that two sides have in common, their differences and rank correlation.
+
+    Args:
+        first: a results folder.
+        second: another; None: the first one's, of another preset.
+        presets: of the first and the second side; none: whatever the folders hold.
+    """
+    names = [str(first), str(second or first)]
+    sides = [api.load_records(folder) for folder in names]
+    if presets:
+        sides = [select(f, preset=[name]) for f, name in zip(sides, presets, strict=True)]
+        names = [*presets] if second is None else names
+    both = compare(*sides)
     kinds = both.columns.drop(["attack", "first", "second", "differing"])
     # Only columns in which the cells of one method differ.
     varying = kinds[both.groupby("attack")[list(kinds)].nunique().max() > 1]
-    grid = new_grid(["method", *varying], [str(first), str(second), "difference"])
+    grid = new_grid(["method", *varying], [*names, "difference"])
     for row in both.to_dict("records"):
         one, other = row["first"], row["second"]
         texts = (Text(printable(str(row[name]))) for name in ("attack", *varying))
@@ -119,33 +187,43 @@ def comparison(first: Path, second: Path) -> None:
     print_grid(out, grid)
     correlation = rank_correlation(both)
     ranks = (
-        "no rank correlation: all accuracies of a folder are equal"
+        "no rank correlation: all accuracies of a column are equal"
         if math.isnan(correlation)
         else f"Spearman's rank correlation {correlation:.3f}"
     )
+    gaps = (both["second"] - both["first"]).abs()
+    far = both.iloc[int(gaps.argmax())]
+    where = ", ".join(printable(str(far[name])) for name in ("attack", *varying))
     say(out, f"Clean test accuracy (%); {ranks} ({count(len(both), 'cell')}).")
+    most = f"at most {gaps.max():.1f} ({where})"
+    say(out, f"Differences: {gaps.mean():.1f} points on average, {most}.")
     differing = sorted({name for names in both["differing"] for name in names})
     if differing:
         say(out, f"Settings that differ: {', '.join(differing)}.")
 
 
-def _show_plan(
-    out: Console,
+def _print_plan(out: Console, lines: Mapping[str, str]) -> None:
+    for name, text in lines.items():
+        for number, line in enumerate(text.split("\n")):
+            say(out, line, prefix=f"{'' if number else name:9} ")
+
+
+def _described(
     plan: Plan,
     folder: Path,
     device: torch.device,
+    where: str,
     done: int,
-    pace: Pace,
     *,
     chosen_preset: bool,
-    dry_run: bool,
-) -> None:
+) -> dict[str, str]:
+    """Return the lines of a plan by their headings; `where` names what computes it."""
     data = plan.data
     why = "" if chosen_preset else f" (default on {device.type}; change it with --preset)"
     size = f"{len(plan.cells)}"
     if plan.probes:
         size += f" and {count(len(plan.probes), 'measurement')} of robustness"
-    lines = {
+    return {
         "preset": f"{plan.preset_label}{why}",
         "data": f"{data.name}: {len(data.train)} training and {len(data.test)} test images, "
         f"{len(data.class_names)} classes, {data.train.size} px"
@@ -153,23 +231,23 @@ def _show_plan(
         "learner": ", ".join(dict.fromkeys(c.learner.label for c in plan.cells))
         + f"; surrogate {', '.join(dict.fromkeys(c.poison.surrogate.label for c in plan.cells))}"
         f"; precision {plan.cells[0].poison.precision}",
-        "noise": _noises(plan),
-        "device": device_name(device),
+        "noise": "\n".join(map(printable, (_noises(plan), *plan.remarks))),
+        "device": where,
         "cells": f"{size}: {', '.join(dict.fromkeys(c.method for c in plan.cells))}"
         f"{_other_axes(plan)}"
         f" x training at rho_a {', '.join(dict.fromkeys(str(c.rho_a) for c in plan.cells))}"
-        f" x seeds {', '.join(dict.fromkeys(str(c.poison.seed) for c in plan.cells))}",
+        f"{_seeds(plan)}",
         "results": f"{folder} ({done} of {len(plan.work)} already finished)",
-        "estimate": "nothing to compute",
     }
-    if done < len(plan.work):
-        check_learners(plan, device)
-        lines["estimate"] = estimate(plan, device, dry_run=dry_run, pace=pace)
-    for name, text in lines.items():
-        say(out, text, prefix=f"{name:9} ")
-        if name == "noise":
-            for remark in plan.remarks:
-                say(out, remark, prefix=f"{'':9} ")
+
+
+def _seeds(plan: Plan) -> str:
+    """Return ` x seeds 0, 1`, after ` x noise seeds ...` if the two differ in any cell."""
+    seeds = f" x seeds {', '.join(dict.fromkeys(str(c.seed) for c in plan.cells))}"
+    drawn = [c for c in plan.cells if c.poison.attack.plugin.seeded or c.protection.share < 1]
+    if all(cell.noise_seed is None for cell in plan.cells):
+        return seeds
+    return f" x noise seeds {', '.join(dict.fromkeys(str(c.poison.seed) for c in drawn))}{seeds}"
 
 
 def _noises(plan: Plan) -> str:
@@ -201,32 +279,57 @@ def _run_with_progress(
     threads: int | None,
     command: str | None,
     pace: Pace,
+    only: Collection[str] | None = None,
+    stall: tuple[str, float] | None = None,
+    *,
+    keep_learners: bool = False,
 ) -> Summary:
     """Run a plan, with bars on a terminal and a line every minute in a file."""
-
-    def report(item: Cell | Probe, result: Record | Robustness) -> None:
-        seconds = sum(result.seconds.values())
-        say(out, f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s")
-
-    with ExitStack() as stack:
-        progress = (
-            Tracker(stack.enter_context(bars(out)))
-            if out.is_terminal
-            else stack.enter_context(Log(out))
-        )
+    limit: Stall | None = None
+    if stall:
+        known = ResultsFolder(folder, create=True)
+        lost = giving_up(plan, known, restart_without)
+        limit = Stall(stall[1], stall[0], lost, grace=min(60.0, stall[1]))
+    with loop_progress(out) as progress:
         return api.run(
             plan,
             folder,
             device=device,
             progress=pace.watch(progress, partial(say, out)),
-            on_cell=report,
+            on_cell=partial(say_done, out),
             pack=pack,
             threads=threads,
             command=command,
+            keep_learners=keep_learners,
+            only=only,
+            stall=limit,
         )
 
 
-def _figure_of(result: Record | Robustness) -> str:
-    if isinstance(result, Record):
-        return f"{result.test_accuracy:.1f} %"
-    return f"loss {result.surrogate_loss:.3g} (surrogate), {result.noise_loss:.3g} (reference)"
+@contextmanager
+def loop_progress(out: Console) -> Iterator[Progress]:
+    """Yield a display of loops: bars on a terminal, or a line every minute in a file."""
+    with bars(out) if out.is_terminal else Log(out) as shown:
+        yield Tracker(shown) if isinstance(shown, Bars) else shown
+
+
+@dataclass(frozen=True)
+class _Screen:
+    """Where an executor shows what happens: `running.work.Screen`."""
+
+    out: Console
+    stack: ExitStack
+
+    @cached_property
+    def progress(self) -> Progress:
+        """The display of loops, which is there from its first use to the end of the run."""
+        return self.stack.enter_context(loop_progress(self.out))
+
+    def say(self, text: str) -> None:
+        say(self.out, text)
+
+    def warn(self, text: str) -> None:
+        say(terminal(stderr=True), f"ubench: {text}")
+
+    def done(self, item: Cell | Probe, result: Record | Robustness) -> None:
+        say_done(self.out, item, result)

@@ -1,6 +1,7 @@
 """Before a run: whether its networks take the images, and how long it takes."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +9,10 @@ import torch
 
 from unlearnable_bench.errors import plugin_errors
 from unlearnable_bench.harness import Harness, input_gradient
+from unlearnable_bench.planning.cost import Portion, work_of
 from unlearnable_bench.planning.plan import Plan
-from unlearnable_bench.running.environment import use_fast_path
+from unlearnable_bench.running.environment import device_name, use_fast_path
+from unlearnable_bench.screen.forecast import Forecast, by_passes, passes_of, rest_of
 from unlearnable_bench.screen.pace import Pace, crowded
 from unlearnable_bench.screen.terminal import duration
 
@@ -34,19 +37,60 @@ def check_learners(plan: Plan, device: torch.device) -> None:
             learner.plugin.build(plan.data.train.classes, size).to(device)(images)
 
 
-def estimate(plan: Plan, device: torch.device, *, dry_run: bool, pace: Pace | None = None) -> str:
+def estimate(
+    plan: Plan,
+    device: torch.device,
+    *,
+    works: Sequence[Portion] | None = None,
+    dry_run: bool,
+    pace: Pace | None = None,
+    remote: bool = False,
+) -> str:
     """Time the first learner's input gradient in the plan's precision, and extrapolate.
 
     On a GPU only in a dry run: compilation takes longer than many plans, and without it a step
     takes ten times as long as in a run. On a CPU, `pace` expects what is measured, and the hint
     of busy cores follows the estimate.
+
+    Args:
+        plan: the plan.
+        device: this device.
+        works: what is left to do; None: the whole plan.
+        dry_run: whether the plan is not run.
+        pace: receives the time of a pass.
+        remote: whether other machines compute, which no device here is like.
     """
-    passes = plan.image_passes()
-    if passes is None:
-        return "unknown, because an attack does not report its cost"
+    works = work_of(plan) if works is None else works
+    if remote:
+        return f"{passes_of(works):.2g} image passes"
+    if device.type == "cuda" and not dry_run:
+        return f"{passes_of(works):.2g} image passes; use --dry-run for a time"
+    forecast, hint = measured(plan, device, works, trial=dry_run, pace=pace)
+    text = f"about {duration(forecast.total)} ({forecast.passes:.2g} image passes)"
+    return "; ".join(filter(None, (text, rest_of(forecast), hint)))
+
+
+def measured(
+    plan: Plan,
+    device: torch.device,
+    works: Sequence[Portion],
+    *,
+    trial: bool,
+    pace: Pace | None = None,
+) -> tuple[Forecast, str]:
+    """Estimate the time on this device by one step of the first learner.
+
+    Args:
+        plan: the plan.
+        device: this device.
+        works: what is left to do.
+        trial: try methods without a network on a few images.
+        pace: receives the time of a pass on a CPU.
+
+    Returns:
+        The estimate, and a hint if other programs use the cores of a CPU, or "".
+    """
     cell, on_gpu = plan.cells[0], device.type == "cuda"
-    if on_gpu and not dry_run:
-        return f"{passes:.2g} image passes for the whole plan; use --dry-run for a time"
     batch, size = 256 if on_gpu else 64, plan.data.test.size
     learner, precision = cell.learner.plugin, cell.poison.precision
     # As in the run.
@@ -68,11 +112,10 @@ def estimate(plan: Plan, device: torch.device, *, dry_run: bool, pace: Pace | No
         gradient(x, y).sum().item()
         seconds.append(time.perf_counter() - started)
     fastest = min(seconds[warm:])
-    total = duration(passes / batch * fastest)
-    text = f"about {total} for the whole plan ({passes:.2g} image passes)"
+    name = device_name(device)
+    forecast = by_passes(works, device, name, fastest / batch, trial=trial)
     if on_gpu:
-        return text
+        return forecast, ""
     if pace:
         pace.expect(fastest / batch)
-    hint = crowded(partial(gradient, x, y), fastest)
-    return f"{text}; {hint}" if hint else text
+    return forecast, crowded(partial(gradient, x, y), fastest)

@@ -18,6 +18,7 @@ from unlearnable_bench.results.rendering import (
     pieces,
     write,
 )
+from unlearnable_bench.results.replicates import seed_pairs
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.results.versions import earlier
 
@@ -96,7 +97,9 @@ def _warn_unfinished(frame: pd.DataFrame, keys: Sequence[str] | None) -> None:
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         first = failed.iloc[0]
-        cell = f"{first['attack']}, rho_a {first['rho_a']}, seed {first['seed']}"
+        (noise_seed, seed), *_ = seed_pairs(failed)
+        noise = "" if noise_seed == seed else f"noise seed {noise_seed}, "
+        cell = f"{first['attack']}, rho_a {first['rho_a']}, {noise}seed {seed}"
         _say(f"{count(len(failed), 'cell')} failed; the first, {cell}: {first['reason']}")
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -15,8 +15,13 @@ from rich.text import Text
 
 from unlearnable_bench.reports._sheet import Cell, arrange, marks_of, text_of
 from unlearnable_bench.reports._text import printable
+from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.style import TableStyle
 from unlearnable_bench.results.table import Table
+
+if TYPE_CHECKING:
+    from unlearnable_bench.planning import plan
+    from unlearnable_bench.results.robustness import Robustness
 
 _STYLE = TableStyle()
 
@@ -29,6 +34,18 @@ def terminal(*, stderr: bool = False) -> Console:
 def say(out: Console, text: str, *, prefix: str = "") -> None:
     """Print one line without control characters; the terminal wraps it."""
     out.print(Text(prefix + printable(text)), soft_wrap=True)
+
+
+def say_done(out: Console, item: "plan.Cell | plan.Probe", result: "Record | Robustness") -> None:
+    """Print a line about a finished cell or probe."""
+    seconds = sum(result.seconds.values())
+    say(out, f"done: {item.name}: {_figure_of(result)} in {seconds:.0f} s")
+
+
+def _figure_of(result: "Record | Robustness") -> str:
+    if isinstance(result, Record):
+        return f"{result.test_accuracy:.1f} %"
+    return f"loss {result.surrogate_loss:.3g} (surrogate), {result.noise_loss:.3g} (reference)"
 
 
 def print_table(out: Console, table: Table) -> None:

@@ -16,12 +16,14 @@ from unlearnable_bench.contract import Learner
 from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.harness.acceleration import acceleration, install
 from unlearnable_bench.harness.device import own_stream, wait
+from unlearnable_bench.harness.operations import forward_operations
 from unlearnable_bench.images import ImageSet, Transform
 from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.running.environment import peak_memory, use_fast_path
 from unlearnable_bench.running.training import train
 from unlearnable_bench.schedule import Training
+from unlearnable_bench.timing.scales import Scale
 
 if TYPE_CHECKING:
     from unlearnable_bench.schedule import Precision
@@ -30,65 +32,6 @@ _CLASSES, _SIZE = 10, 32
 _TRANSFORM = Transform(4, flip=True)
 _MIB = 1 << 20
 WARM_STEPS = 4  # number of calls before a captured step is replayed
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Sizes of the measurements.
-
-    Attributes:
-        learner: name of the network.
-        gradient_batches: batch sizes of the input gradient.
-        batch: batch size of training and noise steps.
-        attacks: options by attack; each attack must have `steps` and `batch_size`.
-        packed: numbers of cells that train at the same time on the device.
-        growth: values of each parameter in `grow`; on a GPU each new shape needs seconds of
-            compilation.
-        repeats: number of timed steps of the fast path; a sixth of it for the eager path.
-    """
-
-    learner: str
-    gradient_batches: tuple[int, ...]
-    batch: int
-    attacks: dict[str, dict[str, Any]]
-    packed: tuple[int, ...]
-    growth: dict[str, tuple[int, ...]]
-    repeats: int
-
-
-GPU_SCALE = Scale(
-    learner="resnet18",
-    gradient_batches=(128, 256, 640, 1024),
-    batch=128,
-    attacks={"sem": {}, "rem": {}, "em": {}},
-    packed=(2, 3),
-    growth={
-        "sem.samples": (1, 2, 5, 10),
-        "sem.noise_steps": (5, 10, 20),
-        "training.pgd_steps": (5, 10, 20),
-        "image size": (32, 64, 128, 224),
-        "small-cnn.width": (64, 128, 256, 512),
-        "images": (5_000, 10_000, 25_000, 50_000),
-    },
-    repeats=30,
-)
-_SHORT = {"noise_steps": 2, "samples": 2, "attack_steps": 2}
-CPU_SCALE = Scale(
-    learner="small-cnn",
-    gradient_batches=(32, 64),
-    batch=32,
-    attacks={"sem": _SHORT, "rem": _SHORT, "em": {"noise_steps": 2}},
-    packed=(2,),
-    growth={
-        "sem.samples": (1, 2, 4),
-        "sem.noise_steps": (1, 2, 4),
-        "training.pgd_steps": (1, 2, 4),
-        "image size": (16, 32, 64),
-        "small-cnn.width": (8, 16, 32),
-        "images": (320, 640, 1280),
-    },
-    repeats=12,
-)
 
 
 @dataclass(frozen=True)
@@ -134,6 +77,8 @@ class Job:
         drive: runs a number of steps in a harness.
         packed: numbers of cells at the same time that are timed as well.
         splits: whether the fast path may split batches, as in attacks but not in training.
+        size: height and width of the images in pixels.
+        timed: share of the scale's steps that is timed, as few steps of large images are.
     """
 
     name: str
@@ -143,6 +88,8 @@ class Job:
     drive: Callable[[Harness, int], None]
     packed: tuple[int, ...] = ()
     splits: bool = True
+    size: int = _SIZE
+    timed: float = 1
 
     @property
     def title(self) -> str:
@@ -198,11 +145,12 @@ def measure(
     use_fast_path(device, without)
     for job in jobs(scale):
         on_job(f"{job.title}, eager")
-        eager = _time_eager(job, device, max(2, scale.repeats // 6))
-        operations = 2 * job.passes * _forward_operations(job.learner)
+        repeats = max(2, int(job.timed * scale.repeats))
+        eager = _time_eager(job, device, max(2, repeats // 6))
+        operations = 2 * job.passes * forward_operations(job.learner, job.size, _CLASSES)
         for cells in (1, *job.packed):
             on_job(job.title if cells == 1 else f"{job.title}, {cells} cells")
-            fast = time_job(job, device, scale.repeats, cells)
+            fast = time_job(job, device, repeats, cells)
             per_second = job.batch / fast.milliseconds * 1e3
             tflops = operations * per_second / 1e12
             yield Measurement(
@@ -234,6 +182,9 @@ def jobs(scale: Scale) -> Iterator[Job]:
         if name == "em":
             passed |= {"variant": "misaligned"}  # the variant with a fixed number of steps
         yield attack_job(learner, name, passed)
+    if "sem" in scale.attacks:
+        large = scale.attacks["sem"] | {"batch_size": scale.large_batch}
+        yield replace(attack_job(learner, "sem", large, scale.large_size), timed=1 / 6)
 
 
 def gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> Job:
@@ -251,7 +202,7 @@ def gradient_job(learner: Learner, batch: int, size: int = _SIZE) -> Job:
         for _ in harness.loop("steps", steps):
             captured(x)
 
-    return Job("input gradient", learner, batch, 1, drive)
+    return Job("input gradient", learner, batch, 1, drive, size=size)
 
 
 def training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) -> Job:
@@ -268,16 +219,21 @@ def training_job(learner: Learner, batch: int, rho_a: Radius, **options: int) ->
     return Job(name, learner, batch, pgd_steps + 1.5, drive, splits=False)
 
 
-def attack_job(learner: Learner, name: str, options: dict[str, Any]) -> Job:
-    """Return the job of an attack's steps; the attack has the option `steps`."""
+def attack_job(learner: Learner, name: str, options: dict[str, Any], size: int = _SIZE) -> Job:
+    """Return the job of an attack's steps on images of `size` pixels.
+
+    The attack has the option `steps`.
+    """
     attack: Any = registry.attacks.choose(name, {}, options).plugin
     batch: int = options["batch_size"]
     costs = [replace(attack, steps=k).image_passes(batch) for k in (1, 2)]
 
     def drive(harness: Harness, steps: int) -> None:
-        replace(attack, steps=steps).generate(_images(2 * batch), harness)
+        replace(attack, steps=steps).generate(_images(2 * batch, size), harness)
 
-    return Job(f"{name} step", learner, batch, (costs[1] - costs[0]) / batch, drive)
+    # Tables of 32 px, such as that of `--dry-run --bench`, find their jobs by name.
+    title = f"{name} step" if size == _SIZE else f"{name} step, {size} px"
+    return Job(title, learner, batch, (costs[1] - costs[0]) / batch, drive, size=size)
 
 
 @dataclass(frozen=True)
@@ -300,11 +256,15 @@ def _time_eager(job: Job, device: torch.device, repeats: int) -> float:
         install(device.type, present)
 
 
+def precision_of(device: torch.device) -> "Precision":
+    """Return the arithmetic in which steps are timed on a device."""
+    return "bf16" if device.type == "cuda" else "fp32"
+
+
 def time_job(job: Job, device: torch.device, repeats: int, cells: int = 1) -> Timing:
     """Time a job's steps on the fast path after warm-up, in several cells at the same time."""
-    precision: Precision = "bf16" if device.type == "cuda" else "fp32"
     harnesses = [
-        Harness(device, 0, precision, _TRANSFORM, job.learner, split_batches=job.splits)
+        Harness(device, 0, precision_of(device), _TRANSFORM, job.learner, split_batches=job.splits)
         for _ in range(cells)
     ]
     return _drive(harnesses, job, repeats)
@@ -362,15 +322,6 @@ def _images(count: int, size: int = _SIZE) -> ImageSet:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     return ImageSet(pixels, random.integers(0, _CLASSES, count), _CLASSES)
-
-
-def _forward_operations(learner: Learner) -> float:
-    """Return the operations of the forward pass of one image (a multiply-add counts as two)."""
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - loads triton
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        learner.build(_CLASSES, _SIZE).eval()(torch.zeros(1, 3, _SIZE, _SIZE))
-    return float(counter.get_total_flops())
 
 
 def convolution_ceiling(device: torch.device) -> float:

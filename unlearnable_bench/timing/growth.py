@@ -12,12 +12,12 @@ from unlearnable_bench.running.environment import use_fast_path
 from unlearnable_bench.timing.bench import (
     WARM_STEPS,
     Job,
-    Scale,
     attack_job,
     gradient_job,
     time_job,
     training_job,
 )
+from unlearnable_bench.timing.scales import Scale
 
 FORMATS = ("png", "pdf", "svg")
 
