@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import gc
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,6 +15,8 @@ from unlearnable_bench.planning import grid
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("repeatable")
 torch.set_num_threads(1)
+# A shell ignores it in what it starts with `&`, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
