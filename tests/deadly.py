@@ -14,6 +14,7 @@ from helpers import small_data
 
 from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running import pool
 
 DEADLY = '''
 """Ends its process."""
@@ -48,6 +49,47 @@ class Blocked(Attack):
     def generate(self, images, harness):
         ctypes.CDLL(None).sleep(600)
 '''
+
+
+FROZEN = '''
+"""Keeps the interpreter for ever when it is tried first, as a deadlock in a driver does."""
+import ctypes
+import os
+from dataclasses import dataclass
+from unlearnable_bench import Attack
+from unlearnable_bench.attacks.random import Random
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen(Attack):
+    """Keeps the interpreter when it is tried first."""
+    surrogate = "none"
+
+    def generate(self, images, harness):
+        if not os.path.exists("tried"):
+            open("tried", "w").close()
+            while True:
+                ctypes.PyDLL(None).sleep(600)
+        return Random().generate(images, harness)
+'''
+
+
+def frozen(folder: Path) -> tuple[int, str, str, str]:
+    """Run a plan whose worker is frozen once; return code, output, errors and the stacks."""
+    os.chdir(folder)
+    write_npz(small_data(), Path("d.npz"))
+    Path("frozen.py").write_text(FROZEN)
+    fork_workers()
+    for stream, name in ((1, "printed"), (2, "warned")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
+    pool._FROZEN, pool._DYING = 6.0, 2.0
+    os.environ["COLUMNS"] = "200"
+    code = _ubench((
+        "run", "--methods", "frozen,random", "--plugin", "frozen.py", "--dataset", "npz:d.npz",
+        "--preset", "smoke", "--set", "training.epochs=1", "--workers", "2", "--out", "out",
+        "--device", "cpu",
+    ))  # fmt: skip
+    (stacks,) = Path("out/work").glob("frozen-*.txt")
+    return code, Path("printed").read_text(), Path("warned").read_text(), stacks.read_text()
 
 
 def deadly(folder: Path) -> tuple[int, str, str, list[str]]:

@@ -1,13 +1,17 @@
 """Several worker processes on one machine: `--workers`, `--gpus`, and how the work is divided."""
 
 import os
+import re
+import signal
 import stat
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from commands import Command, run_tiny
-from deadly import deadly
+from deadly import deadly, frozen
 from faults.world import elsewhere
 from helpers import small_data
 
@@ -15,9 +19,10 @@ from unlearnable_bench import Radius, load_records, make_plan
 from unlearnable_bench.commands.executors import chosen_executor, job_of
 from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.executors.gpus import parse_cards
+from unlearnable_bench.executors import gpus
+from unlearnable_bench.executors.gpus import Card, parse_cards
 from unlearnable_bench.planning import registry
-from unlearnable_bench.running import worker_process
+from unlearnable_bench.running import pool, worker_process
 from unlearnable_bench.running.work import longest_first
 
 CARDS = """0, GPU-aaaa, NVIDIA H200, 4, 143771
@@ -122,6 +127,28 @@ def test_a_cell_that_ends_its_workers_fails_and_the_others_are_finished(tmp_path
     assert (tmp_path / "tried").read_text() == "x"  # by one of the workers
 
 
+def test_a_frozen_worker_is_ended_and_replaced(tmp_path: Path) -> None:
+    code, out, err, stacks = elsewhere(frozen, tmp_path)
+    assert (code, "3 cells computed, 0 reused" in out) == (0, True)
+    assert err.count(" ran no code for 6 s, a deadlock, and was ended (its threads: /") == 1
+    assert "frozen.py" in stacks
+    assert "in generate" in stacks
+
+
+def test_a_stopped_worker_is_not_frozen() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not pool._is_stopped(process.pid)
+        process.send_signal(signal.SIGSTOP)
+        while not pool._is_stopped(process.pid):
+            time.sleep(0.01)
+        assert process.poll() is None
+        process.send_signal(signal.SIGCONT)
+        while pool._is_stopped(process.pid):
+            time.sleep(0.01)
+        process.kill()
+    assert not pool._is_stopped(process.pid)
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "more", "line"),
     [
@@ -195,3 +222,48 @@ def test_an_executor_of_a_plugin_file_is_used(ubench: Command, workplace: Path) 
     assert "2 cells computed, 0 reused" in result.out
     again = ubench("list", "executors").out
     assert again.index("gpus ") < again.index("local ") < again.index("slurm ")
+
+
+def test_the_time_of_workers_on_gpus_is_not_that_of_this_cpu(
+    ubench: Command, workplace: Path
+) -> None:
+    cuda = (
+        EXECUTOR
+        + """
+    def worker_device(self):
+        return "cuda"
+"""
+    )
+    (workplace / "mine.py").write_text(cuda)
+    words = [word for word in run_tiny("--methods", "random") if word not in ("--device", "cpu")]
+    result = ubench(*words, "--plugin", "mine.py", "--executor", "mine")
+    assert (result.code, result.err) == (0, "")
+    assert re.search("estimate  .* image passes; use --dry-run for a time\n", result.out)
+
+
+@pytest.mark.parametrize(
+    ("cards", "device", "chosen"),
+    [
+        (0, "", "local"),
+        (1, "", "1 GPU: 0 (NVIDIA H200, 68 of 140 GiB in use)"),
+        (2, "", "1 GPU: 1 (NVIDIA H200); skipped, in use: 0 (NVIDIA H200, 68 of 140 GiB in use)"),
+        (2, "cuda", "local"),
+        (2, "cpu", "local"),
+    ],
+)
+def test_gpus_compute_in_worker_processes_unless_a_device_is_given(
+    cards: int, device: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Card(k, f"GPU-{k}", "NVIDIA H200", (70000, 4)[k], 143771) for k in range(cards)]
+    monkeypatch.setattr(gpus, "visible_cards", lambda: found)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    executor = chosen_executor(None, {}, device=device)
+    assert (executor.described("") if executor else "local") == chosen
+
+
+def test_a_card_of_a_setting_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "visible_cards", lambda: [Card(0, "GPU-0", "H", 4, 100)])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    executor = chosen_executor(None, {"gpus.cards": "all"})
+    assert executor
+    assert executor.described("") == "1 GPU: 0 (H)"

@@ -47,10 +47,12 @@ def chosen_executor(
     own = {
         key: settings.pop(key) for key in [*settings] if key.partition(".")[0] in executors.names()
     }
-    if name is None:
-        name = next(iter(implied), None) or _usual(device)
-        if name == "local" and not implied and not own:
+    if name is None and not implied:
+        name, implied = _usual(device)
+        implied = {} if own else implied
+        if name == "local" and not own:
             return None
+    name = name or next(iter(implied))
     if len(implied) > 1:
         raise UserError(f"give one of {' and '.join(_FLAGS[one] for one in implied)}")
     options = {}
@@ -80,14 +82,22 @@ _ON_CPU = {("shard", "cpu"): {"on_cpu": True}}
 _FLAGS = {"gpus": "--gpus", "local": "--workers", "ray": "--ray-address", "shard": "--shard"}
 
 
-def _usual(device: str) -> str:
-    """Return the executor if no option names one: several GPUs compute side by side."""
+def _usual(device: str) -> tuple[str, dict[str, tuple[str, Any]]]:
+    """Return the executor if no option names one, and what that implies.
+
+    On GPUs these are worker processes, also on one, because a worker that a driver has deadlocked
+    is replaced, where this process would hang.
+    """
     import torch
 
     from unlearnable_bench.executors.gpus import visible_cards
 
-    several = not device and torch.cuda.is_available() and len(visible_cards()) > 1
-    return "gpus" if several else "local"
+    if device or not torch.cuda.is_available():
+        return "local", {}
+    cards = visible_cards()
+    if len(cards) == 1:  # also if it is in use, as a screen's card is
+        return "gpus", {"gpus": ("cards", "0")}
+    return ("gpus" if cards else "local"), {}
 
 
 def job_of(

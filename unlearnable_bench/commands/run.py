@@ -269,7 +269,8 @@ def run(
     )
     theirs = executor.worker_device() if executor else None
     # If it is the workers' that counts, this process needs one only to time a step.
-    where = pick_device(device or ("cpu" if theirs and not (dry_run and (gpus or shard)) else None))
+    times_here = dry_run and not (executor and executor.remote)
+    where = pick_device(device or ("cpu" if theirs and not times_here else None))
     chosen_preset = bool(options.get("preset"))
     if not chosen_preset:
         options["preset"] = default_preset(theirs or where.type)

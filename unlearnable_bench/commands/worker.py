@@ -57,6 +57,7 @@ def _serve(task: int | None, tasks: int) -> None:
     from unlearnable_bench.storage import damage
 
     channel = open_channel()
+    channel.show_life()
     text = sys.stdin.buffer.readline()
     end_with_starter()
     job = _job(text, "standard input")

@@ -9,9 +9,12 @@ import os
 import selectors
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from unlearnable_bench.errors import UserError
@@ -27,6 +30,10 @@ from unlearnable_bench.stop import Stop
 
 _LOSSES = 3  # workers that a cell, or a seat without a finished cell, may lose
 _LOOK = 0.2  # seconds between two looks at signals
+# Seconds without a beat. Code that keeps all other threads waiting for that long is deadlocked: the
+# GPU's driver can wait for the interpreter while another thread has that and waits for the driver.
+_FROZEN = 120.0
+_DYING = 5.0  # seconds in which a frozen worker writes its stacks
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class _Worker:
     loops: dict[int, "_Loop"] = field(default_factory=dict)
     pending: dict[int, bytes] = field(default_factory=dict)  # half lines, by descriptor
     ended: bool = False
+    silent: float = 0.0  # seconds without an event, while it was not stopped
+    stacks: list[str] | None = None  # of its threads, once it is frozen
 
 
 class _Loop:
@@ -126,6 +135,7 @@ class _Pool:
         for seat in seats:
             self._start(seat)
         cells, shown = _Loop(self._work.screen.progress, "cells", len(self.tally.unfinished)), -1
+        looked = time.monotonic()
         while self._workers:
             finished = len(self._work.job.cells) - len(self.tally.unfinished)
             if finished != shown:
@@ -137,12 +147,28 @@ class _Pool:
                     worker.process.send_signal(signal.SIGTERM)
             for key, _ in self._events.select(_LOOK):
                 self._read(key.data, key.fd)
+            now = time.monotonic()
+            # This process may have been stopped, too.
+            self._look_for_frozen(min(now - looked, 5 * _LOOK))
+            looked = now
             # Not at the end of a pipe, which a process that a lost worker has started may hold.
             for worker in [one for one in self._workers if one.process.poll() is not None]:
                 self._reap(worker)
         cells.end()
         if self.tally.refused:
             raise UserError(self.tally.refused)
+
+    def _look_for_frozen(self, seconds: float) -> None:
+        """End workers in which no Python code runs any more, not even the handler of a signal."""
+        for worker in self._workers:
+            if _is_stopped(worker.process.pid):  # by SIGSTOP, e.g. of a batch system
+                continue
+            worker.silent += seconds
+            if worker.silent >= _FROZEN and worker.stacks is None:
+                worker.stacks = []
+                worker.process.send_signal(signal.SIGQUIT)  # it writes them to its stderr
+            elif worker.silent >= _FROZEN + _DYING:
+                worker.process.kill()
 
     def end(self) -> None:
         """End what an exception has left."""
@@ -185,6 +211,8 @@ class _Pool:
         *lines, rest = (worker.pending.pop(descriptor, b"") + found).split(b"\n")
         worker.pending[descriptor] = rest
         assert worker.process.stdout
+        if descriptor == worker.process.stdout.fileno() and worker.stacks is None:
+            worker.silent = 0.0
         for line in lines:
             if descriptor == worker.process.stdout.fileno():
                 self._take(worker, json.loads(line))
@@ -194,6 +222,9 @@ class _Pool:
 
     def _tell(self, worker: _Worker, line: str) -> None:
         """Print a line of a worker's standard error, once if several workers print it."""
+        if worker.stacks is not None:
+            worker.stacks.append(line)
+            return
         line = line.removeprefix("ubench: ")
         asked = self._stopped and line.startswith("interrupted by SIGTERM")
         if line and line not in self._told and line != self.tally.refused and not asked:
@@ -202,6 +233,8 @@ class _Pool:
 
     def _take(self, worker: _Worker, event: dict[str, Any]) -> None:
         """Act on an event."""
+        if "beat" in event:
+            return
         if "loop" in event:
             self._show(worker, event)
             return
@@ -245,23 +278,30 @@ class _Pool:
                 pipe.close()
         for loop in worker.loops.values():
             loop.end()
+        ended = how_it_ended(code) if worker.stacks is None else self._frozen(worker)
         if not worker.ended and not self._stopped and not self.tally.refused:
-            self._replace(worker, code)
+            self._replace(worker, code, ended)
 
-    def _replace(self, worker: _Worker, code: int) -> None:
+    def _frozen(self, worker: _Worker) -> str:
+        """Write the stacks of a worker that was frozen, and return how it ended."""
+        path = Path(self._work.job.out) / "work" / f"frozen-{worker.process.pid}.txt"
+        with suppress(OSError):
+            path.write_text("\n".join(worker.stacks or []) + "\n")
+        return f"ran no code for {_FROZEN:.0f} s, a deadlock, and was ended (its threads: {path})"
+
+    def _replace(self, worker: _Worker, code: int, ended: str) -> None:
         """Replace a worker that was lost, unless it was lost too often."""
         held = [self._items[key] for key in worker.begun]
         free = "its cell is free" if len(held) == 1 else "its cells are free"
         what = f"; {free} ({'; '.join(one.name for one in held)})"
         self._work.screen.warn(
-            f"{worker.seat.name}: worker process {worker.process.pid} {how_it_ended(code)}"
-            f"{what if held else ''}"
+            f"{worker.seat.name}: worker process {worker.process.pid} {ended}{what if held else ''}"
         )
         for key in worker.begun:
             self._losses[key] += 1
             if self._losses[key] >= _LOSSES:
                 lost = f"{_LOSSES} worker processes were lost at it"
-                self._give_up(key, f"{lost}; the last {how_it_ended(code)}")
+                self._give_up(key, f"{lost}; the last {ended}")
         self._losses[worker.seat.name] += 1
         # A worker that somebody ended by a signal is not wanted.
         if code < 128 and self._losses[worker.seat.name] < _LOSSES and self.tally.unfinished:
@@ -276,3 +316,11 @@ class _Pool:
             labels = getattr(item, "labels", {})
             folder.write_failure(key, labels, reason, reason, self._work.job.id)
         self.tally.lost(key, reason)
+
+
+def _is_stopped(process: int) -> bool:
+    """Return whether a child of this process is stopped by a signal."""
+    with suppress(ChildProcessError):
+        state = os.waitid(os.P_PID, process, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        return state is not None
+    return False

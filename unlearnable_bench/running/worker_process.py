@@ -1,5 +1,6 @@
 """A worker process: makes the plan of a job, and computes its cells until none is left."""
 
+import faulthandler
 import json
 import os
 import signal
@@ -33,6 +34,7 @@ from unlearnable_bench.running.worker import Worker
 from unlearnable_bench.stop import Stop
 
 _PAUSE = 0.3  # seconds between two events of a loop
+_BEAT = 1.0  # seconds between two signs of life
 
 
 @dataclass
@@ -56,6 +58,17 @@ class Channel:
                     text = text[os.write(self.descriptor, text) :]
             except BrokenPipeError:
                 return
+
+    def show_life(self) -> None:
+        """Send an event each second, until another thread keeps the interpreter for ever."""
+
+        def beat() -> None:
+            while True:
+                self.send(beat=True)
+                time.sleep(_BEAT)
+
+        faulthandler.register(signal.SIGQUIT)  # prints all stacks, also when no Python code can run
+        threading.Thread(target=beat, name="ubench beat", daemon=True).start()
 
     def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
         """Yield from `steps`, and send some of them."""

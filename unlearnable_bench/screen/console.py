@@ -97,9 +97,10 @@ def run(
     lines["estimate"] = "nothing to compute"
     if left.items:
         check_learners(plan, device)
+        theirs = executor.worker_device() if executor else None
         lines["estimate"] = "\n".join(map(str, on_cards(left.works, benches, pack))) or estimate(
             plan,
-            device,
+            torch.device(theirs) if theirs and not dry_run else device,
             works=left.works,
             dry_run=dry_run,
             pace=pace,
