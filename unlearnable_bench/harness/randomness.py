@@ -3,7 +3,8 @@
 torch's generators have hidden state on the device: a captured graph, a second cell on the same
 GPU or a resumed run would draw other numbers. Here a number is a pure function of (seed, stream,
 number of previous draws, position) by the SplitMix64 finaliser (Steele et al., OOPSLA 2014). The
-complete state is one integer tensor, and CPU and GPU draw the same numbers.
+complete state is one integer tensor, and CPU and GPU draw the same numbers; of `normal`, up to the
+rounding of logarithm and cosine.
 """
 
 import hashlib
