@@ -66,7 +66,8 @@ def estimate(
     if device.type == "cuda" and not dry_run:
         return f"{passes_of(works):.2g} image passes; use --dry-run for a time"
     forecast, hint = measured(plan, device, works, trial=dry_run, pace=pace)
-    text = f"about {duration(forecast.total)} ({forecast.passes:.2g} image passes)"
+    on_one = " on one GPU" if device.type == "cuda" else ""
+    text = f"about {duration(forecast.total)}{on_one} ({forecast.passes:.2g} image passes)"
     return "; ".join(filter(None, (text, rest_of(forecast), hint)))
 
 
