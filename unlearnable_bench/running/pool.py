@@ -30,9 +30,10 @@ from unlearnable_bench.stop import Stop
 
 _LOSSES = 3  # workers that a cell, or a seat without a finished cell, may lose
 _LOOK = 0.2  # seconds between two looks at signals
-# Seconds without a beat. Code that keeps all other threads waiting for that long is deadlocked: the
-# GPU's driver can wait for the interpreter while another thread has that and waits for the driver.
-_FROZEN = 120.0
+# Seconds without a beat. Code that keeps all other threads waiting for longer than the slowest
+# import of torch is deadlocked: one thread has the interpreter and waits for a lock of the GPU's
+# driver, which another holds that waits for the interpreter.
+_FROZEN = 300.0
 _DYING = 5.0  # seconds in which a frozen worker writes its stacks
 
 
