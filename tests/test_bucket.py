@@ -5,10 +5,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from commands import arrays, run_tiny
 from helpers import accuracies, four_cells
 
 from unlearnable_bench import UserError, run
@@ -119,11 +122,30 @@ CALLS: dict[str, Callable[[Exchange], None]] = {
 def test_a_missing_bucket_is_named_and_not_made(bucket: str, tmp_path: Path, call: str) -> None:
     checkpoint(tmp_path / "here")
     exchange = Exchange(f"{bucket}0/prefix", tmp_path / "here", [KEY])
-    with pytest.raises(UserError, match="bucket does not exist; check that it exists") as caught:
+    with pytest.raises(UserError, match="bucket does not exist; check the bucket") as caught:
         CALLS[call](exchange)
     assert str(caught.value).startswith(f"ray.store={bucket}0/prefix: ")
     assert "\n" not in str(caught.value)
     assert not s3fs.S3FileSystem(skip_instance_cache=True).exists(f"{bucket}0")
+
+
+@pytest.mark.skipif(not find_spec("ray"), reason="needs the extra [ray]")
+def test_a_missing_bucket_ends_the_command_before_ray_is_connected(
+    bucket: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "tiny.npz", **arrays())
+    words = [word for word in run_tiny("--methods", "random") if word not in ("--device", "cpu")]
+    done = subprocess.run(
+        [sys.executable, "-m", "unlearnable_bench", *words, "--executor", "ray",
+         "--ray-address", "127.0.0.1:1", "--set", "ray.gpus=0",
+         "--set", f"ray.store={bucket}0/prefix"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"ubench: ray.store={bucket}0/prefix: ")
 
 
 def test_a_bucket_that_is_removed_midway_is_named(bucket: str, tmp_path: Path) -> None:
@@ -132,7 +154,7 @@ def test_a_bucket_that_is_removed_midway_is_named(bucket: str, tmp_path: Path) -
     exchange.send()
     s3fs.S3FileSystem().rm(bucket, recursive=True)
     path.write_bytes(b"more steps")
-    with pytest.raises(UserError, match="bucket does not exist; check that it exists"):
+    with pytest.raises(UserError, match="bucket does not exist; check the bucket"):
         exchange.send()
 
 
@@ -145,7 +167,9 @@ def test_refused_credentials_are_named(
     with monkeypatch.context() as patch:
         # From now on the server, which is in this process, asks for credentials and knows none.
         patch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
-        with pytest.raises(UserError, match=r"PermissionError.*endpoint and credentials") as caught:
+        with pytest.raises(
+            UserError, match=r"PermissionError.*endpoint and the credentials"
+        ) as caught:
             CALLS[call](exchange)
     assert "\n" not in str(caught.value)
     assert stored(bucket) == []

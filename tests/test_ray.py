@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from faults.world import ALL
 from held import held
 from helpers import accuracies
 
-from unlearnable_bench import load_records
-from unlearnable_bench.executors.ray import startable
+from unlearnable_bench import UserError, load_records
+from unlearnable_bench.executors.ray import LostWorkerError, _take, startable
 
 STEPS = 100
 HELD = held(STEPS, "if", "os.getpid()")
@@ -89,6 +90,24 @@ def test_the_first_cell_of_a_noise_makes_it_and_the_others_wait() -> None:
     assert startable([*noises], noises, {"2", "3"}, {"3"}) == ["a", "b", "c"]
     assert startable(["d", "e", "f"], noises, {"3"}, {"3"}) == ["d"]
     assert startable(["e", "f"], noises, set(), set()) == ["e", "f"]
+
+
+def test_the_reason_of_a_lost_task_is_that_of_its_cause() -> None:
+    class RayTaskError(Exception):
+        cause = LostWorkerError("worker process was killed\nby a signal")
+
+    def lost(error: Exception) -> str:
+        ray, tally = MagicMock(), MagicMock()
+        ray.exceptions.RayError = RayTaskError
+        ray.get.side_effect = error
+        _take(ray, None, "key", tally, lambda: None)
+        return str(tally.lost.call_args[0][1])
+
+    traceback = "ray::compute_cell() (pid=1)\nTraceback"
+    assert lost(RayTaskError(traceback)) == "its Ray task was lost: worker process was killed"
+    RayTaskError.cause = UserError("no such bucket")
+    assert lost(RayTaskError(traceback)) == "no such bucket"
+    assert lost(ValueError("x")) == "its Ray task was lost: x"
 
 
 def test_a_plan_for_ray_without_ray_names_the_extra(tmp_path: Path) -> None:

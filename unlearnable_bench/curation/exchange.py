@@ -159,8 +159,8 @@ class Exchange:
             raise
         except Exception as error:  # each file system has errors of its own
             raise UserError(
-                f"ray.store={self._url}: {type(error).__name__}: {error}; check that it exists and "
-                "that endpoint and credentials are right, then run the same command again"
+                f"ray.store={self._url}: {type(error).__name__}: {error}; check the bucket or "
+                "folder, its endpoint and the credentials, then run the same command again"
             ) from error
 
     def _remote_names(self) -> list[str]:
