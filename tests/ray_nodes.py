@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import s3fs
+from bucket import SETTINGS, served
 from ray.cluster_utils import Cluster
 
 KINDS = ("node", "worker process", "Ray task", "command")
@@ -101,7 +103,15 @@ def disturb(
 
 
 def main() -> int:
-    count, words = int(sys.argv[1]), sys.argv[2:]
+    with served() as address:
+        os.environ |= SETTINGS | {"AWS_ENDPOINT_URL": address}
+        run_with_faults(int(sys.argv[1]), sys.argv[2:])
+    return 0
+
+
+def run_with_faults(count: int, words: list[str]) -> None:
+    bucket = s3fs.S3FileSystem(use_listings_cache=False)
+    bucket.mkdir("bucket")
     head = {"num_cpus": 0, "include_dashboard": False, **_SMALL}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
@@ -117,13 +127,13 @@ def main() -> int:
                 (place / name).symlink_to(top / name)
             os.chdir(place)
             kind, store = KINDS[number % len(KINDS)], (number // len(KINDS) + number) % 2
-            more = ["--set", f"ray.store=file://{place}/store"] if store else []
+            more = ["--set", f"ray.store=s3://bucket/{place.name}"] if store else []
             start, began = partial(subprocess.Popen, [*command, *more]), time.monotonic()
             killed = disturb(cluster, nodes, start, kind)
             seconds = round(time.monotonic() - began)
+            stored = bucket.find(f"bucket/{place.name}/cells")
             about = {"kind": kind, "store": store, "processes": killed, "seconds": seconds}
-            Path("killed.json").write_text(json.dumps(about))
-        return 0
+            Path("killed.json").write_text(json.dumps(about | {"stored": len(stored)}))
     finally:
         cluster.shutdown()
 

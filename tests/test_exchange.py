@@ -42,6 +42,21 @@ def test_results_pass_through_a_url(plan: Plan, tmp_path: Path, kind: str) -> No
     assert run(plan, here, device="cpu").reused == 1
 
 
+def test_records_are_sent_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, sent = "a" * 32, list[str]()
+    folder = new(tmp_path / "here")
+    for kind, ending in (
+        ("cells", "json"),
+        ("networks", "safetensors"),
+        ("poisons", "safetensors"),
+    ):
+        (folder / kind).mkdir(exist_ok=True)
+        (folder / kind / f"{key}.{ending}").touch()
+    monkeypatch.setattr(Exchange, "_put", lambda _, path, __: sent.append(path.parent.name))
+    Exchange(f"memory://{uuid.uuid4().hex}", folder, [key]).send()
+    assert sent == ["networks", "poisons", "cells"]
+
+
 def test_a_checkpoint_is_sent_fetched_and_removed_once_it_is_not_needed(tmp_path: Path) -> None:
     url, key, other = f"memory://{uuid.uuid4().hex}", "a" * 32, "b" * 32
     first, second = new(tmp_path / "first"), new(tmp_path / "second")

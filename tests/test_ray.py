@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from faults.world import ALL
 from held import held
 from helpers import accuracies
 
-from unlearnable_bench import load_records
-from unlearnable_bench.executors.ray import startable
+from unlearnable_bench import UserError, load_records
+from unlearnable_bench.executors.ray import LostWorkerError, _take, startable
 
 STEPS = 100
 HELD = held(STEPS, "if", "os.getpid()")
@@ -33,7 +34,10 @@ def can_isolate() -> bool:
         return False
 
 
-@pytest.mark.skipif(not find_spec("ray"), reason="needs the extra [ray]")
+@pytest.mark.skipif(
+    not all(map(find_spec, ("ray", "s3fs", "moto"))),
+    reason="needs the extra [ray], s3fs and moto[server]",
+)
 @pytest.mark.skipif(
     not can_isolate(), reason="needs a network namespace: Ray listens on all addresses"
 )
@@ -73,7 +77,7 @@ def test_a_plan_is_finished_though_nodes_and_processes_are_killed(
         # With its command, Ray kills all processes of a task.
         if fault["kind"] != "command":
             assert again <= {one[:2] for one in made if one[2] in killed}, fault
-        assert bool(fault["store"]) == (place / "store" / "cells").exists()
+        assert fault["stored"] == (2 if fault["store"] else 0)
         assert {one[:2] for one in made} == {(s, str(n)) for s in "01" for n in range(STEPS)}
         assert max(Counter(one[:2] for one in made).values()) <= 2
         assert accuracies(place / "out") == accuracies(tmp_path / "fault-0" / "out")
@@ -86,6 +90,24 @@ def test_the_first_cell_of_a_noise_makes_it_and_the_others_wait() -> None:
     assert startable([*noises], noises, {"2", "3"}, {"3"}) == ["a", "b", "c"]
     assert startable(["d", "e", "f"], noises, {"3"}, {"3"}) == ["d"]
     assert startable(["e", "f"], noises, set(), set()) == ["e", "f"]
+
+
+def test_the_reason_of_a_lost_task_is_that_of_its_cause() -> None:
+    class RayTaskError(Exception):
+        cause = LostWorkerError("worker process was killed\nby a signal")
+
+    def lost(error: Exception) -> str:
+        ray, tally = MagicMock(), MagicMock()
+        ray.exceptions.RayError = RayTaskError
+        ray.get.side_effect = error
+        _take(ray, None, "key", tally, lambda: None)
+        return str(tally.lost.call_args[0][1])
+
+    traceback = "ray::compute_cell() (pid=1)\nTraceback"
+    assert lost(RayTaskError(traceback)) == "its Ray task was lost: worker process was killed"
+    RayTaskError.cause = UserError("no such bucket")
+    assert lost(RayTaskError(traceback)) == "no such bucket"
+    assert lost(ValueError("x")) == "its Ray task was lost: x"
 
 
 def test_a_plan_for_ray_without_ray_names_the_extra(tmp_path: Path) -> None:

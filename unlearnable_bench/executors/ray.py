@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _LOOK = 0.2  # seconds between two looks at signals
 _SENDING = 60.0  # seconds between two looks at what a task has written
 _ENDING = 60.0  # seconds for the tasks of an interrupted run to save their state
+_PATIENCE = 300.0  # seconds in which a task tries to send what it has computed
+_PAUSE = 5.0  # seconds between two tries
 
 
 class LostWorkerError(Exception):
@@ -85,6 +87,8 @@ class Ray(Executor):
         from unlearnable_bench.stop import Stop  # noqa: PLC0415
 
         job = structs.replace(work.job, threads=work.job.threads or self.cpus)
+        if self.store:
+            Exchange(self.store, work.folder.path, ()).check()
         tally, stop = Tally(work), Stop(holding=True)
         with interruption.postponed(stop) as saved, self._cluster(work) as ray:
             remote = ray.remote(
@@ -197,8 +201,10 @@ def _take(ray: Any, task: Any, key: str, tally: Any, collect: Callable[[], None]
         for event in events:
             tally.take(event)
     except (ray.exceptions.RayError, Exception) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        tally.lost(key, f"its Ray task was lost: {lines[0]}")
+        cause = getattr(error, "cause", None) or error  # the text of a RayTaskError is a traceback
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        lost = "" if isinstance(cause, UserError) else "its Ray task was lost: "
+        tally.lost(key, f"{lost}{lines[0]}")
 
 
 def compute_cell(
@@ -220,23 +226,35 @@ def compute_cell(
 
     with private_folder() as place:
         exchange = Exchange(store, Path(place), keys)
-        with _retried(store):
+        with _retried():
             exchange.fetch()
         job = structs.replace(Job.from_json(text), out=place)
         try:
             return _computed(job.to_json(), task, tasks, exchange)
         finally:
-            with _retried(store):
-                exchange.send()
+            with _retried():
+                _send(exchange)
 
 
 @contextmanager
-def _retried(store: str) -> Iterator[None]:
+def _retried() -> Iterator[None]:
     """Let Ray start a task again whose transfers fail."""
     try:
         yield
     except Exception as error:
-        raise LostWorkerError(f"{store}: {one_line(error)}") from error
+        raise LostWorkerError(one_line(error)) from error
+
+
+def _send(exchange: "Exchange") -> None:
+    """Send what a task has computed, which would be lost if the server is down just then."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return exchange.send()
+        except Exception:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_PAUSE)
 
 
 def _computed(
