@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 
 from unlearnable_bench import Radius
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.options import as_text
 from unlearnable_bench.planning import grid, registry
 from unlearnable_bench.presets import Preset, load_preset, preset_names
@@ -97,3 +98,38 @@ def test_every_option_of_a_preset_exists(preset: str) -> None:
         plugin = registry.attacks.get(name).configured(settings | values, owner=name)
         assert not {*plugin.unread()} & {*values}
         assert {k: as_text(plugin.option_values()[k]) for k in settings} == settings
+
+
+def test_the_label_of_a_preset_is_its_name_too() -> None:
+    changed = {"adversarial.epochs": 6, "surrogate.lr": 0.07, "training.epochs": 3}
+    both = grid.make_plan(
+        preset="smoke", methods=["tap"], rho_a=[Radius("0"), Radius("1/255")], settings=changed
+    )
+    label = "smoke[adversarial.epochs=6,surrogate.lr=0.07,training.epochs=3]"
+    assert both.preset_label == label
+    assert {cell.key for cell in grid.make_plan(preset=label, methods=["tap"]).cells} == {
+        cell.key for cell in both.cells if not cell.rho_a
+    }
+    # Settings go above it, and its precision holds.
+    one = grid.make_plan(
+        preset=f"{label[:-1]},precision=fp64]", settings={"training.epochs": 4}, methods=["random"]
+    )
+    assert one.preset_label == (
+        "smoke[adversarial.epochs=6,precision=fp64,surrogate.lr=0.07,training.epochs=4]"
+    )
+    assert {cell.poison.precision for cell in one.cells} == {"fp64"}
+
+
+@pytest.mark.parametrize(
+    ("label", "line"),
+    [
+        ("fastt[training.epochs=1]", "unknown preset 'fastt'"),
+        ("smoke[training.epochs]", r"--preset smoke\[training.epochs\]: write NAME or NAME\[OPT"),
+        ("smoke[training.epochs=1", "write NAME or NAME"),
+        ("smoke[training.epoch=1]", "unknown option of training 'epoch'"),
+        ("smoke[sem.steps=1]", "--set sem.steps: sem is not in this plan"),
+    ],
+)
+def test_a_wrong_label_is_refused(label: str, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        grid.make_plan(preset=label, methods=["random"])

@@ -94,6 +94,8 @@ def small(words: str) -> Plan:
         "--methods random --dataset shapes --set shapes.contrast=80",
         "--methods ntga --preset smoke --set ntga.block=8,9 --set ntga.validation=9",
         "--methods clean --preset paper --dataset shapes --set training.pgd_steps=3 --rho-a 1/255",
+        "--methods sem,tap --set surrogate.lr=0.07 --set adversarial.pgd_steps=2 --rho-a 0,4/255",
+        "--methods sem --set training.pgd_steps=2 --defenses none,fgsm --rho-a 0,4/255",
     ],
 )
 def test_the_command_of_a_cell_plans_that_cell_again(words: str) -> None:

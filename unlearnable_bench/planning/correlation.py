@@ -16,7 +16,7 @@ from unlearnable_bench.options import Scalar
 from unlearnable_bench.planning import registry
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
-from unlearnable_bench.presets import load_preset
+from unlearnable_bench.presets import load_preset, split_label
 from unlearnable_bench.radius import Radius
 
 METHODS = ("sem", "rem")
@@ -142,7 +142,7 @@ def _refuse_stops(
     """Refuse a stop that is not before the last update."""
     key = f"{method}.steps"
     passed = {"steps": settings[key]} if key in settings else {}
-    usual = load_preset(preset).attacks.get(method, {})
+    usual = load_preset(split_label(preset)[0]).attacks.get(method, {})
     steps = registry.attacks.choose(method, passed, usual).plugin.option_values()["steps"]
     for stop in stops:
         if not 0 < stop < steps:

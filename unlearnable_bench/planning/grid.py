@@ -40,7 +40,7 @@ from unlearnable_bench.planning.registry import Chosen, Registry
 from unlearnable_bench.planning.row_names import named, refuse_rows, split_row
 from unlearnable_bench.planning.schedules import schedules_of
 from unlearnable_bench.planning.sections import Sections, sections_of, single
-from unlearnable_bench.presets import Preset, default_preset, load_preset
+from unlearnable_bench.presets import Preset, default_preset, load_preset, split_label
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.schedule import Precision
 
@@ -79,8 +79,9 @@ def make_plan(
         surrogate: name of the surrogate's architecture; None: the preset's.
         dataset: name of a data set, such as `cifar10`, `npz:FILE` or `folder:DIR`; None: the
             preset's.
-        preset: name of the preset; None: `fast` if CUDA is available, otherwise `smoke`, as on the
-            command line.
+        preset: name of the preset, or the label that a table gives it with changed schedules, such
+            as `fast[adversarial.epochs=6]`, which need not affect the plan; None: `fast` if CUDA is
+            available, otherwise `smoke`, as on the command line.
         seeds: seeds of training, and of the noise unless `noise_seeds` are given.
         noise_seeds: seeds of the noise, each combined with each of `seeds`; empty: each noise has
             the seed of its learner. Clean images and other noise without anything random keep
@@ -110,9 +111,10 @@ def make_plan(
         noise_seeds=(noise_seeds, int), defenses=(defenses, str), learners=(learners, str),
         protect=(protect, (int, float)), protect_classes=(protect_classes, str),
     )  # fmt: skip
-    base = load_preset(preset or default_preset())
+    preset, of_preset = split_label(preset or default_preset())
+    base = load_preset(preset)
     sections = sections_of(settings)
-    precision = precision or base.precision
+    precision = precision or of_preset.pop("precision", base.precision)
     if precision not in get_args(Precision):
         raise unknown("precision", precision, get_args(Precision))
     names = list(dict.fromkeys([*(["clean"] if clean else []), *rows]))
@@ -139,6 +141,7 @@ def make_plan(
     schedules, preset_label = schedules_of(
         base,
         sections,
+        sections_of(of_preset),
         precision,
         adversarial_cells=any(rho_a),
         several_steps=any(map(reads_pgd_steps, chosen_defenses)),

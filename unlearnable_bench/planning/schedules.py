@@ -63,6 +63,7 @@ class Schedules:
 def schedules_of(
     base: Preset,
     sections: Sections,
+    of_preset: Sections,
     precision: str,
     *,
     adversarial_cells: bool,
@@ -70,10 +71,24 @@ def schedules_of(
     clean_surrogate: bool,
     robust_surrogate: bool,
 ) -> tuple[Schedules, str]:
-    """Return the schedules, and the preset's label."""
+    """Return the schedules, and the preset's label.
+
+    Args:
+        base: the preset.
+        sections: the user's settings, which must have an effect.
+        of_preset: settings that are part of the preset's name, which need not have one.
+        precision: `bf16`, `fp32` or `fp64`.
+        adversarial_cells: whether a cell is trained adversarially.
+        several_steps: whether a defense reads the number of PGD steps.
+        clean_surrogate: whether a method trains a surrogate on clean images.
+        robust_surrogate: whether one does so adversarially.
+    """
     names = ("training", "adversarial", "surrogate")
     given = {name: single(name, sections.take(name, Training)) for name in names}
-    usual, chosen = Schedules.of(base, {name: {} for name in names}), Schedules.of(base, given)
+    named = {name: single(name, of_preset.take(name, Training)) for name in names}
+    of_preset.refuse_rest()
+    both = {name: named[name] | given[name] for name in names}
+    usual, chosen = Schedules.of(base, {name: {} for name in names}), Schedules.of(base, both)
     _refuse_unread(
         given, chosen, adversarial_cells=adversarial_cells, robust_surrogate=robust_surrogate
     )
@@ -90,7 +105,7 @@ def schedules_of(
             )
     changed = {
         f"{section}.{name}": value
-        for section, values in given.items()
+        for section, values in both.items()
         for name, value in values.items()
         if any(
             new.option_values()[name] != old.option_values()[name]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from unlearnable_bench.errors import unknown
+from unlearnable_bench.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,30 @@ def default_preset(device: str | None = None) -> str:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return "fast" if device == "cuda" else "smoke"
+
+
+def split_label(label: str) -> tuple[str, dict[str, str]]:
+    """Split the label of a preset with changed schedules, as tables print it.
+
+    Args:
+        label: such as `fast[adversarial.epochs=6,precision=fp32]`, or a name.
+
+    Returns:
+        The name, and the settings, e.g. `{"adversarial.epochs": "6", "precision": "fp32"}`.
+
+    Raises:
+        UserError: brackets with something else than settings.
+    """
+    name, bracket, inside = label.partition("[")
+    if not bracket:
+        return label, {}
+    parts = [part.partition("=") for part in inside.removesuffix("]").split(",")]
+    if not inside.endswith("]") or not all(key and value for key, _, value in parts):
+        raise UserError(
+            f"--preset {label}: write NAME or NAME[OPTION=VALUE,...], such as "
+            "fast[training.epochs=10]"
+        )
+    return name, {key: value for key, _, value in parts}
 
 
 def load_preset(name: str) -> Preset:
