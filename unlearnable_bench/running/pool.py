@@ -109,7 +109,7 @@ def run_workers(work: Work, seats: Sequence[Seat]) -> Summary:
             pool.run(seats[: len(work.job.cells)], stop)
         finally:
             pool.end()
-            done = len(work.plan.work) - len(pool.tally.unfinished)
+            done = len(work.plan.work) - len(pool.tally.unfinished) - pool.tally.failed
             saved += [f"{done} of {count(len(work.plan.work), 'cell')} finished", *pool.tally.saved]
     return pool.tally.summary()
 
@@ -292,21 +292,26 @@ class _Pool:
 
     def _replace(self, worker: _Worker, code: int, ended: str) -> None:
         """Replace a worker that was lost, unless it was lost too often."""
-        held = [self._items[key] for key in worker.begun]
-        free = "its cell is free" if len(held) == 1 else "its cells are free"
-        what = f"; {free} ({'; '.join(one.name for one in held)})"
-        self._work.screen.warn(
-            f"{worker.seat.name}: worker process {worker.process.pid} {ended}{what if held else ''}"
-        )
-        for key in worker.begun:
-            self._losses[key] += 1
-            if self._losses[key] >= _LOSSES:
-                lost = f"{_LOSSES} worker processes were lost at it"
-                self._give_up(key, f"{lost}; the last {ended}")
-        self._losses[worker.seat.name] += 1
-        # A worker that somebody ended by a signal is not wanted.
-        if code < 128 and self._losses[worker.seat.name] < _LOSSES and self.tally.unfinished:
+        line = f"{worker.seat.name}: worker process {worker.process.pid} {ended}"
+        self._losses.update([worker.seat.name, *worker.begun])
+        fatal = {key for key in worker.begun if self._losses[key] >= _LOSSES}
+        for keys, what in ((worker.begun - fatal, "free"), (fatal, "given up")):
+            if keys:
+                names = "; ".join(sorted(self._items[key].name for key in keys))
+                cells = "its cell is" if len(keys) == 1 else "its cells are"
+                line += f"; {cells} {what} ({names})"
+        self._work.screen.warn(line)
+        for key in fatal:
+            self._give_up(key, f"{_LOSSES} worker processes were lost at it; the last {ended}")
+        if code >= 128 or not self.tally.unfinished:
+            return  # a worker that somebody ended by a signal is not wanted
+        if self._losses[worker.seat.name] < _LOSSES:
             self._start(worker.seat)
+        else:
+            self._work.screen.warn(
+                f"{worker.seat.name}: computes no more, because {_LOSSES} worker processes were "
+                "lost there without a finished cell; the same command uses it again"
+            )
 
     def _give_up(self, key: str, reason: str) -> None:
         """Store that a cell failed, unless another worker computes it."""

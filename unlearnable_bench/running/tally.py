@@ -30,6 +30,11 @@ class Tally:
         self.saved: list[str] = []
         self.refused = ""
 
+    @property
+    def failed(self) -> int:
+        """Number of cells that are reported to have failed."""
+        return len(self._failures)
+
     def take(self, event: dict[str, Any]) -> None:
         """Count what an event reports, and show a finished cell."""
         if "done" in event:
