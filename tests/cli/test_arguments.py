@@ -150,3 +150,19 @@ def test_cuda_without_cuda_is_refused_with_what_to_write(refused: Callable[..., 
 def test_an_unknown_command_is_refused(refused: Callable[..., str]) -> None:
     assert "fly" in refused("fly")
     assert "plane" in refused("data", "plane")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ("--quality", "50"),
+            "--quality has no effect on --format png; add --format jpeg, or omit it",
+        ),
+        (("--no-check", "--learners", "x"), "--learners has no effect with --no-check; omit one"),
+    ],
+)
+def test_options_of_protect_without_effect_are_refused(
+    words: tuple[str, ...], line: str, refused: Callable[..., str]
+) -> None:
+    assert line in refused("protect", "photos", "--out", "safe", *words)

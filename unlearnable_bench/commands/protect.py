@@ -16,6 +16,7 @@ from unlearnable_bench.commands.arguments import (
     text_option,
 )
 from unlearnable_bench.commands.completion import names_of, words
+from unlearnable_bench.errors import UserError
 
 
 def protect(
@@ -88,8 +89,9 @@ def protect(
         ),
     ] = "png",
     quality: Annotated[
-        int, typer.Option(metavar="PERCENT", min=1, max=100, help="Quality of JPEG.")
-    ] = 95,
+        int | None,
+        typer.Option(metavar="PERCENT", min=1, max=100, help="Quality of JPEG; default: 95."),
+    ] = None,
     keep_metadata: Annotated[
         bool,
         typer.Option(
@@ -137,6 +139,12 @@ def protect(
     from unlearnable_bench import api
     from unlearnable_bench.screen import protecting
 
+    if quality and form != "jpeg":
+        raise UserError(
+            f"--quality has no effect on --format {form}; add --format jpeg, or omit it"
+        )
+    if learners and not check:
+        raise UserError("--learners has no effect with --no-check; omit one of them")
     load_plugins(plugins)
     with protecting.screen() as shown:
         found = api.protect(
@@ -149,7 +157,7 @@ def protect(
             others=others,
             size=size,
             form=form,
-            quality=quality,
+            quality=quality or 95,
             keep_metadata=keep_metadata,
             check=check,
             learners=learners.split(",") if learners else (),
