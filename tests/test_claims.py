@@ -23,6 +23,7 @@ from unlearnable_bench.attacks.ntga import NTGA
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.attacks.tap import TAP
+from unlearnable_bench.curation.verifying import verify
 from unlearnable_bench.defenses.mart import MART
 from unlearnable_bench.defenses.trades import TRADES
 from unlearnable_bench.harness import sgd
@@ -249,6 +250,12 @@ def test_stored_records_are_of_the_form_that_the_page_says() -> None:
     assert "`--set em.centred=true` is the form in these tables" in page
     assert "`--set tap.alpha_u=0.064/255 --set surrogate.label_smoothing=0.1` is that form" in page
     assert "UEraser's column is of version 1" in page
+
+
+def test_stored_records_are_sound() -> None:
+    folders = [marker.parent for marker in DOCS.parent.glob("benchmarks/*/*/ubench.json")]
+    assert folders
+    assert [line for folder in folders for line in verify(folder).damaged] == []
 
 
 def test_no_document_calls_adversarial_training_the_strongest_countermeasure() -> None:

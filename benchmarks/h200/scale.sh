@@ -2,9 +2,10 @@
 # The same cells on 1, 2, 4 and 8 GPUs of this host, in turn: bash benchmarks/h200/scale.sh FOLDER
 #
 # Clean, EM and SEM at five radii and two seeds (30 cells), schedules cut to a quarter, in the preset
-# `fast`. Prints wall seconds, the share of ideal, and the idle seconds of each GPU: those in which
-# nvidia-smi shows at most 5 % of load. Kernels are compiled before, in a small run. An interrupted
-# run that resumes has no wall time that compares: begin again in another folder.
+# `fast`. Prints wall seconds, the share of ideal (if one GPU is measured), and the idle seconds of
+# each GPU: those in which nvidia-smi shows at most 5 % of load. Kernels are compiled before, in a
+# small run. An interrupted run that resumes has no wall time that compares: begin again in another
+# folder.
 #
 # COUNTS="1 4" chooses the numbers of GPUs; CPU=1 is a trial with as many processes on a CPU.
 set -euo pipefail
@@ -57,16 +58,17 @@ from collections import defaultdict
 from pathlib import Path
 
 folder = Path(sys.argv[1])
-first = None
+alone = None
 for line in (folder / "times").read_text().splitlines():
     text, began, ended = line.split()
     count, wall = int(text), float(ended) - float(began)
-    first = first or count * wall
+    alone = wall if count == 1 else alone
     idle = defaultdict(int)
     for sample in (folder / f"load-{count}.csv").read_text().splitlines():
         card, load = sample.split(", ")
         if int(card) < count:
             idle[card] += float(load.split()[0]) <= 5
     seconds = ", ".join(str(idle[card]) for card in sorted(idle, key=int))
-    print(f"{count} GPUs: {wall:.0f} s, share {first / (count * wall):.2f}, idle {seconds} s")
+    share = f"share {alone / (count * wall):.2f}, " if alone else ""
+    print(f"GPUs: {count}, wall {wall:.0f} s, {share}idle {seconds} s")
 END
