@@ -94,7 +94,7 @@ class _Command:
         self._row = row
         self._identity = identity
         self._settings: dict[str, str] = {}
-        self._unread = ""
+        self._changed = ""
 
     def arguments(self) -> Iterator[str]:
         """Yield the arguments; settings come last, because the other parts add to them."""
@@ -112,9 +112,7 @@ class _Command:
             yield from ("--protect", str(self._row["protect"]))
         if classes:
             yield from ("--protect-classes", classes)
-        yield from ("--preset", f"{base.name}{self._unread}" if base else self._row["preset"])
-        if "precision" in self._settings:
-            yield from ("--precision", self._settings.pop("precision"))
+        yield from ("--preset", f"{base.name}{self._changed}" if base else self._row["preset"])
         for source in self._sources():
             yield from ("--plugin", source)
         for name, value in self._settings.items():
@@ -133,21 +131,10 @@ class _Command:
             self.notes.append(f"This version has no preset {label!r}.")
             return None, ""
         changed = _settings(found["changed"] or "", {})
-        # `--set` refuses what has no effect in this cell, which others of its plan may read.
-        unread = {name: value for name, value in changed.items() if self._may_be_unread(name)}
-        if unread:
-            self._unread = f"[{','.join(f'{name}={value}' for name, value in unread.items())}]"
-        self._settings |= {name: changed[name] for name in changed if name not in unread}
+        # Not by `--set`, which refuses what has no effect in this cell but in others of its plan.
+        self._changed = f"[{found['changed']}]" if changed else ""
         self._restore_adversarial(changed)
         return base, self._classes(found["classes"] or "")
-
-    def _may_be_unread(self, name: str) -> bool:
-        section, _, option = name.partition(".")
-        return (
-            section == "surrogate"
-            or option == "pgd_steps"
-            or (section == "adversarial" and str(self._row["rho_a"]) == "0")
-        )
 
     def _restore_adversarial(self, changed: Mapping[str, str]) -> None:
         """Set options of adversarial training that `training` settings must not override.
