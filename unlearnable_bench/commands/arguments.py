@@ -127,6 +127,14 @@ Key = Annotated[
     str,
     typer.Argument(help="Key of a cell, poison or plan (`ubench status`), or its first digits."),
 ]
+RecordedDataset = Annotated[
+    str | None,
+    text_option("NAME", "Data set, e.g. npz:FILE, if the record cannot name its path."),
+]
+RecordedMethod = Annotated[
+    str | None,
+    text_option("NAME", "Attack, e.g. file:FILE, if the record cannot name its path."),
+]
 
 
 def load_plugins(files: list[Path]) -> None:

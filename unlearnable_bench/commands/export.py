@@ -12,6 +12,8 @@ from unlearnable_bench.commands.arguments import (
     Device,
     Folder,
     PluginFiles,
+    RecordedDataset,
+    RecordedMethod,
     Threads,
     load_plugins,
     text_option,
@@ -60,14 +62,8 @@ def export(
     ] = False,
     device: Device = "",
     threads: Threads = None,
-    dataset: Annotated[
-        str | None,
-        text_option("NAME", "Data set, e.g. npz:FILE, if the record cannot name its path."),
-    ] = None,
-    methods: Annotated[
-        str | None,
-        text_option("NAME", "Attack, e.g. file:FILE, if the record cannot name its path."),
-    ] = None,
+    dataset: RecordedDataset = None,
+    methods: RecordedMethod = None,
     plugins: PluginFiles = [],  # noqa: B006 - typer copies it
     _debug: Debug = False,
 ) -> None:

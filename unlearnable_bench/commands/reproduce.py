@@ -16,9 +16,10 @@ from unlearnable_bench.commands.arguments import (
     Folder,
     Key,
     PluginFiles,
+    RecordedDataset,
+    RecordedMethod,
     Threads,
     load_plugins,
-    text_option,
 )
 from unlearnable_bench.commands.damaged import damage_named
 
@@ -40,14 +41,8 @@ def reproduce(
             "temporary one.",
         ),
     ] = None,
-    dataset: Annotated[
-        str | None,
-        text_option("NAME", "Data set, e.g. npz:FILE, if the record cannot name its path."),
-    ] = None,
-    methods: Annotated[
-        str | None,
-        text_option("NAME", "Attack, e.g. file:FILE, if the record cannot name its path."),
-    ] = None,
+    dataset: RecordedDataset = None,
+    methods: RecordedMethod = None,
     plugins: PluginFiles = [],  # noqa: B006 - typer copies it
     tolerance: Annotated[
         float,
