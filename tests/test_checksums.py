@@ -18,6 +18,7 @@ from test_store import RECORD, poison_with_facts
 
 from unlearnable_bench import UserError, make_plan, run
 from unlearnable_bench.datasets.npz import read_npz, write_npz
+from unlearnable_bench.file_kinds import is_pickle
 from unlearnable_bench.harness.checkpoint import Checkpoint
 from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.harness.weights import read_tensors, write_tensors
@@ -127,6 +128,22 @@ def test_one_flipped_bit_of_a_binary_file_is_noticed(
     flip(path, place, bit)
     with collected(), pytest.raises((UserError, ValueError)):
         read(path)
+
+
+@pytest.mark.parametrize("length", [int.from_bytes(b"PK", "little"), 0x10280])
+def test_a_header_of_any_length_is_that_of_safetensors(tmp_path: Path, length: int) -> None:
+    # The file then begins as a zip, or as a pickle.
+    path = tmp_path / "a.safetensors"
+    kept = {"kept": torch.arange(3.0)}
+    write_tensors(path, kept, padding="")
+    padding = length - int.from_bytes(path.read_bytes()[:8], "little")
+    write_tensors(path, kept, padding="x" * padding)
+    assert int.from_bytes(path.read_bytes()[:8], "little") == length
+    assert check_file(path)
+    assert not is_pickle(path)
+    flip(path, 8 + length, 0)
+    with pytest.raises(ValueError, match="does not match"):
+        check_file(path)
 
 
 def test_a_whole_file_is_read(stored: tuple[Path, bytes, Callable[[Path], Any]]) -> None:

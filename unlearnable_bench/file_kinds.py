@@ -74,7 +74,10 @@ def folder_kind_of(path: Path) -> str | None:
 def is_pickle(path: Path) -> bool:
     """Return whether a file begins as a pickle of protocol 2 or later, or of protocol 0."""
     with path.open("rb") as file:
-        start = file.read(3)
+        start = file.read(9)
+    if start[4:] == b"\0\0\0\0{":  # safetensors, whose length of the header can begin alike
+        return False
+    start = start[:3]
     return start[:1] == b"\x80" or start in (b"(dp", b"(lp")
 
 
