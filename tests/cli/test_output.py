@@ -109,7 +109,7 @@ def test_two_folders_are_compared_cell_by_cell(ubench: Command, workplace: Path)
     found = [frame.set_index(["attack", "rho_a"])["test_accuracy"] for frame in frames]
     for method, rho_a, *shown in rows:
         one, two = (accuracy[method, rho_a] for accuracy in found)
-        assert shown == [f"{one:.1f}", f"{two:.1f}", f"{two - one:+.1f}"]
+        assert shown == ["1", f"{one:.1f}", f"{two:.1f}", f"{two - one:+.1f}"]
     assert "(4 cells)" in result.out
 
 

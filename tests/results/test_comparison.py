@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +22,20 @@ def test_cells_in_common_stand_side_by_side_whatever_the_preset() -> None:
     )
     both = compare(fast, paper)
     found = both[["attack", "rho_a", "first", "second"]].to_numpy().tolist()
-    assert found == [["sem", "0", 12.0, 11.0], ["em", "4/255", 80.0, 83.0]]
+    assert found == [["sem", "0", 10.0, 11.0], ["em", "4/255", 80.0, 83.0]]
+    assert compare(fast, paper)["pairs"].tolist() == [1, 1]
+
+
+def test_only_seeds_of_both_sides_are_compared() -> None:
+    def noise(accuracy: float, noise_seed: int, seed: int = 0) -> dict[str, Any]:
+        return cell("sem", accuracy, noise_seed=noise_seed, seed=seed)
+
+    fast = frame(noise(10, 0), noise(12, 0, 1), noise(30, 1), noise(99, 2), cell("em", 1.0, seed=7))
+    paper = frame(noise(11, 0), noise(13, 0, 1), noise(34, 1), noise(99, 0, 3), cell("em", 2.0))
+    both = compare(fast, paper)
+    # Learners of one noise are averaged first: (11 + 30) / 2.
+    found = both[["attack", "first", "second", "pairs"]].to_numpy().tolist()
+    assert found == [["sem", 20.5, 23.0, 3], ["em", 1.0, 2.0, 0]]
 
 
 def test_the_rank_correlation_is_spearmans() -> None:

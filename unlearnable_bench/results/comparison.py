@@ -6,7 +6,14 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.results.aggregate import GROUP, aggregate, differences, one_spelling
+from unlearnable_bench.results.aggregate import (
+    GROUP,
+    aggregate,
+    differences,
+    finished,
+    one_spelling,
+)
+from unlearnable_bench.results.replicates import seed_pairs
 
 _CELL = [name for name in GROUP if name != "preset"]
 # Results with the same labels that differ in these are not comparable.
@@ -16,14 +23,17 @@ _DATA_KEYS = ("poison.data", "poison.transform", "protection")
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Return the cells that both have, regardless of their presets.
 
+    Seeds that only one side has are left out: noises of two seeds can differ more than presets do.
+
     Args:
         first: from `load_records`.
         second: likewise.
 
     Returns:
         One row per cell, in the order of the first: its labels; its mean test accuracy over
-        seeds in percent, as `first` and `second`; and the names of the settings that differ, as
-        `differing`.
+        the common seeds in percent, as `first` and `second`; the number of common seeds, as
+        `pairs`; and the names of the settings that differ, as `differing`. A cell without common
+        seeds has 0 of them, and means over all its seeds.
 
     Raises:
         UserError: no common cell, no cell at all, or a cell with two presets; cells with the same
@@ -33,17 +43,19 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     named = zip(sides, (_of_one_preset(first), _of_one_preset(second)), strict=True)
     cells = pd.concat([frame.assign(preset=side) for side, frame in named])
     cells = cells.assign(**{name: one_spelling(cells[name]) for name in ("rho_a", "rho_u")})
+    cells = _paired(cells)
     # Separately: a label that names something else on the other side is refused below.
     results = pd.concat([aggregate(cells[cells["preset"] == side]) for side in sides])
+    pairs = cells.drop_duplicates(_CELL)[[*_CELL, "pairs"]]
     means = results.pivot_table("test_accuracy_mean", _CELL, "preset")
     both = means.reindex(columns=sides).dropna()
     if both.empty:
         raise UserError("the folders have no cell in common; run the same cells in both")
     order = results.drop_duplicates(_CELL)[_CELL]
-    found = order.merge(both.reset_index(), on=_CELL)
-    pairs = results.pivot_table("setting", _CELL, "preset", aggfunc="first")
+    found = order.merge(both.reset_index(), on=_CELL).merge(pairs, on=_CELL)
+    settings = results.pivot_table("setting", _CELL, "preset", aggfunc="first")
     found["differing"] = [
-        sorted(differences(*pairs.loc[tuple(row), list(sides)]) - {"labels"})
+        sorted(differences(*settings.loc[tuple(row), list(sides)]) - {"labels"})
         for row in found[_CELL].to_numpy()
     ]
     for row in found.to_dict("records"):
@@ -59,6 +71,17 @@ def rank_correlation(both: pd.DataFrame) -> float:
     if min(both[side].nunique() for side in ("first", "second")) == 1:
         return math.nan
     return float(spearmanr(both["first"], both["second"]).statistic)
+
+
+def _paired(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the finished cells, of those with common seeds only the cells of these seeds."""
+    cells = finished(cells)
+    replicate = pd.Series(seed_pairs(cells), index=cells.index, dtype=object)
+    cells = cells.assign(replicate=replicate)
+    common = cells.groupby([*_CELL, "replicate"])["preset"].transform("nunique") == 2
+    pairs = cells[common].groupby(_CELL)["replicate"].nunique().rename("pairs")
+    cells = cells.join(pairs, on=_CELL).fillna({"pairs": 0}).astype({"pairs": int})
+    return cells[common | (cells["pairs"] == 0)]
 
 
 def _of_one_preset(frame: pd.DataFrame) -> pd.DataFrame:

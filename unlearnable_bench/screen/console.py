@@ -176,14 +176,15 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
         sides = [select(f, preset=[name]) for f, name in zip(sides, presets, strict=True)]
         names = [*presets] if second is None else names
     both = compare(*sides)
-    kinds = both.columns.drop(["attack", "first", "second", "differing"])
+    kinds = both.columns.drop(["attack", "first", "second", "pairs", "differing"])
     # Only columns in which the cells of one method differ.
     varying = kinds[both.groupby("attack")[list(kinds)].nunique().max() > 1]
-    grid = new_grid(["method", *varying], [*names, "difference"])
+    grid = new_grid(["method", *varying], ["seeds", *names, "difference"])
     for row in both.to_dict("records"):
         one, other = row["first"], row["second"]
         texts = (Text(printable(str(row[name]))) for name in ("attack", *varying))
-        grid.add_row(*texts, f"{one:.1f}", f"{other:.1f}", f"{other - one:+.1f}")
+        pairs = str(row["pairs"] or "others")
+        grid.add_row(*texts, pairs, f"{one:.1f}", f"{other:.1f}", f"{other - one:+.1f}")
     out = terminal()
     print_grid(out, grid)
     correlation = rank_correlation(both)
