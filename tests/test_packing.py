@@ -84,17 +84,27 @@ def test_packed_cells_have_the_results_of_cells_alone(data: str, tmp_path: Path)
 def test_what_is_fastest_is_chosen_and_recorded(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def packed(seeds: list[int], pack: int | None = None) -> list[int]:
+    class Meeting(Silent):
+        """As many cells as may train together wait for each other."""
+
+        def __init__(self, cells: int) -> None:
+            self._barrier = threading.Barrier(cells)
+
+        def track(self, label: str, total: int, steps: Iterable[int]) -> Iterator[int]:
+            self._barrier.wait(60)
+            yield from steps
+
+    def packed(seeds: list[int], cells: int, pack: int | None = None) -> list[int]:
         run = clean_cells(data, seeds)
-        api.run(run, tmp_path / "out", device="cpu", pack=pack)
+        api.run(run, tmp_path / "out", device="cpu", pack=pack, progress=Meeting(cells))
         records = [ResultsFolder(tmp_path / "out").record(cell.key) for cell in run.cells]
         return [record.packed for record in records if record]
 
-    assert packed([0]) == [1]
+    assert packed([0], 1) == [1]
     monkeypatch.setitem(executor._FASTEST_PACK, "cpu", 2)
-    assert packed([1, 2, 3]) == [2, 2, 2]
-    assert packed([3, 4]) == [2, 1]  # one is missing, and runs alone
-    assert packed([5, 6], pack=1) == [1, 1]
+    assert packed([1, 2], 2) == [2, 2]
+    assert packed([2, 3], 1) == [2, 1]  # one is missing, and runs alone
+    assert packed([5, 6], 1, pack=1) == [1, 1]
 
 
 def test_no_cell_depends_on_those_around_it(

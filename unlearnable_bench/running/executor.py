@@ -33,6 +33,7 @@ from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS, Robustness
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running import interruption
+from unlearnable_bench.running.company import Company
 from unlearnable_bench.running.environment import is_usable, use_algorithms
 from unlearnable_bench.running.finished import failed_in, is_done, settle
 from unlearnable_bench.running.learners import warn_of_lacking
@@ -223,7 +224,7 @@ class _Workers:
             self.stop,
             failed={},
             warned=set(),
-            packed=pack,
+            company=Company(),
             keep_learners=keep_learners,
             shards=part.shards,
         )

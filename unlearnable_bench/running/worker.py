@@ -32,6 +32,7 @@ from unlearnable_bench.results.records import FORMAT, Bound, Record
 from unlearnable_bench.results.robustness import Robustness
 from unlearnable_bench.results.samples import measure_quality, write_samples
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running.company import Company
 from unlearnable_bench.running.environment import describe, peak_memory
 from unlearnable_bench.running.learners import write_learner
 from unlearnable_bench.running.poisoned_test import poisoned_test_accuracy
@@ -63,7 +64,7 @@ class Worker:
         stop: request to end the work.
         failed: poisons that could not be generated, by key, which other cells do not try again.
         warned: keys of poisons whose samples could not be written, each reported once.
-        packed: number of workers that run at the same time.
+        company: the cells of workers that run at the same time.
         keep_learners: whether trained learners are written to the results folder.
         shards: processes that divide the noise generations among GPUs; None: one device.
     """
@@ -74,7 +75,7 @@ class Worker:
     stop: Stop
     failed: dict[str, FailedWork] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
-    packed: int = 1
+    company: Company = field(default_factory=Company)
     keep_learners: bool = False
     shards: Shards | None = None
 
@@ -95,7 +96,8 @@ class Worker:
         drawn = replace(cell.poison, seed=cell.seed)
         harness = self._harness(drawn, checkpoint, cell.name)
         harness = replace(harness, learner=cell.learner.plugin, split_batches=False)
-        outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
+        with self.company.joined() as stay:
+            outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
         if self.keep_learners:  # before the record: a finished cell has its learner
             self.folder.wait_until_present(self.stop.check)
             write_learner(self.folder.learner(cell.key), cell, outcome.model)
@@ -122,7 +124,7 @@ class Worker:
             resumed=resumed,
             peak_memory=peak_memory(self.device),
             classes=clean.classes,
-            packed=self.packed,
+            packed=stay.most,
             environment=self._environment,
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
