@@ -12,11 +12,21 @@
 #   presets    `fast` and `paper` on the same noises, two of each method:
 #              ubench compare FOLDER/cifar10-both --presets fast,paper
 #   poisons    16 images of each method's poison, for a picture
+#   main       methods at five radii of adversarial training, two noises each; REM takes 37 minutes a
+#              noise on one H200: bash benchmarks/measure.sh FOLDER rem
+#   arms       SEM with each perturbation of its noise phase, 1,500 of 5,000 updates, three noises
+#   steps      SEM with 1 to 20 descent steps of the noise, and with other step sizes and samples
+#   shares     EM and SEM for a part of the images, next to training without these
+#   transfer   noise of ResNet-18 on other learners
+#   cifar100   the methods of `main` on CIFAR-100
 #
 # The studies of cells resume where they were interrupted, and several GPUs may work on one FOLDER:
-# CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper. Of a results folder, this one stores
-# cells/, plans/ and ubench.json, and strips/ of the poisons.
+# CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper. EXTRA=--dry-run prints the plans. Of a
+# results folder, this one stores cells/, plans/ and ubench.json, and strips/ of the poisons.
 set -euo pipefail
+
+new=ops,ar,cuda,pil,tue,mi-ue,sep,entf,aue,aap,gue,dune,hypo,asr,em-ops,class-random
+radii=0,2/255,4/255,6/255,8/255
 
 bench() {
   ubench bench --json >"$folder/bench.json"
@@ -26,8 +36,9 @@ growth() {
   ubench bench --growth --json --figure "$folder/growth.png" >"$folder/growth.json"
 }
 
-cells() { # FOLDER, then options of `ubench run`
-  ubench run --dataset cifar10 --out "$folder/$1" "${@:2}"
+cells() { # DATASET-NAME, a folder, then options of `ubench run`
+  # shellcheck disable=SC2086
+  ubench run --dataset "${1%%-*}" --out "$folder/$1" "${@:2}" ${EXTRA:-}
 }
 
 fast() {
@@ -44,9 +55,9 @@ precision() {
   local kind
   for kind in bf16 fp32; do
     # Only the noise is used: the cell is as short as possible.
-    cells "$kind" --preset fast --precision "$kind" --methods sem --no-clean \
+    cells "cifar10-$kind" --preset fast --precision "$kind" --methods sem --no-clean \
       --set sem.steps=1500 --set training.epochs=1
-    cp "$folder/$kind"/poisons/*.safetensors "$folder/$kind.safetensors"
+    cp "$folder/cifar10-$kind"/poisons/*.safetensors "$folder/$kind.safetensors"
   done
   (cd "$folder" && folder=. cells cifar10-precision --preset fast --no-clean \
     --methods file:bf16.safetensors,file:fp32.safetensors --rho-a 0,4/255 --seeds 0,1)
@@ -55,7 +66,6 @@ precision() {
 }
 
 methods() {
-  local new=ops,ar,cuda,pil,tue,mi-ue,sep,entf,aue,aap,gue,dune,hypo,asr,em-ops,class-random
   local defenses=none,grayscale,jpeg,d-vae,coin,cutmix
   cells cifar10-methods --preset fast --methods "${METHODS:-$new}" --rho-a 0,4/255,8/255
   cells cifar10-methods --preset fast --methods "${METHODS:-$new,em,tap,ntga,sc,sem}" \
@@ -79,6 +89,42 @@ poisons() {
   local short=(--preset fast --no-clean --set training.epochs=1)
   cells cifar10-poisons "${short[@]}" --methods random,sc,em,tap,ntga
   cells cifar10-poisons "${short[@]}" --methods rem,sem --set rem.steps=240 --set sem.steps=500
+}
+
+main() {
+  cells cifar10-main --preset fast --methods random,em,tap,ntga,sc,sem --noise-seeds 0,1 \
+    --rho-a "$radii"
+  cells cifar10-main --preset fast --methods "$new" --no-clean --rho-a "$radii"
+}
+
+rem() {
+  cells cifar10-main --preset fast --methods rem --no-clean --noise-seeds 0,1 --rho-a "$radii"
+}
+
+arms() {
+  cells cifar10-arms --preset fast --methods sem --noise-seeds 0,1,2 --rho-a 0,4/255 \
+    --set sem.perturbation=pgd,none,uniform,gaussian --set sem.steps=1500
+}
+
+steps() {
+  cells cifar10-steps --preset fast --methods sem --set sem.noise_steps=1,2,5,10,20 --rho-a 4/255
+  cells cifar10-steps --preset fast --methods sem --set sem.samples=1,2,5,10 --rho-a 4/255
+  cells cifar10-steps --preset fast --methods sem --set sem.alpha_u=0.4/255,0.8/255,1.6/255,3.2/255 \
+    --rho-a 4/255
+}
+
+shares() {
+  cells cifar10-shares --preset fast --methods em,sem --protect 0.2,0.4,0.6,0.8 \
+    --rho-a 0,4/255
+}
+
+transfer() {
+  cells cifar10-transfer --preset fast --methods em,sem --rho-a 0,4/255 \
+    --learners vgg16-bn,densenet121,wrn-34-10,vit-small,mlp2,mlp3,lenet5
+}
+
+cifar100() {
+  cells cifar100-main --preset fast --methods em,tap,ntga,sc,sem --rho-a 0,4/255
 }
 
 studies=$(declare -F | cut -d' ' -f3 | grep -vx cells)

@@ -96,17 +96,17 @@ def test_the_script_asks_for_what_can_be_run(
     script = ["bash", str(ROOT / "benchmarks" / "measure.sh")]
     wrong = subprocess.run([*script, tmp_path / "no", "nope"], capture_output=True, check=False)
     assert (wrong.returncode, calls.exists()) == (2, False)
-    assert b"bench fast growth methods paper poisons precision presets" in wrong.stderr
-    studies = ["bench", "growth", "fast", "paper", "methods", "precision", "presets", "poisons"]
+    studies = wrong.stderr.decode().partition("there are ")[2].split()
+    assert {"bench", "fast", "growth", "main", "presets"} < {*studies}
     subprocess.run([*script, tmp_path / "out", *studies], check=True)
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert [call[0] for call in asked] == ["bench"] * 2 + ["run"] * 16
+    assert sorted(call[0] for call in asked) == ["bench"] * 2 + ["run"] * 26
     monkeypatch.setattr(console, "estimate", lambda *_, **__: "not timed")
     small = Shapes(train=900, test=100).load()  # NTGA needs a block and two fifths of the set
     monkeypatch.setattr(Shapes, "load", lambda _: small)
     for call in asked:
         if call[0] == "run" and not any("file:" in word for word in call):
-            shapes = ["shapes" if word == "cifar10" else word for word in call]
+            shapes = ["shapes" if word.startswith("cifar10") else word for word in call]
             result = CliRunner().invoke(app, [*shapes, "--dry-run"])
             assert result.exit_code == 0, result.output
     assert sum("file:bf16.safetensors,file:fp32.safetensors" in call for call in asked) == 1
