@@ -78,6 +78,18 @@ def test_status_names_failed_cells_and_the_command_that_retries_them(failing: Co
     assert "in broken" in shown
 
 
+def test_status_offers_a_traceback_only_where_there_is_one(
+    failing: Command, workplace: Path
+) -> None:
+    offer = "next     ubench show out "
+    assert offer in failing("status", "out").out
+    (key,) = json.loads(failing("status", "out", "--json").out)["failed"]
+    folder = ResultsFolder(workplace / "out")
+    found = folder.failures()[key["key"]]
+    folder.write_failure(key["key"], found["labels"], "process 1 was killed", "")
+    assert offer not in failing("status", "out").out
+
+
 def test_only_failed_cells_are_tried_again(failing: Command) -> None:
     Path("out/cells", f"{keys('out')['clean']}.json").unlink()
     assert "2 cells" not in failing(*SEM_TINY, "--retry-failed", "--dry-run").out

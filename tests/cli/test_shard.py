@@ -63,7 +63,7 @@ def test_two_processes_give_the_record_of_one(ubench: Command, workplace: Path) 
         0,
         "ubench: tap: made by one process; these methods do not divide their batches (--shard)\n",
     )
-    assert "device    2 processes share each noise generation, each on CPU" in result.out
+    assert "device    2 processes share divisible noise generations, each on CPU" in result.out
     assert ubench(*run_tiny("--methods", "sem", *TINY), "--out", "alone").code == 0
     (key, alone), shared = *records(workplace / "alone").items(), records(workplace / "out")
     assert shared[key]["poison"]["shards"] == 2
@@ -124,7 +124,7 @@ def test_shards_take_the_first_cards_that_are_free(
     if cards == 2:
         executor = chosen_executor(None, {}, shard=2)
         assert executor == Shard(cards=2)
-        expected = "2 GPUs share each noise generation: 0 (NVIDIA H200), 2 (NVIDIA H200)"
+        expected = "2 GPUs share divisible noise generations: 0 (NVIDIA H200), 2 (NVIDIA H200)"
         assert executor.described("CPU") == expected
     else:
         with pytest.raises(UserError, match="--shard 3 needs 3 GPUs that are not in use; here is"):

@@ -49,14 +49,16 @@ class Failed:
     Attributes:
         key: key of the cell.
         name: name of the cell.
-        reason: why, in one line; its file has the whole traceback.
+        reason: why, in one line.
         created: when, UTC, ISO 8601.
+        has_traceback: whether its file has a traceback; a lost process leaves none.
     """
 
     key: str
     name: str
     reason: str
     created: str
+    has_traceback: bool
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,13 @@ def status_of(path: Path) -> Status:
     running = tuple(_running(folder, labels))
     busy = {one.key for one in running}
     failed = tuple(
-        Failed(key, name_of(labels.get(key, {})), str(found["reason"]), str(found["created"]))
+        Failed(
+            key,
+            name_of(labels.get(key, {})),
+            str(found["reason"]),
+            str(found["created"]),
+            bool(found.get("traceback")),
+        )
         for key, found in failures.items()
         if key not in done.keys() | busy
     )

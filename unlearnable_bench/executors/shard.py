@@ -39,9 +39,9 @@ class Shard(Executor):
     def described(self, device: str) -> str:
         """Return the cards."""
         if self.on_cpu:
-            return f"{self.cards} processes share each noise generation, each on {device}"
+            return f"{self.cards} processes share divisible noise generations, each on {device}"
         cards = ", ".join(map(str, self._chosen()))
-        return f"{self.cards} GPUs share each noise generation: {cards}"
+        return f"{self.cards} GPUs share divisible noise generations: {cards}"
 
     def run(self, work: "Work") -> "Summary":
         """Compute the missing cells in one worker process, which starts the others."""

@@ -54,9 +54,9 @@ def print_status(status: "Status") -> None:
 def _next(status: "Status") -> list[str]:
     """Return what to do about failed and missing cells."""
     steps = []
-    if status.failed:
-        key = status.failed[0].key[:_DIGITS]
-        steps.append(f"ubench show {status.folder} {key} prints the traceback")
+    traced = next((one for one in status.failed if one.has_traceback), None)
+    if traced is not None:
+        steps.append(f"ubench show {status.folder} {traced.key[:_DIGITS]} prints the traceback")
     for plan in status.plans:
         if plan.command and plan.failed:
             steps.append(f"{plan.command.replace(_RETRY, '')}{_RETRY}")
