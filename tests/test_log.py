@@ -58,7 +58,7 @@ def test_outside_loops_it_still_says_that_it_works() -> None:
     file = io.StringIO()
     with terminal.Log(Console(file=file), 0.0, 60):
         time.sleep(0.5)
-    assert file.getvalue() == "after 0 s: preparing or testing\n"
+    assert file.getvalue() == "after 0 s: preparing, testing or waiting\n"
 
 
 @pytest.mark.parametrize(

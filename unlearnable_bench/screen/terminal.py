@@ -162,7 +162,7 @@ class Log:
             if self._over.wait(pause):
                 return
             spent = duration(time.monotonic() - self._began)
-            loops = "; ".join(map(str, self._loops)) or "preparing or testing"
+            loops = "; ".join(map(str, self._loops)) or "preparing, testing or waiting"
             say(self._out, f"after {spent}: {loops}")
 
 
