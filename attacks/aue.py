@@ -11,11 +11,11 @@ from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, option
 from unlearnable_bench.attacks._contrastive import contrastive_view, sign_step
 from unlearnable_bench.harness import (
     ShuffledBatches,
+    StoredNoise,
     refuse_divergence,
     set_lr,
     sgd,
     sweep,
-    zero_noise,
 )
 
 
@@ -55,8 +55,9 @@ class AUE(Attack):
         model = harness.network(images)
         optimizer = sgd(model, lr=self.lr, weight_decay=1e-4)
         random = harness.random("generation")
-        noise = zero_noise(pixels.shape, harness.dtype, harness.device)
-        harness.keep(noise=noise, model=model, optimizer=optimizer)
+        step = self.rho_u.value / 10
+        noise = StoredNoise(tuple(pixels.shape), self.rho_u, step, harness.dtype, harness.device)
+        harness.keep(noise=noise.tensor, model=model, optimizer=optimizer)
         radius = float(self.rho_u)
         strength = self.strength
         if strength is None:
@@ -66,17 +67,18 @@ class AUE(Attack):
             return contrastive_view(x, strength, harness.transform, random)
 
         def update(index: Tensor) -> None:
-            views = view((harness.unit(pixels[index]) + noise[index]).clamp(0, 1))
+            views = view((harness.unit(pixels[index]) + noise.at(index)).clamp(0, 1))
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model(views), labels[index]).backward()
             optimizer.step()
 
         def descend(index: Tensor, is_new: Tensor) -> None:
-            x, y, delta = harness.unit(pixels[index]), labels[index], noise[index]
+            x, y, old = harness.unit(pixels[index]), labels[index], noise.at(index)
+            delta = old
             for _ in range(self.noise_steps):
                 delta, gradient = sign_step(model, x, y, delta, -radius / 10, radius, view)
             harness.watch(gradient, index)
-            noise[index] = torch.where(is_new[:, None, None, None], delta, noise[index])
+            noise.put(index, torch.where(is_new[:, None, None, None], delta, old))
 
         size = min(self.batch_size, len(images))
         batches = ShuffledBatches(
@@ -96,7 +98,7 @@ class AUE(Attack):
                 captured_descend(*visits[place - batches.per_epoch])
         refuse_divergence(model)
         harness.keep_surrogate(model, self.epochs * batches.per_epoch)
-        return Poison.from_noise(images, noise.mul_(255), self.rho_u)
+        return Poison.from_noise(images, noise.levels(), self.rho_u)
 
     def image_passes(self, images: int) -> float:
         """Count `noise_steps` + 1 passes of each image in each round."""

@@ -24,6 +24,7 @@ from unlearnable_bench.attacks._class_noise import adding_class_noise
 from unlearnable_bench.attacks.alternation import alternate
 from unlearnable_bench.harness import (
     ShuffledBatches,
+    StoredNoise,
     input_gradient,
     level_type,
     random_transform,
@@ -32,7 +33,7 @@ from unlearnable_bench.harness import (
     sweep,
     zero_noise,
 )
-from unlearnable_bench.images import Labels, Pixels, chunks
+from unlearnable_bench.images import Labels, Pixels
 
 _IN_ROUNDS = (
     "variant is official or classwise",
@@ -172,6 +173,12 @@ class EM(Attack):
         return self.noise_steps or usual[self.variant]
 
     @property
+    def _step_count(self) -> int:
+        """Number of steps that cross the ball, which gives the step size."""
+        # The class-wise step size is rho_u / 10 for any number of steps.
+        return 20 if self.variant == "classwise" else self._noise_steps
+
+    @property
     def _batch_size(self) -> int:
         return self.batch_size or (128 if self.variant == "misaligned" else 512)
 
@@ -184,13 +191,16 @@ class EM(Attack):
         optimizer = sgd(model, lr=self.lr)
         # Warm-started: each round continues from the noise of the previous one.
         shape = (search.rows, *pixels.shape[1:])
-        noise = zero_noise(torch.Size(shape), harness.dtype, harness.device)
+        step = self.rho_u.exact_step(self._step_count, self.alpha_u)
+        noise = StoredNoise(shape, self.rho_u, step, harness.dtype, harness.device)
         rounds, error = torch.zeros((), dtype=torch.int64), torch.ones((), dtype=torch.float64)
-        harness.keep(noise=noise, model=model, optimizer=optimizer, rounds=rounds, error=error)
+        harness.keep(
+            noise=noise.tensor, model=model, optimizer=optimizer, rounds=rounds, error=error
+        )
 
         def noisy(index: Tensor) -> Tensor:
             # Not clamped to [0, 1], as in the official code.
-            return harness.unit(pixels[index]) + noise[search.row_of[index]]
+            return harness.unit(pixels[index]) + noise.at(search.row_of[index])
 
         def update(index: Tensor) -> None:
             x = noisy(index)
@@ -200,7 +210,8 @@ class EM(Attack):
             optimizer.step()
 
         def descend(index: Tensor, is_new: Tensor) -> None:
-            x, y, old = harness.unit(pixels[index]), labels[index], noise[search.row_of[index]]
+            x, y = harness.unit(pixels[index]), labels[index]
+            old = noise.at(search.row_of[index])
             delta, gradient = self._descend(model, x, y, old)
             harness.watch(gradient, index)
             search.store(noise, index, torch.where(is_new[:, None, None, None], delta, old))
@@ -229,10 +240,9 @@ class EM(Attack):
         refuse_divergence(model)
         harness.keep_surrogate(model, int(rounds) * self.batches)
         notes = {"rounds": float(rounds), "training_error": float(error)}
-        # In parts: another copy of all noise may not fit into the device's memory.
-        levels = torch.empty(pixels.shape, dtype=level_type(self.rho_u))
-        for part in chunks(images.images):
-            levels[part] = _levels(noise[search.row_of[part]], levels.dtype)
+        levels = noise.levels()
+        if self.variant == "classwise":
+            levels = levels[search.row_of.to(levels.device)]
         return Poison.from_noise(images, levels, self.rho_u, notes)
 
     def _samplewise(self, images: ImageSet, labels: Tensor, harness: Harness) -> "_Search":
@@ -240,14 +250,11 @@ class EM(Attack):
         count, size = len(images), min(self._batch_size, len(images))
         visits = list(sweep(count, size, harness.device))
 
-        def store(noise: Tensor, index: Tensor, delta: Tensor) -> None:
-            noise[index] = delta
-
         def batch(k: int) -> Tensor:
             return torch.arange(k * size, (k + 1) * size, device=harness.device) % count
 
         row_of = torch.arange(count, device=harness.device)
-        return _Search(count, row_of, batch, lambda _round: visits, store)
+        return _Search(count, row_of, batch, lambda _round: visits, StoredNoise.put)
 
     def _classwise(self, images: ImageSet, labels: Tensor, harness: Harness) -> "_Search":
         """Search one noise per class: the mean over the class's images in a batch, clamped."""
@@ -263,12 +270,15 @@ class EM(Attack):
             first = round_ * order.per_epoch
             return [(subset[order[k]], is_new) for k in range(first, first + order.per_epoch)]
 
-        def store(noise: Tensor, index: Tensor, delta: Tensor) -> None:
+        rows = torch.arange(images.classes, device=device)
+
+        def store(noise: StoredNoise, index: Tensor, delta: Tensor) -> None:
+            old = noise.at(rows)
             member = functional.one_hot(labels[index], images.classes).to(delta.dtype)
             counts = member.sum(0)[:, None]
-            mean = (member.T @ delta.flatten(1) / counts.clamp(min=1)).view_as(noise)
+            mean = (member.T @ delta.flatten(1) / counts.clamp(min=1)).view_as(old)
             seen = (counts > 0)[:, :, None, None]
-            noise.copy_(torch.where(seen, mean.clamp(-radius, radius), noise))
+            noise.put(rows, torch.where(seen, mean.clamp(-radius, radius), old))
 
         return _Search(images.classes, labels, updates.__getitem__, visits, store)
 
@@ -328,9 +338,7 @@ class EM(Attack):
             The noise and the last gradient, both float [B, 3, H, W].
         """
         radius = float(self.rho_u)
-        # The class-wise step size is rho_u / 10 for any number of steps.
-        usual = 20 if self.variant == "classwise" else self._noise_steps
-        step_size = self.rho_u.step_size(usual, self.alpha_u)
+        step_size = self.rho_u.step_size(self._step_count, self.alpha_u)
         gradient = delta
         for _ in range(self._noise_steps):
             at = (x + delta).clamp(0, 1)
@@ -356,7 +364,7 @@ class _Search:
     row_of: Tensor
     batch: Callable[[int], Tensor]
     visits: Callable[[int], list[tuple[Tensor, Tensor]]]
-    store: Callable[[Tensor, Tensor, Tensor], None]
+    store: Callable[[StoredNoise, Tensor, Tensor], None]
 
 
 def _levels(noise: Tensor, kind: torch.dtype) -> Tensor:

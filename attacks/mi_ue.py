@@ -12,13 +12,13 @@ from unlearnable_bench import Attack, Harness, ImageSet, Learner, Poison, Radius
 from unlearnable_bench.harness import (
     Random,
     ShuffledBatches,
+    StoredNoise,
     batch_gradient,
     refuse_divergence,
     refuse_featureless,
     set_lr,
     sgd,
     sweep,
-    zero_noise,
 )
 from unlearnable_bench.schedule import Training
 
@@ -84,8 +84,9 @@ class MIUE(Attack):
         features = harness.features(model)
         optimizer = sgd(model, lr=self.lr, weight_decay=1e-4)
         random = harness.random("mirrors")
-        noise = zero_noise(pixels.shape, harness.dtype, harness.device)
-        harness.keep(noise=noise, model=model, optimizer=optimizer)
+        step = self.rho_u.exact_step(80, self.alpha_u)
+        noise = StoredNoise(tuple(pixels.shape), self.rho_u, step, harness.dtype, harness.device)
+        harness.keep(noise=noise.tensor, model=model, optimizer=optimizer)
         mirrors, aligned = harness.transform.flip, self.variant == "aligned"
         radius, step_size = float(self.rho_u), self.rho_u.step_size(80, self.alpha_u)
 
@@ -95,13 +96,15 @@ class MIUE(Attack):
             return random.integers(2, count) == 1
 
         def update(index: Tensor) -> None:
-            x = _mirrored(harness.unit(pixels[index]) + noise[index], mirrored_or_not(len(index)))
+            x = _mirrored(
+                harness.unit(pixels[index]) + noise.at(index), mirrored_or_not(len(index))
+            )
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model(x), labels[index]).backward()
             optimizer.step()
 
         def descend(index: Tensor, is_new: Tensor) -> None:
-            flip, y, old = mirrored_or_not(len(index)), labels[index], noise[index]
+            flip, y, old = mirrored_or_not(len(index)), labels[index], noise.at(index)
             x = _mirrored(harness.unit(pixels[index]), flip)
             delta = _mirrored(old, flip) if aligned else old
             for _ in range(self.noise_steps):
@@ -110,7 +113,7 @@ class MIUE(Attack):
                 delta = (x + delta).clamp(0, 1) - x
             harness.watch(gradient, index)
             delta = _mirrored(delta, flip) if aligned else delta
-            noise[index] = torch.where(is_new[:, None, None, None], delta, old)
+            noise.put(index, torch.where(is_new[:, None, None, None], delta, old))
 
         count, device = len(images), harness.device
         batches = ShuffledBatches(count, self.batch_size, harness.seed, "surrogate order", device)
@@ -131,8 +134,7 @@ class MIUE(Attack):
                 captured_descend(order[index], is_new)
         refuse_divergence(model)
         harness.keep_surrogate(model, self.epochs * batches.per_epoch)
-        # In place: another copy of all noise may not fit into the device's memory.
-        return Poison.from_noise(images, noise.mul_(255), self.rho_u)
+        return Poison.from_noise(images, noise.levels(), self.rho_u)
 
     def loss(self, z: Tensor, y: Tensor) -> Tensor:
         """Return the loss of a batch, a scalar.

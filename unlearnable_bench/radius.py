@@ -95,6 +95,16 @@ class Radius:
         """
         return 2 * float(self) / steps if given is None else float(given)
 
+    def exact_step(self, steps: int, given: "Radius | None" = None) -> Fraction:
+        """Return what `step_size` rounds.
+
+        Examples:
+            >>> from unlearnable_bench import Radius
+            >>> Radius("8/255").exact_step(20)
+            Fraction(4, 1275)
+        """
+        return 2 * self.value / steps if given is None else given.value
+
     def __float__(self) -> float:
         return float(self.value)
 

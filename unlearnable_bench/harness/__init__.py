@@ -8,6 +8,7 @@ from unlearnable_bench.harness.memory import level_type, zero_noise
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.optimizer import adam, set_lr, sgd
 from unlearnable_bench.harness.randomness import Random
+from unlearnable_bench.harness.stored_noise import StoredNoise
 from unlearnable_bench.harness.transform import central_view, crop_flip, random_transform
 from unlearnable_bench.harness.watch import refuse_divergence
 
@@ -16,6 +17,7 @@ __all__ = [
     "Network",
     "Random",
     "ShuffledBatches",
+    "StoredNoise",
     "adam",
     "batch_gradient",
     "central_view",
