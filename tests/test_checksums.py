@@ -141,9 +141,13 @@ def test_a_header_of_any_length_is_that_of_safetensors(tmp_path: Path, length: i
     assert int.from_bytes(path.read_bytes()[:8], "little") == length
     assert check_file(path)
     assert not is_pickle(path)
-    flip(path, 8 + length, 0)
-    with pytest.raises(ValueError, match="does not match"):
-        check_file(path)
+    whole = path.read_bytes()
+    for place in (*range(9), 8 + length):
+        for bit in range(8):
+            path.write_bytes(whole)
+            flip(path, place, bit)
+            with pytest.raises(ValueError, match="does not match"):
+                check_file(path)
 
 
 def test_a_whole_file_is_read(stored: tuple[Path, bytes, Callable[[Path], Any]]) -> None:

@@ -135,9 +135,9 @@ def _place(path: Path) -> int | None:
     """Return the position of the digits: in the header of safetensors, or at the end of a zip."""
     with path.open("rb") as file:
         start = file.read(9)
-        # The length of a safetensors header can begin with the bytes "PK": 19280 does. Its JSON
-        # begins in byte 8, where a zip has its method of compression.
-        if start[:2] == b"PK" and start[8:] != b"{":
+        # The length of a safetensors header can begin with the bytes "PK": 19280 does. Its upper
+        # half is 0 and its JSON follows, where a zip has its version and method of compression.
+        if start[:2] == b"PK" and start[4:8] != bytes(4) and start[8:] != b"{":
             file.seek(0, 2)
             digits = file.tell() - 64
             file.seek(max(0, digits - 29))
@@ -146,9 +146,10 @@ def _place(path: Path) -> int | None:
                 return digits
             damaged = _ZIP_END.match(end) is not None
         else:
-            # A damaged length must not make this read all of a large file.
-            length = min(int.from_bytes(start[:8], "little"), 1 << 26)
-            header = start[8:] + file.read(max(0, length - 1))
+            # A damaged length must neither make this read all of a large file nor end before the
+            # checksum, which is among the metadata at the start.
+            length = int.from_bytes(start[:8], "little")
+            header = start[8:] + file.read(min(max(length, 1 << 20), 1 << 26))
             at = header.find(_IN_HEADER) + len(_IN_HEADER)
             if at >= len(_IN_HEADER) and _DIGITS.fullmatch(header, at, at + 64):
                 return 8 + at
