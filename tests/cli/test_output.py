@@ -139,6 +139,18 @@ def test_two_presets_of_a_folder_are_compared_on_the_same_noise(
     assert "poison" not in result.out.partition("Settings that differ")[2]
 
 
+@pytest.mark.usefixtures("workplace")
+def test_other_seeds_are_shown_and_left_out_of_what_is_said(ubench: Command) -> None:
+    for name, *seeds in (("one", "0", "1"), ("two", "0", "2")):
+        for method, seed in zip(("random", "sc"), seeds, strict=True):
+            options = ("--methods", method, "--no-clean", "--seeds", seed, "--out", name)
+            assert ubench(*run_tiny(*options)).code == 0
+    out = ubench("compare", "one", "two").out
+    assert "│ others │" in out
+    assert "The two means of 1 cell are of other seeds (others); what follows is without." in out
+    assert "(1 cell)" in out
+
+
 def test_a_comparison_has_two_sides(refused: Callable[..., str]) -> None:
     assert "give a second results folder, or --presets fast,paper" in refused("compare", "results")
     assert "give two, such as" in refused("compare", "results", "--presets", "smoke")

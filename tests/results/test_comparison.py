@@ -38,6 +38,22 @@ def test_only_seeds_of_both_sides_are_compared() -> None:
     assert found == [["sem", 20.5, 23.0, 3], ["em", 1.0, 2.0, 0]]
 
 
+def test_versions_of_a_method_are_compared_apart() -> None:
+    def em(version: str, seed: int, accuracy: float) -> dict[str, Any]:
+        attack = {"name": "em", "options": {}, "version": version}
+        text = json.dumps({"poison": {"attack": attack}})
+        return cell("em", accuracy, seed=seed, setting=text, last_run=f"2026-0{version}-01")
+
+    fast = frame(em("1", 0, 22.0), em("2", 0, 17.5), em("2", 1, 16.8))
+    paper = frame(em("1", 0, 17.4), em("2", 1, 19.0))
+    both = compare(fast, paper)
+    found = both[["first", "second", "pairs"]].to_numpy().tolist()
+    assert sorted(found) == [[16.8, 19.0, 1], [22.0, 17.4, 1]]
+    named = dict(zip(both["attack"], both["first"], strict=True))
+    assert named.pop("em") == 16.8
+    assert [name[:4] for name in named] == ["em #"]
+
+
 def test_the_rank_correlation_is_spearmans() -> None:
     names = ["clean", "em", "rem", "sem", "tap"]
     one, other = [[5, 4, 3, 2, 1], [90, 30, 40, 20, 10]]

@@ -50,7 +50,11 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: from `load_records`.
     """
-    found = distinct_labels(frame)
+    return averaged(distinct_labels(frame))
+
+
+def averaged(found: pd.DataFrame) -> pd.DataFrame:
+    """Return what `aggregate` does, of cells from `distinct_labels`."""
     kinds = ["test_accuracy", "protected_accuracy"]
     kinds += [kind for kind in ("poisoned_test_accuracy",) if kind in found]
     # Columns are extracted once, not once per group, because there can be thousands of groups.

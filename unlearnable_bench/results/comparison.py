@@ -8,13 +8,14 @@ from scipy.stats import spearmanr
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.results.aggregate import (
     GROUP,
-    aggregate,
+    averaged,
     differences,
-    finished,
+    distinct_labels,
     one_spelling,
 )
 from unlearnable_bench.results.replicates import seed_pairs
 
+_RADII = ("rho_a", "rho_u")
 _CELL = [name for name in GROUP if name != "preset"]
 # Results with the same labels that differ in these are not comparable.
 _DATA_KEYS = ("poison.data", "poison.transform", "protection")
@@ -41,11 +42,10 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """
     sides = ("first", "second")
     named = zip(sides, (_of_one_preset(first), _of_one_preset(second)), strict=True)
-    cells = pd.concat([frame.assign(preset=side) for side, frame in named])
-    cells = cells.assign(**{name: one_spelling(cells[name]) for name in ("rho_a", "rho_u")})
-    cells = _paired(cells)
     # Separately: a label that names something else on the other side is refused below.
-    results = pd.concat([aggregate(cells[cells["preset"] == side]) for side in sides])
+    cells = pd.concat([distinct_labels(frame).assign(preset=side) for side, frame in named])
+    cells = _paired(cells.assign(**{name: one_spelling(cells[name]) for name in _RADII}))
+    results = pd.concat([averaged(cells[cells["preset"] == side]) for side in sides])
     pairs = cells.drop_duplicates(_CELL)[[*_CELL, "pairs"]]
     means = results.pivot_table("test_accuracy_mean", _CELL, "preset")
     both = means.reindex(columns=sides).dropna()
@@ -74,8 +74,7 @@ def rank_correlation(both: pd.DataFrame) -> float:
 
 
 def _paired(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the finished cells, of those with common seeds only the cells of these seeds."""
-    cells = finished(cells)
+    """Return the cells, of those with common seeds only the ones of these seeds."""
     replicate = pd.Series(seed_pairs(cells), index=cells.index, dtype=object)
     cells = cells.assign(replicate=replicate)
     common = cells.groupby([*_CELL, "replicate"])["preset"].transform("nunique") == 2

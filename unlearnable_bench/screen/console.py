@@ -187,16 +187,23 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
         grid.add_row(*texts, pairs, f"{one:.1f}", f"{other:.1f}", f"{other - one:+.1f}")
     out = terminal()
     print_grid(out, grid)
-    correlation = rank_correlation(both)
+    paired = both[both["pairs"] > 0]
+    if 0 < len(paired) < len(both):
+        others = count(len(both) - len(paired), "cell")
+        say(out, f"The two means of {others} are of other seeds (others); what follows is without.")
+    elif paired.empty:
+        paired = both
+        say(out, "The two sides have no seed in common.")
+    correlation = rank_correlation(paired)
     ranks = (
         "no rank correlation: all accuracies of a column are equal"
         if math.isnan(correlation)
         else f"Spearman's rank correlation {correlation:.3f}"
     )
-    gaps = (both["second"] - both["first"]).abs()
-    far = both.iloc[int(gaps.argmax())]
+    gaps = (paired["second"] - paired["first"]).abs()
+    far = paired.iloc[int(gaps.argmax())]
     where = ", ".join(printable(str(far[name])) for name in ("attack", *varying))
-    say(out, f"Clean test accuracy (%); {ranks} ({count(len(both), 'cell')}).")
+    say(out, f"Clean test accuracy (%); {ranks} ({count(len(paired), 'cell')}).")
     most = f"at most {gaps.max():.1f} ({where})"
     say(out, f"Differences: {gaps.mean():.1f} points on average, {most}.")
     differing = sorted({name for names in both["differing"] for name in names})
