@@ -93,6 +93,18 @@ def test_clean_images_without_seeds_of_noise_have_not_fewer_cells() -> None:
     }  # fmt: skip
 
 
+def test_the_only_finished_noise_of_several_is_one_of_fewer() -> None:
+    # Its seeds are equal, as those of a plan without seeds of the noise.
+    noises = grid("sem", {0: [10], 1: [12]})
+    alone = [row | {"rho_a": "4/255"} for row in grid("sem", {0: [30]})]
+    found = table(noises, alone, clean(90, 1))
+    sem = next(row for row in found.rows if row.label == "sem")
+    assert [entry and entry.marks for entry in sem.entries] == [(), ("fewer",)]
+    assert found.notes[1].startswith(
+        "Mean over 1 to 2 noise seeds x 1 learner seed (Clean: 1 seed), with"
+    )
+
+
 def test_one_noise_with_several_learners_is_never_bold() -> None:
     far = table(crossed("sem", 10), crossed("rem", 40), clean(90))
     assert entries(far)["sem"].best

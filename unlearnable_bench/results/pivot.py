@@ -144,6 +144,9 @@ class Entries:
         self._keys = part["key"].to_numpy(object) if "key" in part else None
         self._collapsed = _collapsed(part)
         self._pairs = seed_pairs(part)
+        self._attacks = part["attack"].to_numpy(object)
+        named = zip(self._attacks, self._pairs, strict=True)
+        self._apart = {attack for attack, (noise, seed) in named if noise != seed}
         done = (self._pairs[k][1] for k in np.flatnonzero(self._done))
         # Clean images have no seed of the noise, so that their cells are fewer.
         self._seeds = 0 if are_equal(self._pairs) else len({*done})
@@ -168,7 +171,8 @@ class Entries:
         if not len(known):
             keys = tuple(self._keys[places]) if self._keys is not None else ()
             return Entry(seeds=0, marks=tuple(marks), keys=keys) if marks else None
-        design = Design.of([self._pairs[k] for k in known])
+        apart = self._attacks[places[0]] in self._apart
+        design = Design.of([self._pairs[k] for k in known], apart=apart)
         most = self.most if most is None else most
         if len(known) < (self._seeds if self._seeds and design is None else most):
             marks.append("fewer")

@@ -95,10 +95,16 @@ class Design:
     most: int
 
     @classmethod
-    def of(cls, seeds: Iterable[int | Pair]) -> "Design | None":
-        """Return the design of some cells; None if each noise has the seed of its learner."""
+    def of(cls, seeds: Iterable[int | Pair], *, apart: bool = False) -> "Design | None":
+        """Return the design of some cells; None if each noise has the seed of its learner.
+
+        Args:
+            seeds: seeds of the cells.
+            apart: whether noise and training have seeds of their own even if these are equal, as
+                in the only cell of several noises that is finished.
+        """
         pairs = [as_pair(seed) for seed in seeds]
-        if are_equal(pairs):
+        if not apart and are_equal(pairs):
             return None
         learners: dict[int, set[int]] = {}
         for noise, seed in pairs:
