@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -179,6 +180,13 @@ class EM(Attack):
         return 20 if self.variant == "classwise" else self._noise_steps
 
     @property
+    def _exact_step(self) -> Fraction | None:
+        """Step of which stored noise is made; None for class-wise noise, which is a mean."""
+        if self.variant == "classwise":
+            return None
+        return self.rho_u.exact_step(self._step_count, self.alpha_u)
+
+    @property
     def _batch_size(self) -> int:
         return self.batch_size or (128 if self.variant == "misaligned" else 512)
 
@@ -191,8 +199,7 @@ class EM(Attack):
         optimizer = sgd(model, lr=self.lr)
         # Warm-started: each round continues from the noise of the previous one.
         shape = (search.rows, *pixels.shape[1:])
-        step = self.rho_u.exact_step(self._step_count, self.alpha_u)
-        noise = StoredNoise(shape, self.rho_u, step, harness.dtype, harness.device)
+        noise = StoredNoise(shape, self.rho_u, self._exact_step, harness.dtype, harness.device)
         rounds, error = torch.zeros((), dtype=torch.int64), torch.ones((), dtype=torch.float64)
         harness.keep(
             noise=noise.tensor, model=model, optimizer=optimizer, rounds=rounds, error=error

@@ -47,6 +47,17 @@ def test_noise_of_a_large_set_is_stored_in_the_smallest_type(
     assert stored((50_000, 3, 32, 32)).dtype == torch.float32  # CIFAR's results are unchanged
 
 
+def test_noise_that_is_a_mean_keeps_its_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = small_data(train=40).train
+
+    def made() -> np.ndarray:
+        return EM(variant="classwise", rounds=2).generate(images, make_harness()).images
+
+    usual = made()
+    monkeypatch.setattr(stored_noise, "LARGE", 0)
+    assert (made() == usual).all()
+
+
 @pytest.mark.usefixtures("large")
 @given(
     steps=st.lists(st.integers(-1, 1), min_size=1, max_size=30),

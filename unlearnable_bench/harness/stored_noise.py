@@ -21,14 +21,15 @@ class StoredNoise:
     Sign steps of one size from 0, with clamps to a ball and to [0, 1], only meet multiples of the
     greatest common divisor of the step, the radius and 1/255. Noise of a large set is stored as
     such whole numbers, in a byte each for the usual steps of 0.8/255: a quarter of float32, and
-    nothing is lost but the rounding of sums. That of a small set keeps its floats, since even a
-    rounding changes which noise a surrogate's training finds. The size alone decides, so that
-    results do not depend on the device.
+    nothing is lost but the rounding of sums, which decides only where halves of a level go. Noise
+    of a small set keeps its floats, since even a rounding changes which noise a surrogate's
+    training finds. The size alone decides, so that results do not depend on the device.
 
     Args:
         shape: shape of the noise, [N, 3, H, W].
         rho_u: radius of the noise.
-        step: size of its steps, in units of the pixel range; above 0.
+        step: size of its steps, in units of the pixel range, above 0; None: it has other values
+            than such steps make, and always keeps its floats.
         dtype: type of the steps' arithmetic.
         device: the device.
 
@@ -52,12 +53,13 @@ class StoredNoise:
         self,
         shape: tuple[int, ...],
         rho_u: Radius,
-        step: Fraction,
+        step: Fraction | None,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
         self._rho_u, self._dtype = rho_u, dtype
-        self._unit = grid(rho_u, step) if 4 * math.prod(shape) >= LARGE else None
+        is_large = 4 * math.prod(shape) >= LARGE
+        self._unit = None if step is None or not is_large else grid(rho_u, step)
         kind = dtype if self._unit is None else _whole(rho_u, self._unit)
         self.tensor = zero_noise(torch.Size(shape), kind, device)
         """What is stored, for `Harness.keep`."""
