@@ -12,13 +12,13 @@
 #   presets    `fast` and `paper` on the same noises, two of each method:
 #              ubench compare FOLDER/cifar10-both --presets fast,paper
 #   poisons    16 images of each method's poison, for a picture
-#   main       methods at five radii of adversarial training, two noises each; REM takes 37 minutes a
-#              noise on one H200: bash benchmarks/measure.sh FOLDER rem
+#   main       methods at five radii of adversarial training, two noises of the older ones
+#   rem        the same of REM, whose noise takes 37 minutes on one H200
 #   arms       SEM with each perturbation of its noise phase, 1,500 of 5,000 updates, three noises
 #   steps      SEM with 1 to 20 descent steps of the noise, and with other step sizes and samples
 #   shares     EM and SEM for a part of the images, next to training without these
 #   transfer   noise of ResNet-18 on other learners
-#   cifar100   the methods of `main` on CIFAR-100
+#   cifar100   EM, TAP, NTGA, SC and SEM on CIFAR-100 at two radii
 #
 # The studies of cells resume where they were interrupted, and several GPUs may work on one FOLDER:
 # CUDA_VISIBLE_DEVICES=1 bash benchmarks/measure.sh FOLDER paper. EXTRA=--dry-run prints the plans. Of a
@@ -70,7 +70,7 @@ methods() {
   cells cifar10-methods --preset fast --methods "${METHODS:-$new}" --rho-a 0,4/255,8/255
   cells cifar10-methods --preset fast --methods "${METHODS:-$new,em,tap,ntga,sc,sem}" \
     --defenses "$defenses"
-  # REM's whole noise takes 36 minutes.
+  # REM's whole noise takes 37 minutes.
   [ -n "${METHODS:-}" ] ||
     cells cifar10-methods --preset fast --methods rem --set rem.steps=1500 --defenses "$defenses"
 }

@@ -206,7 +206,7 @@ def test_the_two_forms_of_em_are_those_of_the_records() -> None:
     kinds = [("none", "0"), ("grayscale", "0"), ("jpeg", "0"), ("none", "4/255")]
     frames = {"[0, 1]": MEASURED, "x - 0.5": api.load_records(CARD / "cifar10-fast")}
     form = ""
-    for name, seed, *figures in rows("benchmarks/README.md", "One NVIDIA H200", "|")[-3:]:
+    for name, seed, *figures in rows("benchmarks/README.md", "NVIDIA H200", "|")[-3:]:
         form = name or form
         mine = frames[form]
         mine = mine[(mine["attack"] == "em") & (mine["noise_seed"] == int(seed))]

@@ -146,8 +146,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Number of classes of the data set; null in records before 0.2."""
 
     packed: int = 1
-    """Most cells of a run that trained at the same time as this one, itself included, sharing the
-    device, and with it `seconds` and `peak_memory`."""
+    """Most cells of its process that trained at the same time, itself included, sharing the device,
+    and with it `seconds` and `peak_memory`; of a resumed cell, since then."""
 
     environment: dict[str, Any]
     """Package versions, device, driver, git revision of the code."""
