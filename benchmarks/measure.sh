@@ -66,13 +66,17 @@ precision() {
 }
 
 methods() {
-  local defenses=none,grayscale,jpeg,d-vae,coin,cutmix
+  local defenses
   cells cifar10-methods --preset fast --methods "${METHODS:-$new}" --rho-a 0,4/255,8/255
-  cells cifar10-methods --preset fast --methods "${METHODS:-$new,em,tap,ntga,sc,sem}" \
-    --defenses "$defenses"
+  # D-VAE trains its own networks for each poison: last, and apart.
+  for defenses in none,grayscale,jpeg,coin,cutmix d-vae; do
+    cells cifar10-methods --preset fast --methods "${METHODS:-$new,em,tap,ntga,sc,sem}" \
+      --defenses "$defenses"
+  done
   # REM's whole noise takes 37 minutes.
   [ -n "${METHODS:-}" ] ||
-    cells cifar10-methods --preset fast --methods rem --set rem.steps=1500 --defenses "$defenses"
+    cells cifar10-methods --preset fast --methods rem --set rem.steps=1500 \
+      --defenses none,grayscale,jpeg,coin,cutmix,d-vae
 }
 
 presets() {
