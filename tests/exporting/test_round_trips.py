@@ -49,6 +49,16 @@ def test_an_export_comes_back_as_a_poison_bit_by_bit(tmp_path: Path, form: str, 
     np.testing.assert_array_equal(found.images, POISONED.images)
 
 
+@pytest.mark.parametrize(("form", "what"), FORMS)
+def test_equal_exports_are_equal_files(tmp_path: Path, form: str, what: What) -> None:
+    found = set()
+    for k in range(6):  # safetensors writes its metadata in any order
+        place = exported(tmp_path / str(k), form, what)
+        files = sorted(path for path in place.rglob("*") if path.is_file())
+        found.add(tuple((str(one.relative_to(place)), one.read_bytes()) for one in files))
+    assert len(found) == 1
+
+
 def test_of_two_exports_into_one_folder_at_once_the_second_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,20 @@ def write_safetensors(poisoned: PoisonedSet, what: What, into: Path, _show: Prog
         "sha256": poisoned.sha256,
         "layout": "[N, H, W, 3]",
     }
-    save_file(_columns(poisoned, what), into / f"{what}.safetensors", metadata)
+    path = into / f"{what}.safetensors"
+    save_file(_columns(poisoned, what), path, metadata)
+    _sort_metadata(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata, whose order is random, so that equal exports are equal files."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def read_npz(folder: Path, what: What, _count: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
