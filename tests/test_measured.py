@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from unlearnable_bench import api
 from unlearnable_bench.cli import app
 from unlearnable_bench.datasets.shapes import Shapes
+from unlearnable_bench.reports.cost import cost_tables
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.frame import select
 from unlearnable_bench.results.rendering import default_tables
@@ -200,6 +201,13 @@ def test_fast_agrees_with_paper() -> None:
         noises = [of["sem", preset, seed, "grayscale", "0"] for seed in (0, 1)]
         assert "{:.1f} and {:.1f}".format(*noises) == figures.replace("\n", " ")
         assert f"{figures} % with `{preset}`" in text
+
+
+def test_the_minutes_of_the_comparison_are_those_of_the_report() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    tables = cost_tables(api.load_records(CARD / "cifar10-both"))
+    minutes = [table.notes[-1].split()[2] for table in tables]
+    assert "of `fast` took {} and those of `paper` {} GPU minutes".format(*minutes) in text
 
 
 def test_the_two_forms_of_em_are_those_of_the_records() -> None:

@@ -19,7 +19,7 @@ from unlearnable_bench.results.rendering import render
 
 REPORTS = (
     *("main", "defenses", "protection", "transfer", "time", "ablation", "worst-case"),
-    *("quality", "paired", "failures"),
+    *("quality", "paired", "failures", "cost"),
 )
 # Two columns of 86 mm, as those of a common conference.
 PAPER = (

@@ -15,6 +15,7 @@ from report_cells import cell, frame, near, seeds, setting
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.reports.ablation import ablation_tables
+from unlearnable_bench.reports.cost import Cost, cost_tables
 from unlearnable_bench.reports.defenses import defense_tables
 from unlearnable_bench.reports.failures import failure_tables
 from unlearnable_bench.reports.generation_time import time_tables
@@ -493,6 +494,33 @@ def test_a_worst_case_with_an_unfinished_defense_is_marked() -> None:
     assert table.rows[0].entries[0].marks == ("missing",)  # type: ignore[union-attr]
 
 
+def test_cost_counts_each_noise_once_and_shared_time_by_its_share() -> None:
+    spent = {"training_seconds": 120.0, "evaluation_seconds": 12.0, "packed": 2, "status": "done"}
+    made = {"generation_seconds": 600.0, "generation_warmup_seconds": 60.0}
+    more = {"preparation_seconds": 60.0, "warmup_seconds": 30.0, "packed": 1, "defense": "jpeg"}
+    (table,) = cost_tables(
+        frame(
+            cell("clean", 90, **spent | {"generation_seconds": 0.0}),
+            *(cell("sem", 10, seed=k, **spent, **made) for k in range(2)),
+            *(cell("sem", 20, seed=k, **spent | more, **made) for k in range(2)),
+            cell("sem", math.nan, status="missing", seed=2),
+            cell("rem", 20, training_seconds=60.0, generation_seconds=math.nan, status="done"),
+        )
+    )
+    found = {
+        row.label: [entry and round(entry.mean, 3) for entry in row.entries] for row in table.rows
+    }
+    assert found == {
+        "clean": [0, 1, 0.1, 1.1],
+        # Two noises of 11 minutes; two cells of 1 minute, and two of 3.5.
+        "sem": [22, 9, 0.6, 31.6],
+        "rem": [0, 1, 0, 1],
+    }
+    assert table.notes[-1] == "All together 33.7 minutes (0.6 hours)."
+    with pytest.raises(UserError, match="nothing to count"):
+        Cost().render(frame(cell("sem", math.nan, status="failed")))
+
+
 def test_image_quality_is_averaged_over_poisons_and_leaves_out_what_was_not_measured() -> None:
     measured = {"linf": 8.0, "l2": 1.25, "psnr": 32.0, "ssim": 0.95}
     nothing = dict.fromkeys(measured, math.nan)
@@ -602,7 +630,10 @@ def test_a_number_that_rounds_to_zero_has_no_sign() -> None:
     assert entry_text(Entry(-0.04), " ± ") == "0.0"
 
 
-REPORTS = (main_tables, defense_tables, worst_case_tables, quality_tables, paired_tables)
+REPORTS = (
+    *(main_tables, defense_tables, worst_case_tables, quality_tables, paired_tables),
+    cost_tables,
+)
 
 
 def ordered(tables: Sequence[Table]) -> list[dict[str, list[str | None]]]:
