@@ -126,19 +126,15 @@ def _taken(
         )
     soft = soft or SoftFileLock(path.with_name(f"{path.name}.soft"), thread_local=False)
     try:
-        try:
-            soft.acquire(timeout=0)
-        except Timeout:
-            if not _given_up(Path(soft.lock_file)):
-                raise
-            soft.acquire(timeout=0)
+        soft.acquire(timeout=0)
     except Timeout:
+        _give_up_empty(Path(soft.lock_file))
         return False, soft
     _held_soft.add(soft)
     return True, soft
 
 
-def _given_up(marker: Path) -> bool:
+def _give_up_empty(marker: Path) -> None:
     """Let a soft lock without a record end, of a process that was killed before it wrote one.
 
     filelock keeps it for ever, since its versions before 3.24 wrote none. With the record of a
@@ -150,10 +146,8 @@ def _given_up(marker: Path) -> bool:
             found = os.fstat(descriptor)
             if found.st_size == 0 and time.time() - found.st_mtime > _EMPTY:
                 os.pwrite(descriptor, f"{_NOBODY}\n{socket.gethostname()}\n".encode(), 0)
-                return True
         finally:
             os.close(descriptor)
-    return False
 
 
 def _release(soft: SoftFileLock) -> None:
