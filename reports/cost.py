@@ -1,7 +1,7 @@
 """The table of cost: minutes on the device that each method's results took."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.reports._poisons import number, per_poison, poison_title
 from unlearnable_bench.results.aggregate import numbers
 from unlearnable_bench.results.intervals import Floats
-from unlearnable_bench.results.table import Column, Row, Table
+from unlearnable_bench.results.table import Column, Table
 
 _COLUMNS = (
     Column("Noise (min)", digits=1),
@@ -60,7 +60,7 @@ def cost_tables(frame: pd.DataFrame) -> Iterator[Table]:
             evaluation = _minutes(cells, "evaluation_seconds", among=shared)
             parts = (noise, training, evaluation)
             entries = tuple(number([value], keys) for value in (*parts, sum(parts)))
-            rows.append(Row(row.label, entries, row.note, row.budget))
+            rows.append(replace(row, entries=entries))
             whole += sum(parts)
         devices = " + ".join(sorted({str(device) for device in part["device"]}))
         total = f"All together {whole:,.1f} minutes ({whole / 60:,.1f} hours)."

@@ -77,8 +77,7 @@ def is_pickle(path: Path) -> bool:
         start = file.read(9)
     if start[4:] == b"\0\0\0\0{":  # safetensors, whose length of the header can begin alike
         return False
-    start = start[:3]
-    return start[:1] == b"\x80" or start in (b"(dp", b"(lp")
+    return start.startswith((b"\x80", b"(dp", b"(lp"))
 
 
 def _archive(path: Path) -> str | None:

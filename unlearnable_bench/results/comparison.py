@@ -45,7 +45,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     # Separately: a label that names something else on the other side is refused below.
     cells = pd.concat([distinct_labels(frame).assign(preset=side) for side, frame in named])
     cells = _paired(cells.assign(**{name: one_spelling(cells[name]) for name in _RADII}))
-    results = pd.concat([averaged(cells[cells["preset"] == side]) for side in sides])
+    results = averaged(cells)
     pairs = cells.drop_duplicates(_CELL)[[*_CELL, "pairs"]]
     means = results.pivot_table("test_accuracy_mean", _CELL, "preset")
     both = means.reindex(columns=sides).dropna()
