@@ -357,3 +357,21 @@ def test_the_soft_lock_of_an_ended_process_is_cleared(
     with folder.claim("1" * 32, wait=False):  # of a process that lives
         clear(folder.path)
         assert [path.name for path in soft.parent.glob("*.soft")] == [f"{'1' * 32}.lock.soft"]
+
+
+def test_a_soft_lock_whose_process_was_killed_before_its_record_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UBENCH_LOCKS", "soft")
+    marker = tmp_path / "a.lock.soft"
+
+    def taken() -> bool:
+        with locked(tmp_path / "a.lock", wait=False) as held:
+            return held
+
+    marker.touch()
+    assert [taken() for _ in range(3)] == [False] * 3  # it may be written just now
+    assert marker.read_bytes() == b""
+    os.utime(marker, (time.time() - 60,) * 2)
+    assert taken()
+    assert not marker.exists()

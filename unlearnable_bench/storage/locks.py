@@ -28,6 +28,8 @@ _NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINV
 _LARGEST = 4000  # bytes of the text about the owner
 _NAME = 200  # characters of each name in it
 _BEGINNING = b'{"process": '
+_EMPTY = 30.0  # seconds after which a soft lock without a record is no longer being written
+_NOBODY = 2**31 - 1  # above the largest process ID of any system
 _warned: set[Path] = set()
 _held_soft: set[SoftFileLock] = set()
 _unreleased: set[Path] = set()
@@ -124,11 +126,34 @@ def _taken(
         )
     soft = soft or SoftFileLock(path.with_name(f"{path.name}.soft"), thread_local=False)
     try:
-        soft.acquire(timeout=0)
+        try:
+            soft.acquire(timeout=0)
+        except Timeout:
+            if not _given_up(Path(soft.lock_file)):
+                raise
+            soft.acquire(timeout=0)
     except Timeout:
         return False, soft
     _held_soft.add(soft)
     return True, soft
+
+
+def _given_up(marker: Path) -> bool:
+    """Let a soft lock without a record end, of a process that was killed before it wrote one.
+
+    filelock keeps it for ever, since its versions before 3.24 wrote none. With the record of a
+    process that cannot exist, it takes the lock over in its own, safe way.
+    """
+    with suppress(OSError):
+        descriptor = os.open(marker, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if found.st_size == 0 and time.time() - found.st_mtime > _EMPTY:
+                os.pwrite(descriptor, f"{_NOBODY}\n{socket.gethostname()}\n".encode(), 0)
+                return True
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def _release(soft: SoftFileLock) -> None:
