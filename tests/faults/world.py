@@ -4,6 +4,7 @@ A `World` lives in a process of its own (`elsewhere`), which has imported everyt
 command once. Each repetition is a fork of it, and takes a third of a second.
 """
 
+import faulthandler
 import gc
 import os
 import random
@@ -200,6 +201,7 @@ class World:
             os.dup2(send, 1), os.dup2(send, 2), os.close(send), os.close(receive)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.alarm(_SECONDS)
+            faulthandler.enable()  # says where a process was when it crashed
             disturb()
             code = _ubench(self.command) if work is None else work()
         except BaseException:
