@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from commands import Command, contents, run_tiny
+from msgspec.structs import replace
 
 from unlearnable_bench.attacks.sem import SEM
-from unlearnable_bench.curation import transfer
+from unlearnable_bench.curation import reproduction, transfer
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.results.autoattack import ROBUST_ACCURACIES, RobustAccuracy
 from unlearnable_bench.results.store import ResultsFolder
@@ -391,7 +392,7 @@ def change(key: str, **changed: Any) -> None:
 @pytest.mark.parametrize(
     ("device", "points", "code", "verdict"),
     [
-        (None, 0.5, 2, "not reproduced: results on the same kind of machine must be identical"),
+        (None, 0.5, 2, "not reproduced: results on the same kind of CPU must be identical"),
         ("NVIDIA T", 0.5, 0, "reproduced within 1 points"),
         ("NVIDIA T", 2, 2, "not reproduced: beyond 1 points"),
     ],
@@ -407,6 +408,20 @@ def test_another_number_is_reproduced_only_on_another_machine_and_within_the_tol
     found = ubench("reproduce", "results", key, *data)
     assert (found.code, found.out.splitlines()[-1]) == (code, f"verdict   {verdict}")
     assert ("another kind of machine" in found.out) == (device is not None)
+
+
+@pytest.mark.usefixtures("ubench")
+@pytest.mark.parametrize(("device", "exact"), [("CPU (x86_64)", True), ("NVIDIA H200", False)])
+def test_a_gpu_need_not_repeat_the_last_bits(device: str, exact: bool) -> None:
+    (record,) = [one for one in ResultsFolder(Path("results")).records() if one.attack == "clean"]
+    place = {"environment": record.environment | {"device": device}}
+    poison = record.poison | place
+    record = replace(record, **place, poison=poison)
+    again = replace(record, poison=poison | {"sha256": "other"}, test_accuracy=52.0)
+    near = reproduction.compare(replace(record, test_accuracy=50.0), again, 5)
+    assert (near.same_kind, near.exact, near.identical) == (True, exact, False)
+    assert near.is_reproduced is not exact
+    assert not reproduction.compare(replace(record, test_accuracy=40.0), again, 5).is_reproduced
 
 
 def test_a_cell_of_other_data_is_not_reproduced(refused: Callable[..., str]) -> None:

@@ -50,8 +50,8 @@ def reproduce(
             metavar="POINTS",
             min=0,
             max=100,
-            help="Percentage points by which accuracy may differ on another kind of machine; on "
-            "the same kind, results must be identical.",
+            help="Percentage points by which accuracy may differ on a GPU or another kind of "
+            "machine; on the same kind of CPU, results must be identical.",
         ),
     ] = _TOLERANCE,
     as_json: AsJson = False,
@@ -61,8 +61,8 @@ def reproduce(
 
     Example: ubench reproduce results/shapes-smoke 3f2a
 
-    Exit code 2 if it is not reproduced: not identical on the same kind of machine (device and
-    versions), or beyond the tolerance on another.
+    Exit code 2 if it is not reproduced: not identical on the same kind of CPU (device, threads and
+    versions), or beyond the tolerance on a GPU or another kind of machine.
     """
     from unlearnable_bench.curation import reproduction
     from unlearnable_bench.running.environment import pick_device

@@ -157,8 +157,8 @@ def print_comparison(found: "Comparison") -> None:
         verdict = "reproduced, bit for bit"
     elif found.is_reproduced:
         verdict = f"reproduced within {found.tolerance:g} points"
-    elif found.same_kind:
-        verdict = "not reproduced: results on the same kind of machine must be identical"
+    elif found.exact:
+        verdict = "not reproduced: results on the same kind of CPU must be identical"
     else:
         verdict = f"not reproduced: beyond {found.tolerance:g} points"
     say(out, verdict, prefix=f"{'verdict':9} ")
