@@ -16,6 +16,7 @@ USUAL: dict[str, Any] = {
     "preset": "smoke",
     "seed": 0,
     "setting": "{}",
+    "poison_sha256": "",
     "protected_accuracy": None,
     "generation_seconds": 60.0,
     "preparation_seconds": 0.0,

@@ -16,6 +16,7 @@ from unlearnable_bench import api
 from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.storage.seal import sealed_json, unsealed_json
 
 COMMANDS = ("run", "report", "compare", "list", "bench")
 
@@ -111,6 +112,14 @@ def test_two_folders_are_compared_cell_by_cell(ubench: Command, workplace: Path)
         one, two = (accuracy[method, rho_a] for accuracy in found)
         assert shown == ["1", f"{one:.1f}", f"{two:.1f}", f"{two - one:+.1f}"]
     assert "(4 cells)" in result.out
+    assert "Poisoned images differ" not in result.out
+    for path in Path("two/cells").iterdir():
+        fields = json.loads(unsealed_json(path.read_bytes())[0])
+        if (fields["attack"], fields["rho_a"]) == ("sem[steps=2]", "0"):
+            fields["poison"]["sha256"] = "0" * 64
+        path.write_text(sealed_json(fields))
+    said = "Poisoned images differ between the two sides: sem[steps=2], 0."
+    assert said in ubench("compare", "one", "two").out.splitlines()
 
 
 def test_two_presets_of_a_folder_are_compared_on_the_same_noise(

@@ -38,6 +38,18 @@ def test_only_seeds_of_both_sides_are_compared() -> None:
     assert found == [["sem", 20.5, 23.0, 3], ["em", 1.0, 2.0, 0]]
 
 
+def test_pairs_on_the_same_images_are_counted() -> None:
+    fast = frame(*seeds("sem", [10.0, 14.0], poison_sha256="a"), cell("em", 20.0))
+    paper = frame(
+        cell("sem", 11.0, poison_sha256="a"),
+        cell("sem", 13.0, seed=1, poison_sha256="b"),
+        cell("em", 21.0, seed=1),
+    )
+    both = compare(fast, paper)
+    found = both[["attack", "pairs", "same"]].to_numpy().tolist()
+    assert found == [["sem", 2, 1], ["em", 0, 0]]
+
+
 def test_versions_of_a_method_are_compared_apart() -> None:
     def em(version: str, seed: int, accuracy: float) -> dict[str, Any]:
         attack = {"name": "em", "options": {}, "version": version}

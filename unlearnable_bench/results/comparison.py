@@ -33,8 +33,9 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per cell, in the order of the first: its labels; its mean test accuracy over
         the common seeds in percent, as `first` and `second`; the number of common seeds, as
-        `pairs`; and the names of the settings that differ, as `differing`. A cell without common
-        seeds has 0 of them, and means over all its seeds.
+        `pairs`, and that of those whose poisoned images are equal on both sides, as `same`; and
+        the names of the settings that differ, as `differing`. A cell without common seeds has 0
+        of them, and means over all its seeds.
 
     Raises:
         UserError: no common cell, no cell at all, or a cell with two presets; cells with the same
@@ -46,7 +47,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     cells = pd.concat([distinct_labels(frame).assign(preset=side) for side, frame in named])
     cells = _paired(cells.assign(**{name: one_spelling(cells[name]) for name in _RADII}))
     results = averaged(cells)
-    pairs = cells.drop_duplicates(_CELL)[[*_CELL, "pairs"]]
+    pairs = cells.drop_duplicates(_CELL)[[*_CELL, "pairs", "same"]]
     means = results.pivot_table("test_accuracy_mean", _CELL, "preset")
     both = means.reindex(columns=sides).dropna()
     if both.empty:
@@ -77,9 +78,12 @@ def _paired(cells: pd.DataFrame) -> pd.DataFrame:
     """Return the cells, of those with common seeds only the ones of these seeds."""
     replicate = pd.Series(seed_pairs(cells), index=cells.index, dtype=object)
     cells = cells.assign(replicate=replicate)
-    common = cells.groupby([*_CELL, "replicate"])["preset"].transform("nunique") == 2
-    pairs = cells[common].groupby(_CELL)["replicate"].nunique().rename("pairs")
-    cells = cells.join(pairs, on=_CELL).fillna({"pairs": 0}).astype({"pairs": int})
+    pair = cells.groupby([*_CELL, "replicate"])
+    common = pair["preset"].transform("nunique") == 2
+    counts = {"pairs": common, "same": common & (pair["poison_sha256"].transform("nunique") == 1)}
+    for name, chosen in counts.items():
+        number = cells[chosen].groupby(_CELL)["replicate"].nunique().rename(name)
+        cells = cells.join(number, on=_CELL).fillna({name: 0}).astype({name: int})
     return cells[common | (cells["pairs"] == 0)]
 
 

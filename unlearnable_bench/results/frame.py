@@ -60,6 +60,7 @@ def load_records(
         classes: number of classes, or None in records before 0.2.
         setting: everything that determines the cell except its seeds, as JSON.
         poison: key of the poison.
+        poison_sha256: hash of the poisoned training images, equal for equal images.
         generation_seconds, preparation_seconds, training_seconds: without compilation.
         warmup_seconds, evaluation_seconds: of the cell, not included in the above.
         generation_warmup_seconds: compilation and capture of the generation; NaN in old records.
@@ -171,6 +172,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         **_radius_values(record.rho_a, str(record.rho_u)),
         "setting": record.setting,
         "poison": poison["key"],
+        "poison_sha256": poison["sha256"],
         "images": (record.identity["poison"]["data"], poison["sha256"]),
         "generation_seconds": poison["seconds"],
         "generation_warmup_seconds": poison.get("warmup_seconds", float("nan")),

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -176,7 +177,7 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
         sides = [select(f, preset=[name]) for f, name in zip(sides, presets, strict=True)]
         names = [*presets] if second is None else names
     both = compare(*sides)
-    kinds = both.columns.drop(["attack", "first", "second", "pairs", "differing"])
+    kinds = both.columns.drop(["attack", "first", "second", "pairs", "same", "differing"])
     # Only columns in which the cells of one method differ.
     varying = kinds[both.groupby("attack")[list(kinds)].nunique().max() > 1]
     grid = new_grid(["method", *varying], ["seeds", *names, "difference"])
@@ -202,10 +203,17 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
     )
     gaps = (paired["second"] - paired["first"]).abs()
     far = paired.iloc[int(gaps.argmax())]
-    where = ", ".join(printable(str(far[name])) for name in ("attack", *varying))
+
+    def named(row: Mapping[Any, object]) -> str:
+        return ", ".join(printable(str(row[name])) for name in ("attack", *varying))
+
     say(out, f"Clean test accuracy (%); {ranks} ({count(len(paired), 'cell')}).")
-    most = f"at most {gaps.max():.1f} ({where})"
+    most = f"at most {gaps.max():.1f} ({named(far)})"
     say(out, f"Differences: {gaps.mean():.1f} points on average, {most}.")
+    remade = paired[paired["same"] < paired["pairs"]]
+    if not remade.empty:
+        cells = "; ".join(map(named, remade.to_dict("records")))
+        say(out, f"Poisoned images differ between the two sides: {cells}.")
     differing = sorted({name for names in both["differing"] for name in names})
     if differing:
         say(out, f"Settings that differ: {', '.join(differing)}.")
