@@ -208,7 +208,7 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
         return ", ".join(printable(str(row[name])) for name in ("attack", *varying))
 
     say(out, f"Clean test accuracy (%); {ranks} ({count(len(paired), 'cell')}).")
-    most = f"at most {gaps.max():.1f} ({named(far)})"
+    most = f"at most {gaps.max():.1f} ({named(far.to_dict())})"
     say(out, f"Differences: {gaps.mean():.1f} points on average, {most}.")
     remade = paired[paired["same"] < paired["pairs"]]
     if not remade.empty:
