@@ -291,11 +291,12 @@ def _foreign() -> Iterator[str]:
 
 
 def _an_hour_passes() -> None:
-    """Make temporary folders as old as those that the next run clears."""
+    """Make temporary folders and soft locks as old as those that the next run clears."""
     then = time.time() - 3600
     for top in ("out", "home"):
-        for path in Path(top).rglob(".*.tmp"):
-            os.utime(path, (then, then))
+        for pattern in (".*.tmp", "*.soft"):
+            for path in Path(top).rglob(pattern):
+                os.utime(path, (then, then))
 
 
 def _remove(path: Path) -> None:
