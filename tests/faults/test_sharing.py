@@ -88,7 +88,9 @@ def _wrong(world: World, ended: list[Result], victim: int | None) -> Iterator[st
     killed = [place == victim and one.code == -SIGKILL for place, one in enumerate(ended)]
     wrong = [one for one, by_us in zip(ended, killed, strict=True) if one.code and not by_us]
     if wrong:
-        yield f"ended with {[one.code for one in ended]}: {[one.text[-1500:] for one in wrong]}"
+        # After a crash the stack comes before a long list of modules.
+        texts = [one.text.partition("Extension modules:")[0][-3000:] for one in wrong]
+        yield f"ended with {[one.code for one in ended]}: {texts}"
     made = Path("made").read_text().split()
     # A killed process may have made a noise that it could not store.
     if len(made) - len(set(made)) > (victim is not None):
