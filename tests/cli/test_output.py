@@ -149,11 +149,43 @@ def test_two_presets_of_a_folder_are_compared_on_the_same_noise(
 
 
 @pytest.mark.usefixtures("workplace")
+def test_a_preset_is_compared_and_not_its_variants(
+    ubench: Command, refused: Callable[..., str]
+) -> None:
+    options = run_tiny("--methods", "random", "--out", "both")
+    assert ubench(*options).code == 0
+    assert ubench(*options, "--set", "training.lr=0.02").code == 0
+    (plain, varied) = sorted({*api.load_records("both")["preset"]}, key=len)
+    out = ubench("compare", "both", "--presets", f"{plain},{varied}").out
+    frame = api.load_records("both")
+    for attack, group in frame.groupby("attack"):
+        one, two = (
+            group["test_accuracy"][group["preset"] == name].item() for name in (plain, varied)
+        )
+        row = next(line for line in out.splitlines() if f" {attack} " in line)
+        assert f"{one:.1f} │ {two:.1f}".replace(" ", "") in row.replace(" ", "")
+    # Without the plain one, its name means the variants, but not the other side's.
+    for path in Path("both/cells").iterdir():
+        if json.loads(path.read_bytes())["preset"] == plain:
+            path.unlink()
+    assert "unknown preset 'smoke'" in refused("compare", "both", "--presets", f"smoke,{varied}")
+    Path("empty").mkdir()
+    Path("empty/ubench.json").write_bytes(Path("both/ubench.json").read_bytes())
+    assert "empty has no finished cell to compare" in refused("compare", "both", "empty")
+
+
+@pytest.mark.usefixtures("workplace")
 def test_other_seeds_are_shown_and_left_out_of_what_is_said(ubench: Command) -> None:
     for name, *seeds in (("one", "0", "1"), ("two", "0", "2")):
         for method, seed in zip(("random", "sc"), seeds, strict=True):
             options = ("--methods", method, "--no-clean", "--seeds", seed, "--out", name)
             assert ubench(*run_tiny(*options)).code == 0
+    for name, seed in (("three", "0"), ("four", "1")):
+        options = ("--methods", "sc", "--no-clean", "--seeds", seed, "--out", name)
+        assert ubench(*run_tiny(*options)).code == 0
+    apart = ubench("compare", "three", "four").out
+    assert "no pair of noise and learner seed in common: no correlation." in apart
+    assert "points on average" not in apart
     out = ubench("compare", "one", "two").out
     assert "│ others │" in out
     assert "The two means of 1 cell are of other seeds (others); what follows is without." in out

@@ -92,6 +92,9 @@ def _of_one_preset(frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         raise UserError("no finished cell to compare; run `ubench run` first")
     if frame.drop_duplicates([*_CELL, "preset"]).duplicated(_CELL).any():
-        names = ", ".join(sorted(frame["preset"].unique()))
-        raise UserError(f"a cell has several presets ({names}); compare folders of one preset")
+        names = sorted(frame["preset"].unique())
+        raise UserError(
+            f"a cell has several presets ({', '.join(names)}); name one for each side, such as "
+            f"--presets {names[0]},{names[0]}"
+        )
     return frame

@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from unlearnable_bench import api, traces
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.execution import Executor
 from unlearnable_bench.harness.progress import Progress
 from unlearnable_bench.planning.checks import check_names
@@ -173,8 +173,12 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
     """
     names = [str(first), str(second or first)]
     sides = [api.load_records(folder) for folder in names]
+    for name, side in zip(names, sides, strict=True):
+        if side.empty:
+            raise UserError(f"{name} has no finished cell to compare; run `ubench run` first")
     if presets:
-        sides = [select(f, preset=[name]) for f, name in zip(sides, presets, strict=True)]
+        each = zip(sides, presets, presets[::-1], strict=True)
+        sides = [_of_preset(*one) for one in each]
         names = [*presets] if second is None else names
     both = compare(*sides)
     kinds = both.columns.drop(["attack", "first", "second", "pairs", "same", "differing"])
@@ -192,12 +196,14 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
     if 0 < len(paired) < len(both):
         others = count(len(both) - len(paired), "cell")
         say(out, f"The two means of {others} are of other seeds (others); what follows is without.")
-    elif paired.empty:
-        paired = both
-        say(out, "The two sides have no seed in common.")
+    if paired.empty:
+        say(out, "The two sides have no pair of noise and learner seed in common: no correlation.")
+        _say_differing(out, both)
+        return
     correlation = rank_correlation(paired)
+    reason = "one cell" if len(paired) == 1 else "all accuracies of a column are equal"
     ranks = (
-        "no rank correlation: all accuracies of a column are equal"
+        f"no rank correlation: {reason}"
         if math.isnan(correlation)
         else f"Spearman's rank correlation {correlation:.3f}"
     )
@@ -214,6 +220,21 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
     if not remade.empty:
         cells = "; ".join(map(named, remade.to_dict("records")))
         say(out, f"Poisoned images differ between the two sides: {cells}.")
+    _say_differing(out, both)
+
+
+def _of_preset(frame: pd.DataFrame, preset: str, other: str) -> pd.DataFrame:
+    """Return the cells of exactly a preset or, if there are none, of its variants but the other."""
+    exact = frame[frame["preset"] == preset]
+    if not exact.empty:
+        return exact
+    left = frame if other == preset else frame[frame["preset"] != other]
+    if left.empty:
+        raise unknown("preset", preset, [other])
+    return select(left, preset=[preset])
+
+
+def _say_differing(out: Console, both: pd.DataFrame) -> None:
     differing = sorted({name for names in both["differing"] for name in names})
     if differing:
         say(out, f"Settings that differ: {', '.join(differing)}.")
