@@ -40,6 +40,8 @@ function filtered() {
     if (!wanted?.length) continue;
     keep((cell) => {
       const one = value(column, cell);
+      // Clean images have no noise.
+      if (column === "noise_seed" && value("attack", cell) === "clean") return true;
       return wanted.some(([low, high]) => low <= one && one <= high);
     });
   }

@@ -61,9 +61,20 @@ def load(
         _say(f"{cells} another accuracy in another folder; that of the first folder is used")
     if not frame.empty and (bare := int((~frame["checksum"].astype(bool)).sum())):
         _say(f"{count(bare, 'record')} of versions before 0.3 without a checksum")
-    frame = _newest(select(frame, **selection), drop=newest)
+    frame = _newest(_selected(frame, selection), drop=newest)
     _warn_unfinished(frame, keys)
     return frame
+
+
+def _selected(frame: pd.DataFrame, selection: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return the selected rows; seeds of the noise do not select among clean images."""
+    others = {name: values for name, values in selection.items() if name != "noise_seed"}
+    frame = select(frame, **others)
+    if frame.empty:
+        return frame
+    clean = frame["attack"] == "clean"
+    wanted = select(frame[~clean], noise_seed=selection.get("noise_seed", ()))
+    return frame[clean | frame.index.isin(wanted.index)]
 
 
 def _newest(frame: pd.DataFrame, *, drop: bool) -> pd.DataFrame:
