@@ -50,8 +50,8 @@ def stored_samples(
             lacking.append(group["method"].iloc[0])
     if not pairs:
         raise UserError(
-            f"these folders have no {what} of poisons, which versions before 0.2 did not store; "
-            "run the command again with another --out"
+            f"these folders have no {what} of poisons: archives of records have none, and "
+            "versions before 0.2 did not store them; run the command again with another --out"
         )
     return pairs, list(dict.fromkeys(lacking))
 

@@ -17,6 +17,7 @@ from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.curation import reproduction, transfer
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.results.autoattack import ROBUST_ACCURACIES, RobustAccuracy
+from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS, Robustness
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.storage.locks import locked
 from unlearnable_bench.storage.seal import sealed_json, unsealed_json
@@ -89,6 +90,43 @@ def test_status_offers_a_traceback_only_where_there_is_one(
     found = folder.failures()[key["key"]]
     folder.write_failure(key["key"], found["labels"], "process 1 was killed", "")
     assert offer not in failing("status", "out").out
+
+
+def test_what_to_do_next_names_the_folder_that_was_asked_about(failing: Command) -> None:
+    shutil.copytree("out", "moved")
+    (step,) = re.findall(r"^next +(ubench run .*)$", failing("status", "moved").out, re.MULTILINE)
+    assert "--out moved " in step
+    assert "out/" not in step
+    assert failing(*step.split()[1:]).code == 0
+    assert {*keys("moved")} == {"clean", "sem[steps=2]"}
+    assert {*keys("out")} == {"clean"}
+
+
+def test_a_poison_that_is_not_stored_is_shown_as_its_record_has_it(ubench: Command) -> None:
+    (poison,) = Path("results/poisons").iterdir()
+    stored = json.loads(ubench("show", "results", poison.stem, "--json").out)
+    poison.unlink()
+    shown = json.loads(ubench("show", "results", poison.stem[:9], "--json").out)
+    assert shown["sha256"] == stored["sha256"]
+
+
+def test_verify_names_a_damaged_file_once(ubench: Command) -> None:
+    path = Path("results/cells", f"{keys()['clean']}.json")
+    damage(path)
+    assert ubench("verify", "results").err.count(str(path)) == 1
+
+
+def test_a_folder_with_a_damaged_marker_is_named(
+    ubench: Command, refused: Callable[..., str]
+) -> None:
+    marker = Path("results/ubench.json")
+    newer = marker.read_text().replace("1}", "2}")
+    marker.write_text("junk")
+    assert "not the marker of a results folder" in refused("status", "results")
+    marker.write_text(newer)
+    assert "from another version of ubench" in refused("status", "results")
+    marker.unlink()  # as the first message says
+    assert "2 of 2 cells" in ubench("status", "results").out
 
 
 def test_only_failed_cells_are_tried_again(failing: Command) -> None:
@@ -323,6 +361,34 @@ def test_a_result_that_differs_is_named_and_kept(ubench: Command) -> None:
     assert found.code == 2
     assert f"the other {changed:.2f} %" in found.err
     assert results("results") == before
+
+
+def test_other_pixels_and_other_measurements_are_named_too(ubench: Command) -> None:
+    measured = {"surrogate_loss": 1.0, "surrogate_accuracy": 50.0, "noise_loss": 1.0}
+    (sem,) = (r for r in ResultsFolder(Path("results")).records() if r.attack.startswith("sem"))
+    identity = {"poison": sem.identity["poison"], "rho_a": "4/255"}
+    one = Robustness(
+        format=1, key=key_of(identity), identity=identity, environment={}, created="2026",
+        poison=sem.poison["key"], rho_a="4/255", noise_accuracy=50.0, seconds={}, **measured,
+    )  # fmt: skip
+    MEASURED_ROBUSTNESS.write(Path("results"), one)
+    shutil.copytree("results", "other")
+    path = Path("other/robustness", f"{one.key}.json")
+    path.unlink()
+    MEASURED_ROBUSTNESS.write(Path("other"), replace(one, created="2027", seconds={"work": 1.0}))
+    assert ubench("merge", "results", "other").code == 0
+    path.unlink()
+    MEASURED_ROBUSTNESS.write(Path("other"), replace(one, surrogate_loss=9.0))
+    record = Path("other/cells", f"{sem.key}.json")
+    fields = json.loads(unsealed_json(record.read_bytes())[0])
+    fields["poison"]["sha256"] = "0" * 64
+    record.write_text(sealed_json(fields))
+    found = ubench("merge", "results", "other")
+    assert found.code == 2
+    assert (
+        f"{sem.key}.json was trained on other pixels than the other; it is unchanged" in found.err
+    )
+    assert f"{one.key}.json has other figures than that of other; it is unchanged" in found.err
 
 
 def test_a_cut_off_archive_and_other_files_are_refused(

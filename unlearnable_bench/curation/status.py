@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -215,11 +215,18 @@ def _poisons(folder: ResultsFolder, records: Sequence[Record]) -> Iterator[Poiso
     for record in records:
         if record.attack not in ("clean", "remainder"):
             cells[record.poison["key"]].append(record)
+    names = {key: _poison_name(own[0]) for key, own in cells.items()}
+    numbers = Counter(names.values())
     for key, own in sorted(cells.items(), key=lambda item: (item[1][0].attack, item[0])):
-        first = own[0]
-        seed = first.seed if first.noise_seed is None else first.noise_seed
-        name = f"{first.attack}{_radius(str(first.rho_u))}, seed {seed}"
+        name = names[key]
+        if numbers[name] > 1:  # such as of two presets, whose surrogates differ
+            name += f", {own[0].preset}"
         yield PoisonState(key, name, tuple(one.key for one in own), folder.has_poison(key))
+
+
+def _poison_name(record: Record) -> str:
+    seed = record.seed if record.noise_seed is None else record.noise_seed
+    return f"{record.attack}{_radius(str(record.rho_u))}, seed {seed}"
 
 
 def _radius(rho_u: str) -> str:

@@ -16,9 +16,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
-from unlearnable_bench.curation.contents import KINDS, RECORDS, check, files
+from msgspec import structs
+
+from unlearnable_bench.curation.contents import KINDS, MEASUREMENTS, RECORDS, check, files
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.results import marker
+from unlearnable_bench.results.measurements import Measurement
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.storage import seal
@@ -218,18 +221,31 @@ def _difference(target: ResultsFolder, source: ResultsFolder, kind: str, key: st
         one, other = target.poison(key), source.poison(key)
         if one and other and one[1]["sha256"] != other[1]["sha256"]:
             return f"{place} has other pixels than that of {source.path}; it is unchanged"
+    if kind in MEASUREMENTS:
+        mine, others = (MEASUREMENTS[kind].read(one.path, key) for one in (target, source))
+        if mine and others and _measured(mine) != _measured(others):
+            return f"{place} has other figures than that of {source.path}; it is unchanged"
     if kind == "plans":
         _update_plan(target, source, key)
     return None
 
 
 def _records_differ(place: Path, ours: Record, theirs: Record) -> str | None:
-    if ours.epoch_accuracy == theirs.epoch_accuracy:
-        return None
+    figures = [(one.test_accuracy, one.epoch_accuracy) for one in (ours, theirs)]
+    if figures[0] == figures[1]:
+        if ours.poison["sha256"] == theirs.poison["sha256"]:
+            return None
+        return f"{place} was trained on other pixels than the other; it is unchanged"
     return (
         f"{place} has {ours.test_accuracy:.2f} %, the other {theirs.test_accuracy:.2f} % "
         f"({ours.environment['device']}, {theirs.environment['device']}); it is unchanged"
     )
+
+
+def _measured(one: Measurement) -> dict[str, Any]:
+    """Return a measurement without what differs each time it is made."""
+    fields = structs.asdict(one)
+    return {name: fields[name] for name in fields.keys() - {"seconds", "environment", "created"}}
 
 
 def _update_plan(target: ResultsFolder, source: ResultsFolder, key: str) -> None:

@@ -1,6 +1,6 @@
 """Check of every file of a results folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def verify(path: Path, on_file: Callable[[Path], None] = lambda _: None) -> Verd
     folder = ResultsFolder(path)
     sound: dict[str, int] = {}
     damaged: list[str] = []
+    cells: list[str] = []
     bare = 0
     for kind, file in files(path):
         on_file(file)
@@ -55,16 +56,23 @@ def verify(path: Path, on_file: Callable[[Path], None] = lambda _: None) -> Verd
             damaged.append(str(error))
             continue
         sound[kind] = sound.get(kind, 0) + 1
-    damaged += _contradictions(folder)
+        if kind == "cells":
+            cells.append(file.stem)
+    damaged += _contradictions(folder, cells)
     others = tuple(str(one) for one in foreign(path))
     return Verdict(str(path), sound, bare, tuple(damaged), others)
 
 
-def _contradictions(folder: ResultsFolder) -> list[str]:
-    """Return a line for each stored poison whose pixels are not those of its records."""
+def _contradictions(folder: ResultsFolder, cells: Collection[str]) -> list[str]:
+    """Return a line for each stored poison whose pixels are not those of its records.
+
+    Args:
+        folder: the folder.
+        cells: keys of its sound records.
+    """
     pixels: dict[str, str] = {}
     lines = []
-    for record in folder.sound_records():
+    for record in folder.sound_records(cells):
         key, digest = record.poison["key"], record.poison["sha256"]
         if key not in pixels:
             try:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from unlearnable_bench.errors import UserError
 from unlearnable_bench.storage.damage import unreadable
 from unlearnable_bench.storage.files import read_bytes
 
@@ -30,6 +31,17 @@ def is_cut_off(found: bytes) -> bool:
     """Return whether a marker is missing, empty or only the beginning of ours."""
     text = TEXT.encode()
     return found != text and text.startswith(found)
+
+
+def refusal(folder: Path, found: bytes) -> UserError:
+    """Return the error about a marker that is not ours."""
+    path = folder / NAME
+    if found.startswith(TEXT.encode()[: len('{"kind": "unlearnable-bench results"')]):
+        return UserError(f"{path} is from another version of ubench; give another folder")
+    return UserError(
+        f"{path} is not the marker of a results folder; if the folder is one, remove this file: "
+        "its records tell it"
+    )
 
 
 def is_marked(folder: Path) -> bool:

@@ -75,8 +75,7 @@ class ResultsFolder:
         if marker.is_cut_off(found):
             self._mark(create=create)
         elif found != marker.TEXT.encode():
-            name = path / marker.NAME
-            raise UserError(f"{name} is from another version of ubench; give another folder")
+            raise marker.refusal(path, found)
         if create:
             upkeep.clear(path)
 

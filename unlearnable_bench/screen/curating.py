@@ -1,5 +1,6 @@
 """Output of the commands about results folders."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -58,11 +59,22 @@ def _next(status: "Status") -> list[str]:
     if traced is not None:
         steps.append(f"ubench show {status.folder} {traced.key[:_DIGITS]} prints the traceback")
     for plan in status.plans:
-        if plan.command and plan.failed:
-            steps.append(f"{plan.command.replace(_RETRY, '')}{_RETRY}")
-        elif plan.command and plan.done < plan.cells and not status.running:
-            steps.append(plan.command)
+        command = _into(status.folder, plan.command)
+        if command and plan.failed:
+            steps.append(f"{command.replace(_RETRY, '')}{_RETRY}")
+        elif command and plan.done < plan.cells and not status.running:
+            steps.append(command)
     return steps
+
+
+def _into(folder: str, command: str) -> str:
+    """Return a command with this folder as its own: the folder may have been moved or copied."""
+    words = shlex.split(command)
+    if "--out" in words[:-1]:
+        words[words.index("--out") + 1] = folder
+    elif words:
+        words += ["--out", folder]
+    return shlex.join(words)
 
 
 def _print_list(
