@@ -101,7 +101,7 @@ def test_the_script_asks_for_what_can_be_run(
     assert {"bench", "fast", "growth", "main", "presets"} < {*studies}
     subprocess.run([*script, tmp_path / "out", *studies], check=True)
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert sorted(call[0] for call in asked) == ["bench"] * 2 + ["run"] * 27
+    assert sorted(call[0] for call in asked) == ["bench"] * 2 + ["run"] * 29
     monkeypatch.setattr(console, "estimate", lambda *_, **__: "not timed")
     small = Shapes(train=900, test=100).load()  # NTGA needs a block and two fifths of the set
     monkeypatch.setattr(Shapes, "load", lambda _: small)
