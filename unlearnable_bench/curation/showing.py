@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from unlearnable_bench.curation.contents import MEASUREMENTS, find
-from unlearnable_bench.errors import UserError
+from unlearnable_bench.curation.contents import MEASUREMENTS, files, find
 from unlearnable_bench.results.command import recipe_of, seeds_of
 from unlearnable_bench.results.frame import LABELS
 from unlearnable_bench.results.records import Record
@@ -28,14 +27,12 @@ def content_of(path: Path, key: str) -> tuple[str, dict[str, Any]]:
         UserError: no such key, several keys, or a damaged file.
     """
     folder = ResultsFolder(path)
-    try:
-        found = find(folder, key, _KINDS)
-    except UserError:
+    if not any(file.stem.startswith(key) for _, file in files(path, _KINDS)):
         poisons = {one.poison["key"]: one.poison for one in folder.sound_records()}
         named = [name for name in poisons if name.startswith(key)]
-        if len(named) != 1:
-            raise
-        return "poisons", dict(poisons[named[0]])  # not stored: as a record has it
+        if len(named) == 1:  # not stored: as a record has it
+            return "poisons", dict(poisons[named[0]])
+    found = find(folder, key, _KINDS)
     kind, key = found.parent.name, found.stem
     content: Any
     if kind == "cells":
