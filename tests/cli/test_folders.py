@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Command, contents, run_tiny
+from commands import Command, contents, name_other_pixels, run_tiny
 from msgspec.structs import replace
 
 from unlearnable_bench.attacks.sem import SEM
@@ -203,10 +203,7 @@ def test_verify_names_each_damaged_file_and_changes_none(ubench: Command) -> Non
 
 def test_verify_finds_a_record_of_another_poison(ubench: Command) -> None:
     key = keys()["sem[steps=2]"]
-    path = Path("results/cells", f"{key}.json")
-    fields = json.loads(unsealed_json(path.read_bytes())[0])
-    fields["poison"]["sha256"] = "0" * 64
-    path.write_text(sealed_json(fields))
+    name_other_pixels(Path("results/cells", f"{key}.json"))
     found = ubench("verify", "results", "--json")
     assert found.code == 2
     (line,) = json.loads(found.out)["damaged"]
@@ -379,10 +376,7 @@ def test_other_pixels_and_other_measurements_are_named_too(ubench: Command) -> N
     assert ubench("merge", "results", "other").code == 0
     path.unlink()
     MEASURED_ROBUSTNESS.write(Path("other"), replace(one, surrogate_loss=9.0))
-    record = Path("other/cells", f"{sem.key}.json")
-    fields = json.loads(unsealed_json(record.read_bytes())[0])
-    fields["poison"]["sha256"] = "0" * 64
-    record.write_text(sealed_json(fields))
+    name_other_pixels(Path("other/cells", f"{sem.key}.json"))
     found = ubench("merge", "results", "other")
     assert found.code == 2
     assert (

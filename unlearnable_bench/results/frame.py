@@ -135,7 +135,8 @@ def _rows(
         detections.setdefault((one.identity["data"], one.images), {})[one.test] = one.accuracy
     robustness = {(m.poison, Radius(m.rho_a)): m for m in MEASURED_ROBUSTNESS.all(path)}
     for row in sorted(made, key=lambda row: position.get(row["key"], len(position))):
-        row["detection"] = detections.get(row.pop("images", ("", "")), {})
+        images = (row.pop("data", ""), row.get("poison_sha256", ""))
+        row["detection"] = detections.get(images, {})
         yield _with_robustness(row, robustness) if robustness else row
 
 
@@ -173,7 +174,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "setting": record.setting,
         "poison": poison["key"],
         "poison_sha256": poison["sha256"],
-        "images": (record.identity["poison"]["data"], poison["sha256"]),
+        "data": record.identity["poison"]["data"],
         "generation_seconds": poison["seconds"],
         "generation_warmup_seconds": poison.get("warmup_seconds", float("nan")),
         "preparation_seconds": record.seconds.get("preparation", float("nan")),

@@ -177,8 +177,7 @@ def comparison(first: Path, second: Path | None, presets: Sequence[str] = ()) ->
         if side.empty:
             raise UserError(f"{name} has no finished cell to compare; run `ubench run` first")
     if presets:
-        each = zip(sides, presets, presets[::-1], strict=True)
-        sides = [_of_preset(*one) for one in each]
+        sides = [_of_preset(*one) for one in zip(sides, presets, presets[::-1], strict=True)]
         names = [*presets] if second is None else names
     both = compare(*sides)
     kinds = both.columns.drop(["attack", "first", "second", "pairs", "same", "differing"])
