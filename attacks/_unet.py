@@ -43,7 +43,10 @@ def _twice(channels: int, width: int) -> nn.Sequential:
 
 
 def _enlarged(x: Tensor, height: int, width: int) -> Tensor:
-    """Return bilinear enlargement by products of matrices, whose gradients are deterministic."""
+    """Return bilinear enlargement between the corners, by products of matrices.
+
+    Their gradients are deterministic.
+    """
     rows, columns = (
         _interpolation(*pair, x) for pair in zip(x.shape[2:], (height, width), strict=True)
     )
@@ -53,4 +56,4 @@ def _enlarged(x: Tensor, height: int, width: int) -> Tensor:
 def _interpolation(size: int, larger: int, like: Tensor) -> Tensor:
     """Return the weights of linear interpolation, [larger, size]."""
     units = torch.eye(size, dtype=like.dtype, device=like.device)[None]
-    return functional.interpolate(units, size=larger, mode="linear")[0].T
+    return functional.interpolate(units, size=larger, mode="linear", align_corners=True)[0].T

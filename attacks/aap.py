@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from unlearnable_bench.harness import (
     zero_noise,
 )
 
-_WARM_UP = 0.25  # share of the updates: 10 of 40 epochs
+_LAST_LR = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,10 @@ class AAP(Attack):
     ([arXiv 2402.04010](https://arxiv.org/abs/2402.04010)). `untargeted` maximises the loss of the
     true label instead. Made against supervised and contrastive learners.
     """
+
+    # In version 1, the network subtracted 0.5 from its input, and its learning rate changed with
+    # each update.
+    version: ClassVar[str] = "2"
 
     needs = "labels"
 
@@ -44,7 +49,8 @@ class AAP(Attack):
     batch_size: int = option(128, "number of images in a batch", minimum=1)
     lr: float = option(
         0.5,
-        "peak learning rate of the network: linear over a quarter of the epochs, then cosine to 0",
+        "peak learning rate of the network: linear over a quarter of the epochs, then cosine to "
+        "1e-6, by epochs",
         minimum=0,
     )
     steps: int = option(250, "number of sign steps, each of 2.5 rho_u / steps", minimum=1)
@@ -55,7 +61,7 @@ class AAP(Attack):
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Train the network, then attack every image from zero noise."""
         pixels, labels = harness.tensors(images)
-        model = harness.network(images)
+        model = harness.network(images, centred=False)
         optimizer = sgd(model, lr=self.lr, weight_decay=1e-4)
         random = harness.random("generation")
         # In whole units of 1/255, since no step starts from stored noise.
@@ -81,7 +87,7 @@ class AAP(Attack):
             images=len(images),
             batch_size=self.batch_size,
             epochs=self.epochs,
-            before=lambda k, steps: set_lr(optimizer, self.lr * _share(k, steps)),
+            before=lambda k, steps: set_lr(optimizer, self.scheduled_lr(k * self.epochs // steps)),
         )
         size = min(self.batch_size, len(images))
         radius = float(self.rho_u)
@@ -104,10 +110,10 @@ class AAP(Attack):
         size = min(self.batch_size, images)
         return float(self.epochs * (images // size * size) + self.steps * images)
 
-
-def _share(step: int, steps: int) -> float:
-    """Return the learning rate of an update as a share of its peak."""
-    warm = _WARM_UP * steps
-    if step < warm:
-        return (step + 1) / max(warm, 1)
-    return (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
+    def scheduled_lr(self, epoch: int) -> float:
+        """Return the network's learning rate in an epoch, from 0."""
+        warm, last = self.epochs // 4, min(_LAST_LR, self.lr)
+        if epoch < warm:
+            return self.lr * (epoch + 1) / warm
+        share = (1 + math.cos(math.pi * (epoch - warm) / (self.epochs - warm))) / 2
+        return last + (self.lr - last) * share

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ class ASR(REM):
     images of |softmax f(t(x)) - 1/C|_2, which holds its predictions on clean images near chance.
     """
 
+    version: ClassVar[str] = "2"  # in version 1, clean images passed through the surrogate first
+
     needs = "labels"
 
     perturbation: Perturbation = option("none", PERTURBATION_SUMMARY)
@@ -31,12 +34,13 @@ class ASR(REM):
         self, model: nn.Module, x: Tensor, y: Tensor, clean: Callable[[], Tensor]
     ) -> Tensor:
         """Return REM's loss plus the distance of predictions on clean views from chance."""
+        loss = super().surrogate_loss(model, x, y, clean)
         shares: Tensor = model(clean()).softmax(1)
         classes = shares.shape[1]
         distance: Tensor = torch.linalg.vector_norm(shares - 1 / classes, dim=1)
         if self.squared or (self.squared is None and classes > 10):
             distance = distance.square()
-        return super().surrogate_loss(model, x, y, clean) + self.weight * distance.mean()
+        return loss + self.weight * distance.mean()
 
     def image_passes(self, images: int) -> float:
         """Count REM's passes, and one of clean images in each update."""

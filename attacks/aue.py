@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class AUE(Attack):
     contrastive learners.
     """
 
+    version: ClassVar[str] = "2"  # in version 1, the surrogate subtracted 0.5 from its input
+
     needs = "labels"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
@@ -52,7 +55,7 @@ class AUE(Attack):
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate an epoch of the surrogate and a sweep over the noise of all images."""
         pixels, labels = harness.tensors(images)
-        model = harness.network(images)
+        model = harness.network(images, centred=False)
         optimizer = sgd(model, lr=self.lr, weight_decay=1e-4)
         random = harness.random("generation")
         step = self.rho_u.value / 10

@@ -41,14 +41,16 @@ _SHIFTED = ("colour is above 0", lambda attack: attack.colour)
 
 @dataclass(frozen=True, kw_only=True)
 class DUNE(Attack):
-    """DUNE: adversarial noise, then one shift of colour per class (ICML 2026).
+    """DUNE: adversarial noise and one shift of colour per class (ICML 2026).
 
     The noise lowers the mean cross-entropy of several checkpoints of one clean training to the
-    label (y + 3) mod C. Then a particle swarm searches for each class the RGB offset that lowers
-    it further, with penalties below a PSNR of 20 and an SSIM of 0.8
-    ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)). The offset is added to all pixels, so
-    the budget is L-infinity `rho_u` + `colour`: 33/255 by default, not 8/255.
+    label (y + 3) mod C. A particle swarm searches for each class the RGB offset that lowers it on
+    the clean images, with penalties below a PSNR of 20 and an SSIM of 0.8
+    ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)). Noise and offset are added, so the
+    budget is L-infinity `rho_u` + `colour`: 33/255 by default, not 8/255.
     """
+
+    version: ClassVar[str] = "2"  # version 1 searched the offsets on images with noise
 
     needs = "labels"
 
@@ -83,11 +85,16 @@ class DUNE(Attack):
     )
 
     def check(self, images: ImageSet) -> None:
-        """Refuse images that are smaller than SSIM's window.
+        """Refuse images that are smaller than SSIM's window, and targets that are the own class.
 
         Raises:
-            UserError: names both sizes.
+            UserError: names the sizes, or the classes.
         """
+        if _SHIFT % images.classes == 0:
+            raise UserError(
+                f"dune moves images of class y towards class (y + {_SHIFT}) mod {images.classes}, "
+                "which is y itself; use data with another number of classes than 1 and 3"
+            )
         if self.colour and images.size < _WINDOW:
             raise UserError(
                 f"dune compares windows of {_WINDOW} px in its search of colours, the images have "
@@ -95,7 +102,7 @@ class DUNE(Attack):
             )
 
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
-        """Attack every image, then search an offset for each class."""
+        """Attack every image, and search an offset for each class."""
         pixels, labels = harness.tensors(images)
         # In half levels, of which each step is one.
         noise = zero_noise(pixels.shape, torch.int16, harness.device)
@@ -121,14 +128,11 @@ class DUNE(Attack):
 
         optimise_each(harness, step, lambda _: delta.zero_(), self.steps, delta, noise, levels=510)
 
-        def noisy(index: Tensor) -> Tensor:
-            return harness.unit(pixels[index] + noise[index] / 2)
-
         def fitness(label: int) -> Callable[[Tensor], Tensor] | None:
             index = (labels == label).nonzero()[: self.searched, 0]
             if not len(index):
                 return None
-            x, y = noisy(index), targets[index[0]]
+            x, y = harness.unit(pixels[index]), targets[index[0]]
             return lambda offset: _fitness(models, x, y, offset, part)
 
         for label in harness.loop("colours", images.classes) if self.colour else ():
@@ -137,7 +141,12 @@ class DUNE(Attack):
                 found = self._swarm(of_class, random, harness)
                 offsets[label] = found.clamp(-float(self.colour), float(self.colour))
         levels = math.floor(255 * (self.rho_u.value + self.colour.value) + Fraction(1, 2))
-        poisoned = _rounded(images, lambda k: noisy(k) + offsets[labels[k], :, None, None], harness)
+
+        def changed(index: Tensor) -> Tensor:
+            noisy = harness.unit(pixels[index] + noise[index] / 2)
+            return noisy + offsets[labels[index], :, None, None]
+
+        poisoned = _rounded(images, changed, harness)
         notes = {"largest_offset": 255 * float(offsets.abs().max())}
         return Poison(poisoned, Budget("linf", Radius(f"{levels}/255")), notes)
 

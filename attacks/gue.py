@@ -36,7 +36,9 @@ class GUE(Attack):
     """
 
     needs = "labels"
-    version: ClassVar[str] = "2"  # in version 1, other random numbers initialised the generator
+    # In version 1, other random numbers initialised the generator; in version 2, the networks
+    # subtracted 0.5 from their input and the generator's steps up took pixels as areas.
+    version: ClassVar[str] = "3"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     epochs: int = option(50, "number of passes over the training set", minimum=1)
@@ -69,7 +71,8 @@ class GUE(Attack):
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Train generator and classifier together, then generate all noise."""
         pixels, labels = harness.tensors(images)
-        model, copy = harness.network(images), harness.network(images, "copy")
+        model = harness.network(images, centred=False)
+        copy = harness.network(images, "copy", centred=False)
         generator = _generator(self.width, harness)
         noise = zero_noise(pixels.shape, level_type(self.rho_u), harness.device)
         harness.keep(noise=noise, model=model, copy=copy, generator=generator)

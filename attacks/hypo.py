@@ -1,6 +1,7 @@
 """Hypocritical perturbations."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch.nn import functional
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, option
 from unlearnable_bench.attacks._each_image import optimise_each
 from unlearnable_bench.attacks._own_network import train_network
+from unlearnable_bench.attacks._shifts import shifted
 from unlearnable_bench.harness import (
     central_view,
     input_gradient,
@@ -26,10 +28,14 @@ class HYPO(Attack):
 
     A network f is trained adversarially on the clean images for a few epochs; then
     min over delta_u of E_t CE(f(t(x + delta_u)), y) for the true label by sign descent, with a new
-    crop and flip t in each step ([arXiv 2201.13329](https://arxiv.org/abs/2201.13329)). Made
+    shift and mirroring t in each step ([arXiv 2201.13329](https://arxiv.org/abs/2201.13329)). Made
     against the robust accuracy of adversarial training rather than its clean accuracy. `norm`
     gives the earlier L2 form, P2 of [arXiv 2102.04716](https://arxiv.org/abs/2102.04716).
     """
+
+    # In version 1, noise was made through crops by whole pixels, and steps of the adversarial
+    # training were 2 adversary / attack_steps.
+    version: ClassVar[str] = "2"
 
     needs = "labels"
 
@@ -41,7 +47,7 @@ class HYPO(Attack):
     norm: float | None = option(
         None,
         "L2 norm of the noise in units of the pixel range, with steps of a fifth of it and without "
-        "crop and flip; none: L-infinity",
+        "shifts and mirroring; none: L-infinity",
         minimum=0.01,
     )
     steps: int = option(100, "number of descent steps, each of rho_u / 10 (of norm / 5)", minimum=1)
@@ -50,7 +56,7 @@ class HYPO(Attack):
     )
     attack_steps: int = option(
         10,
-        "number of PGD steps in this training, each of 2 adversary / attack_steps",
+        "number of PGD steps in this training, each of a quarter of `adversary`",
         minimum=1,
         when=("adversary is above 0", lambda attack: attack.adversary),
     )
@@ -74,8 +80,7 @@ class HYPO(Attack):
             x = random_transform(harness.unit(pixels[index]), harness.transform, random)
             if self.adversary:
                 radius, count = float(self.adversary), self.attack_steps
-                size = self.adversary.step_size(count)
-                x = pgd(x, lambda v: input_gradient(model, v, y), radius, size, count, random)
+                x = pgd(x, lambda v: input_gradient(model, v, y), radius, radius / 4, count, random)
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
@@ -94,11 +99,8 @@ class HYPO(Attack):
         def step(index: Tensor) -> None:
             x, y = harness.unit(pixels[index]), labels[index]
             at = (x + delta).clamp(0, 1).requires_grad_()
-            views = (
-                random_transform(at, harness.transform, random)
-                if self.norm is None
-                else central_view(at, harness.transform)
-            )
+            views = at if self.norm else shifted(at, random, mirrors=harness.transform.flip)
+            views = central_view(views, harness.transform)
             gradient = torch.autograd.grad(views, at, input_gradient(model, views, y))[0]
             harness.watch(gradient, index)
             delta.copy_((x + self._moved(delta, gradient)).clamp(0, 1) - x)

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from fractions import Fraction
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -36,21 +37,32 @@ class MIUE(Attack):
     log(1 + sum over j of class y_i of |z_i - z_j| / D)
     ([arXiv 2603.03725](https://arxiv.org/abs/2603.03725)).
 
-    `variant=misaligned` is the command of the authors' code: the noise of mirrored views is
-    stored for the images as they are.
+    `variant=misaligned` is the command of the authors' code: images are mirrored and their noise is
+    not, in both phases.
     """
+
+    # In version 1, the step size was constant, the surrogate subtracted 0.5 from its input, and
+    # the misaligned form trained on noise mirrored with its image.
+    version: ClassVar[str] = "2"
 
     needs = "labels"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     variant: Literal["aligned", "misaligned"] = option(
         "aligned",
-        "noise of a mirrored view: aligned (mirrored back) or misaligned (stored as it is: the "
-        "authors' code)",
+        "noise of a mirrored view: aligned (mirrored too) or misaligned (as it is: the authors' "
+        "code)",
     )
     epochs: int = option(100, "number of epochs, each followed by a sweep", minimum=1)
     noise_steps: int = option(10, "number of descent steps of the noise in a sweep", minimum=1)
-    alpha_u: Radius | None = option(None, "step size of the descent; none: rho_u / 40")
+    alpha_u: Radius | None = option(
+        None, "step size of the descent in the first sweep; none: rho_u / 40"
+    )
+    last_alpha_u: Radius | None = option(
+        None,
+        "step size towards which it moves evenly from sweep to sweep; none: rho_u / (2 "
+        "noise_steps)",
+    )
     temperature: float = option(0.1, "temperature of the contrastive loss", minimum=1e-3)
     zeta: float = option(0.1, "weight of the distances within classes", minimum=0)
     batch_size: int = option(128, "number of images in a batch of the surrogate", minimum=1)
@@ -62,15 +74,15 @@ class MIUE(Attack):
     )
 
     def check(self, images: ImageSet) -> None:
-        """Refuse a step size of 0.
+        """Refuse step sizes of 0.
 
         Raises:
             UserError: the noise would stay where it starts, at 0.
         """
-        if self.alpha_u is not None and not self.alpha_u:
+        if not any(self._step_sizes):
             raise UserError(
-                f"mi-ue.alpha_u={self.alpha_u}: the noise starts at 0 and would stay there; give a "
-                "step size above 0, such as 0.2/255"
+                "mi-ue.alpha_u=0 and mi-ue.last_alpha_u=0: the noise starts at 0 and would stay "
+                "there; give a step size above 0, such as 0.2/255"
             )
 
     def check_surrogate(self, images: ImageSet, learner: Learner, training: Training) -> None:
@@ -80,15 +92,17 @@ class MIUE(Attack):
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate epochs of the surrogate and sweeps of the noise, which is warm-started."""
         pixels, labels = harness.tensors(images)
-        model = harness.network(images, size=images.size)
+        model = harness.network(images, size=images.size, centred=False)
         features = harness.features(model)
         optimizer = sgd(model, lr=self.lr, weight_decay=1e-4)
         random = harness.random("mirrors")
-        step = self.rho_u.exact_step(80, self.alpha_u)
-        noise = StoredNoise(tuple(pixels.shape), self.rho_u, step, harness.dtype, harness.device)
+        noise = StoredNoise(
+            tuple(pixels.shape), self.rho_u, self._grid(), harness.dtype, harness.device
+        )
         harness.keep(noise=noise.tensor, model=model, optimizer=optimizer)
         mirrors, aligned = harness.transform.flip, self.variant == "aligned"
-        radius, step_size = float(self.rho_u), self.rho_u.step_size(80, self.alpha_u)
+        radius = float(self.rho_u)
+        step_size = torch.zeros((), dtype=harness.dtype, device=harness.device)
 
         def mirrored_or_not(count: int) -> Tensor:
             if not mirrors:
@@ -96,9 +110,12 @@ class MIUE(Attack):
             return random.integers(2, count) == 1
 
         def update(index: Tensor) -> None:
-            x = _mirrored(
-                harness.unit(pixels[index]) + noise.at(index), mirrored_or_not(len(index))
+            flip, x, delta = (
+                mirrored_or_not(len(index)),
+                harness.unit(pixels[index]),
+                noise.at(index),
             )
+            x = _mirrored(x + delta, flip) if aligned else _mirrored(x, flip) + delta
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model(x), labels[index]).backward()
             optimizer.step()
@@ -131,6 +148,7 @@ class MIUE(Attack):
                 stream = f"noise order/epoch {epoch}"
                 order = Random(harness.seed, stream, device).permutation(count)
                 index, is_new = visits[place - batches.per_epoch]
+                step_size.fill_(float(self._step_size(epoch)))
                 captured_descend(order[index], is_new)
         refuse_divergence(model)
         harness.keep_surrogate(model, self.epochs * batches.per_epoch)
@@ -157,6 +175,23 @@ class MIUE(Attack):
         """Return the learning rate of an epoch, from 0."""
         last = min(_LAST_LR, self.lr)
         return last + (self.lr - last) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
+    @property
+    def _step_sizes(self) -> tuple[Fraction, Fraction]:
+        """The step size of the first sweep, and the one towards which it moves."""
+        last = self.rho_u.exact_step(4 * self.noise_steps, self.last_alpha_u)
+        return self.rho_u.exact_step(80, self.alpha_u), last
+
+    def _step_size(self, epoch: int) -> Fraction:
+        """Return the step size of the sweep after an epoch, from 0."""
+        first, last = self._step_sizes
+        return first + (last - first) * Fraction(epoch, self.epochs)
+
+    def _grid(self) -> Fraction:
+        """Return the largest number of which all step sizes are multiples."""
+        first, change = self._step_size(0), abs(self._step_size(1) - self._step_size(0))
+        whole = math.lcm(first.denominator, change.denominator)
+        return Fraction(math.gcd(int(first * whole), int(change * whole)), whole)
 
     def image_passes(self, images: int) -> float:
         """Count forward-and-backward passes: 11 per image and epoch by default."""

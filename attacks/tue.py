@@ -23,6 +23,8 @@ class TUE(Attack):
     on its network; this form leaves the network out.
     """
 
+    version: ClassVar[str] = "2"  # version 1 separated the noise after the clamp to [0, 1]
+
     needs = "labels"
 
     surrogate: ClassVar[Literal["none"]] = "none"
@@ -53,8 +55,8 @@ class TUE(Attack):
                 one_hot = functional.one_hot(labels[batch], images.classes).to(harness.dtype)
                 lowest, highest = -x, 255 - x
                 for _step in range(self.steps):
-                    delta.clamp_(lowest, highest)
                     pattern = _apart(delta, one_hot).sign_()
+                    delta.clamp_(lowest, highest)
                     delta.addmm_(one_hot, pattern, alpha=bound / 10).clamp_(-bound, bound)
                 noise[batch] = delta.to(kept)
         for part in torch.arange(len(pixels), device=harness.device).split(self.batch_size):

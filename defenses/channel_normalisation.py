@@ -1,11 +1,12 @@
 """Normalisation of each channel of each image."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearnable_bench import Defense, Harness, ImageSet, option
+from unlearnable_bench import Defense, Harness, ImageSet
 from unlearnable_bench.defenses.preparation import per_image
 from unlearnable_bench.images import Pixels
 
@@ -14,24 +15,23 @@ from unlearnable_bench.images import Pixels
 class ChannelNormalisation(Defense):
     """Give each channel of each training image the same mean and standard deviation.
 
-    v' = 127.5 + 255 std (v - mean) / deviation, rounded and clipped to 8 bits; a constant channel
-    becomes grey. One of the adaptive defenses of DUNE
+    An image's channels are standardised; then its least value becomes 0 and its largest 255,
+    truncated to 8 bits. One of the adaptive defenses of DUNE
     ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)).
     """
 
-    needs = "nothing"
+    version: ClassVar[str] = "2"  # version 1 gave all images the same standard deviation
 
-    std: float = option(
-        0.25, "standard deviation of a channel in units of the pixel range", minimum=0
-    )
+    needs = "nothing"
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
         """Normalise each channel of each image by its own mean and standard deviation."""
-        return per_image(images, self._normalised)
+        return per_image(images, _normalised)
 
-    def _normalised(self, image: Pixels) -> NDArray[np.float64]:
-        change = image - image.mean((0, 1))
-        deviation = image.std((0, 1))
-        change *= 255 * self.std / np.where(deviation > 0, deviation, 1)
-        levels: NDArray[np.float64] = np.clip(np.rint(127.5 + change), 0, 255)
-        return levels
+
+def _normalised(image: Pixels) -> NDArray[np.uint8]:
+    deviation = image.std((0, 1))
+    values = (image - image.mean((0, 1))) / np.where(deviation > 0, deviation, 1)
+    values -= values.min()
+    levels: NDArray[np.uint8] = (255 * values / max(values.max(), 1e-6)).astype(np.uint8)
+    return levels

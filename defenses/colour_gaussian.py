@@ -1,6 +1,7 @@
 """Random shifts of colour with Gaussian noise."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ class ColourGaussian(Defense):
     ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)).
     """
 
+    version: ClassVar[str] = "2"  # version 1 clipped once, after the noise
+
     needs = "nothing"
 
     shift: Radius = option(Radius("8/255"), "largest shift of a channel")
@@ -24,8 +27,9 @@ class ColourGaussian(Defense):
     def augment(
         self, model: nn.Module, x: Tensor, y: Tensor, random: Random
     ) -> tuple[Tensor, Tensor]:
-        """Shift, add the noise, and clip to [0, 1]."""
+        """Shift, add the noise, and clip to [0, 1] after both."""
         bound = float(self.shift)
         shift = random.uniform(len(x), 3, 1, 1, low=-bound, high=bound)
         deviation = random.uniform(len(x), 1, 1, 1, high=float(self.noise))
-        return (x + shift + deviation * random.normal(*x.shape)).clamp(0, 1), y
+        shifted = (x + shift).clamp(0, 1)
+        return (shifted + deviation * random.normal(*x.shape)).clamp(0, 1), y

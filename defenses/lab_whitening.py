@@ -1,6 +1,7 @@
 """Whitening of colours in LAB space."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 
@@ -10,14 +11,16 @@ from unlearnable_bench.defenses.whitening import whitened
 
 @dataclass(frozen=True, kw_only=True)
 class LABWhitening(Defense):
-    """Whiten the colours of each training image in LAB space.
+    """Stretch each LAB channel of each training image over its range.
 
     One of the adaptive defenses of DUNE ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)),
     with OpenCV's colour space.
     """
 
+    version: ClassVar[str] = "2"  # version 1 removed the correlation of the channels
+
     needs = "nothing"
 
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
-        """Remove each image's mean colour and the correlation of its channels."""
+        """Stretch each channel of each image by its own least and largest value."""
         return whitened(images, cv2.COLOR_RGB2Lab, cv2.COLOR_Lab2RGB)

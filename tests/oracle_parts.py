@@ -117,6 +117,25 @@ def draw_views(
     return [View(dy[i] - transform.pad, dx[i] - transform.pad, flip[i] == 1) for i in range(count)]
 
 
+def shifted_view(image: Tensor, dy: float, dx: float, mirror: bool) -> Tensor:
+    """Sample each pixel at (i + dy, j + dx) of the mirrored image, bilinearly, black outside."""
+    image = image.flip(2) if mirror else image
+    size = image.shape[1]
+
+    def at(i: int, j: int) -> Tensor:
+        return image[:, i, j] if 0 <= i < size and 0 <= j < size else torch.zeros(3).double()
+
+    rows = []
+    for i in range(size):
+        for j in range(size):
+            top, left = math.floor(i + dy), math.floor(j + dx)
+            down, right = i + dy - top, j + dx - left
+            upper = (1 - right) * at(top, left) + right * at(top, left + 1)
+            lower = (1 - right) * at(top + 1, left) + right * at(top + 1, left + 1)
+            rows.append((1 - down) * upper + down * lower)
+    return torch.stack(rows, 1).reshape(3, size, size)
+
+
 def draw_uniform(shape: tuple[int, ...], radius: float, random: Random) -> Tensor:
     return random.uniform(*shape, low=-radius, high=radius).double()
 
@@ -193,8 +212,7 @@ class SGD:
     ) -> None:
         self.network.train()
         weights = list(self.network.parameters())
-        added = extra() if extra else 0
-        loss = functional.cross_entropy(self.network(x), y) + added
+        loss = functional.cross_entropy(self.network(x), y) + (extra() if extra else 0)
         slopes = list(torch.autograd.grad(loss, weights))
         if largest_norm is not None:
             norm = float(sum((g**2).sum() for g in slopes)) ** 0.5

@@ -61,6 +61,10 @@ def test_the_imagenet_preset_has_the_settings_of_the_official_scripts() -> None:
     misaligned = chosen("imagenet", "em", variant="misaligned")
     assert (misaligned["steps"], misaligned["noise_steps"]) == (3000, 7)
     assert misaligned["alpha_u"] == Radius("2/255")
+    # Those that are built on them.
+    assert chosen("imagenet", "em-ops", variant="misaligned").items() >= misaligned.items()
+    rem, asr = chosen("imagenet", "rem"), chosen("imagenet", "asr")
+    assert {name for name in rem if rem[name] != asr[name]} == {"perturbation"}
 
 
 def test_a_section_of_a_variant_holds_for_that_variant_only() -> None:

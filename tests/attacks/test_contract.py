@@ -45,7 +45,7 @@ def test_it_reads_the_options_that_it_says_and_trains_the_network_that_it_says(
     attack: Attack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    images = random_images(60, 8)
+    images = random_images(60, 8, classes=4)
     np.save("noise.npy", np.full(images.images.shape, 3, np.int8))
     harness = make_harness("fp32", learner=CASES[attack])
     harness.training, harness.declared = CLEAN_TRAINING, attack.surrogate

@@ -163,11 +163,11 @@ def test_aap_equals_its_transcription(changed: dict[str, Any]) -> None:
     total = options.epochs * (count // size)
     views = views_of(options, random)
     for k in range(total):
-        warm = total / 4
-        rising = (k + 1) / warm if warm > 1 else 1
-        falling = 0.5 * (1 + math.cos(math.pi * (k - warm) / (total - warm)))
+        epoch, warm = k // (count // size), options.epochs // 4
+        rising = (epoch + 1) / max(warm, 1)
+        cosine = 0.5 * (1 + math.cos(math.pi * (epoch - warm) / (options.epochs - warm)))
         batch = order[k]
-        lr = options.lr * (rising if k < warm else falling)
+        lr = options.lr * rising if epoch < warm else 1e-6 + (options.lr - 1e-6) * cosine
         optimizer.step(views(pixels[batch] / 255), labels[batch], lr)
     aims = labels if options.untargeted else (labels + 1) % images.classes
     move = 2.5 * radius / options.steps * (1 if options.untargeted else -1)

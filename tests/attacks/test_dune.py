@@ -91,7 +91,7 @@ def poisoned_by_loops(images: ImageSet, options: Any, epochs: list[int]) -> Valu
     for label in range(images.classes if options.colour else 0):
         members = [k for k in range(len(images)) if labels[k] == label][: options.searched]
         target = (label + 3) % images.classes
-        offset = swarmed(networks, noisy[members], target, options, random)
+        offset = swarmed(networks, x[members], target, options, random)
         exact[labels == label] += torch.tensor(offset)[:, None, None]
     return 255 * exact.clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
@@ -128,6 +128,13 @@ def test_the_budget_is_the_noise_and_the_offset() -> None:
     assert all(np.abs(a - b).max() > 1 for a in offsets for b in offsets if a is not b)
 
 
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_target_that_is_the_own_class_is_refused(classes: int) -> None:
+    images = ImageSet(np.zeros((6, 8, 8, 3), np.uint8), np.zeros(6, np.int64), classes)
+    with pytest.raises(UserError, match=rf"class \(y \+ 3\) mod {classes}, which is y itself"):
+        DUNE().check(images)
+
+
 def test_the_similarity_is_that_of_scikit_image() -> None:
     random = np.random.default_rng(0)
     one = random.random((4, 3, 9, 9))
@@ -148,5 +155,5 @@ def test_more_checkpoints_than_epochs_are_refused() -> None:
 
 def test_images_below_the_window_are_refused() -> None:
     with pytest.raises(UserError, match=r"windows of 7 px .* the images have 6 px"):
-        DUNE().check(random_images(size=6))
-    DUNE(colour=Radius("0")).check(random_images(size=6))
+        DUNE().check(random_images(size=6, classes=4))
+    DUNE(colour=Radius("0")).check(random_images(size=6, classes=4))

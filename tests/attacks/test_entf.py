@@ -1,7 +1,6 @@
 """Entangled features equal their literal transcription, against a robust reference."""
 
 import copy
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import Pooled, Tiny, make_harness, random_images
-from oracle_parts import added, pixels_of, quantised, windows
-from torch import Tensor, nn
+from oracle_parts import added, pixels_of, quantised, shifted_view, windows
+from torch import nn
 
 from unlearnable_bench import Harness, ImageSet, Radius, Random, ResizedCrop, UserError
 from unlearnable_bench.attacks.entf import EntF
@@ -29,25 +28,6 @@ def harness_for(**changed: Any) -> Harness:
     harness = make_harness(**{"learner": Pooled()} | changed)
     harness.training = SHORT
     return harness
-
-
-def view_of(image: Tensor, dy: float, dx: float, mirror: bool) -> Tensor:
-    """Sample each pixel at (i + dy, j + dx) of the mirrored image, bilinearly, black outside."""
-    image = image.flip(2) if mirror else image
-    size = image.shape[1]
-
-    def at(i: int, j: int) -> Tensor:
-        return image[:, i, j] if 0 <= i < size and 0 <= j < size else torch.zeros(3).double()
-
-    rows = []
-    for i in range(size):
-        for j in range(size):
-            top, left = math.floor(i + dy), math.floor(j + dx)
-            down, right = i + dy - top, j + dx - left
-            upper = (1 - right) * at(top, left) + right * at(top, left + 1)
-            lower = (1 - right) * at(top + 1, left) + right * at(top + 1, left + 1)
-            rows.append((1 - down) * upper + down * lower)
-    return torch.stack(rows, 1).reshape(3, size, size)
 
 
 def poisoned_by_loops(
@@ -73,7 +53,7 @@ def poisoned_by_loops(
             mirrors = random.integers(2, size).tolist() if flip else [0] * size
             for row, i in enumerate(batch):
                 at = (x[i] + deltas[row]).requires_grad_()
-                view = view_of(at, float(by[0, row]), float(by[1, row]), mirrors[row] == 1)
+                view = shifted_view(at, float(by[0, row]), float(by[1, row]), mirrors[row] == 1)
                 z, label = trunk(view[None])[0], int(labels[i])
                 if attack.variant == "push":
                     loss = -((z - centres[label]) ** 2).mean()

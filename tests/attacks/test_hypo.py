@@ -17,6 +17,7 @@ from oracle_parts import (
     middle,
     pixels_of,
     quantised,
+    shifted_view,
     slope_at,
     windows,
 )
@@ -43,16 +44,21 @@ def made_easier(network: nn.Module, images: ImageSet, transform: Any, options: A
         x = torch.stack([views[row].of(pixels[i] / 255) for row, i in enumerate(batch)])
         if adversary:
             start = draw_uniform(tuple(x.shape), adversary, random)
-            x = ascend(network, x, labels[batch], start, adversary, options.attack_steps)
+            quarter = Radius(f"{adversary * 255 / 4}/255")
+            x = ascend(network, x, labels[batch], start, adversary, options.attack_steps, quarter)
         optimizer.step(x, labels[batch], options.lr)
     for batch, new in windows(count, size):
         x, y, delta = pixels[batch] / 255, labels[batch], torch.zeros_like(pixels[batch])
         for _ in range(options.steps):
             if options.norm is None:
-                views = draw_views(size, transform, random)
-                seen = torch.stack([views[k].of(x[k] + delta[k]) for k in range(size)])
-                slopes = slope_at(network, seen, y)
-                slopes = [views[k].adjoint(slopes[k], x[k]) for k in range(size)]
+                side = x.shape[3]
+                by = random.uniform(2, size, low=-side / 8, high=side / 8).double()
+                mirrors = random.integers(2, size) == 1 if transform.flip else by[0] > side
+                at = (x + delta).requires_grad_()
+                seen = [shifted_view(at[k], *by[:, k].tolist(), mirrors[k]) for k in range(size)]
+                seen = torch.stack([middle(view, transform) for view in seen])
+                outer = slope_at(network, seen.detach(), y)
+                slopes = torch.autograd.grad(seen, at, outer)[0]
             else:
                 seen = torch.stack([middle(x[k] + delta[k], transform) for k in range(size)])
                 slopes = slope_at(network, seen, y)
@@ -78,6 +84,7 @@ def made_easier(network: nn.Module, images: ImageSet, transform: Any, options: A
         ({"steps": 14}, {"pad": 0, "flip": False}),
         ({"adversary": STANDARD}, {}),
         ({"adversary": Radius("16/255"), "attack_steps": 3}, {"flip": False}),
+        ({}, {"crop": 6}),
         ({"norm": 0.5, "adversary": STANDARD, "steps": 8}, {}),
         ({"norm": 0.2, "batch_size": 40}, {}),
     ],
@@ -105,7 +112,7 @@ def test_the_noise_of_the_l2_form_has_the_norm() -> None:
 
 def test_the_images_become_easier() -> None:
     images, harness = random_images(60), make_harness(pad=0, flip=False)
-    attack = HYPO(epochs=6, batch_size=20, steps=20, attack_steps=2, rho_u=Radius("16/255"))
+    attack = HYPO(epochs=6, batch_size=20, steps=40, attack_steps=2, rho_u=Radius("64/255"))
     poison = attack.generate(images, harness)
     network = harness.learner.built[-1].eval()  # type: ignore[attr-defined]
 

@@ -1,6 +1,7 @@
 """MI-UE equals its literal transcription, and refuses what has no features."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import attack_checks
@@ -39,7 +40,10 @@ def poisoned_by_loops(
 ) -> np.ndarray:
     pixels, labels = pixels_of(images)
     x, count, radius = pixels / 255, len(images), float(attack.rho_u)
-    step = radius / 40 if attack.alpha_u is None else float(attack.alpha_u)
+    first = radius / 40 if attack.alpha_u is None else float(attack.alpha_u)
+    final = radius / 2 / attack.noise_steps
+    if attack.last_alpha_u is not None:
+        final = float(attack.last_alpha_u)
     draws, size = Random(seed, "mirrors"), min(attack.batch_size, count)
     order = ShuffledBatches(count, size, seed, "surrogate order", torch.device("cpu"))
     optimizer, noise, k = SGD(network, decay=1e-4), torch.zeros_like(x), 0
@@ -56,10 +60,16 @@ def poisoned_by_loops(
         lr = last + (attack.lr - last) * (1 + math.cos(math.pi * epoch / attack.epochs)) / 2
         for _ in range(count // size):
             batch, turns = order[k].tolist(), mirrors(size)
-            seen = [turned(x[i] + noise[i], m) for i, m in zip(batch, turns, strict=True)]
+            own = attack.variant == "aligned"
+            seen = [
+                turned(x[i], m) + turned(noise[i], m and own)
+                for i, m in zip(batch, turns, strict=True)
+            ]
             optimizer.step(torch.stack(seen), labels[batch], lr)
             k += 1
         network.eval()
+        left = (attack.epochs - epoch) / attack.epochs
+        step = left * (first - final) + final
         turn = Random(seed, f"noise order/epoch {epoch}").permutation(count).tolist()
         for places, new in windows(count, min(attack.sweep_size, count)):
             batch = [turn[place] for place in places]
@@ -92,6 +102,7 @@ def poisoned_by_loops(
         ({"zeta": 20.0}, True),
         ({"temperature": 0.5, "rho_u": Radius("16/255"), "sweep_size": 20}, True),
         ({"alpha_u": Radius("3/255"), "rho_u": Radius("4/255"), "lr": 0.0}, True),
+        ({"alpha_u": Radius("0"), "last_alpha_u": Radius("2/255"), "epochs": 3}, True),
     ],
     ids=str,
 )
@@ -162,8 +173,23 @@ def test_an_architecture_without_features_is_refused(learner: Any) -> None:
 
 def test_it_is_refused_in_the_plan() -> None:
     few = {"shapes.train": "40", "shapes.test": "10", "mi-ue.alpha_u": "0"}
-    with pytest.raises(UserError, match=r"mi-ue\.alpha_u=0: the noise starts at 0"):
+    make_plan(methods=["mi-ue"], preset="smoke", settings=few)
+    few["mi-ue.last_alpha_u"] = "0"
+    with pytest.raises(UserError, match=r"mi-ue\.last_alpha_u=0: the noise starts at 0"):
         make_plan(methods=["mi-ue"], preset="smoke", settings=few)
+
+
+def test_step_sizes_rise_as_in_the_code_of_the_authors() -> None:
+    """0.2/255 in the first of 100 sweeps, 0.2 + 0.99 * 0.2 in the last: on a grid of 0.002/255."""
+    attack = MIUE()
+    assert [255 * attack._step_size(epoch) for epoch in (0, 50, 99)] == [
+        Fraction(2, 10),
+        Fraction(3, 10),
+        Fraction(398, 1000),
+    ]
+    assert 255 * attack._grid() == Fraction(2, 1000)
+    constant = MIUE(last_alpha_u=Radius("0.2/255"))
+    assert 255 * constant._grid() == 255 * constant._step_size(99) == Fraction(1, 5)
 
 
 def test_an_epoch_costs_eleven_passes_of_each_image_by_default() -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attack_checks
 import pytest
 from attack_table import TABLE, Entry
-from helpers import random_images
+from helpers import make_harness, random_images
 
 from unlearnable_bench.planning.registry import attacks
 
@@ -20,6 +21,24 @@ def those(concerned: Callable[[Entry], object]) -> pytest.MarkDecorator:
 def test_every_built_in_attack_is_in_the_table() -> None:
     assert {name.split()[0] for name in TABLE} == {*attacks.names()}
     assert all(type(entry.attack) is attacks.get(k.split()[0]) for k, entry in TABLE.items())
+
+
+@pytest.mark.parametrize("name", ["aap", "aue", "gue", "mi-ue"])
+def test_the_network_sees_0_to_1_as_in_the_code_of_the_authors(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, asked = TABLE[name], []
+    harness = make_harness(learner=entry.learner)
+    made = harness.network
+
+    def network(*args: Any, **kwargs: Any) -> Any:
+        asked.append(kwargs.get("centred", True))
+        return made(*args, **kwargs)
+
+    monkeypatch.setattr(harness, "network", network)
+    entry.attack.generate(random_images(entry.images), harness)
+    assert asked
+    assert not any(asked)
 
 
 @those(lambda entry: entry.seeded)

@@ -40,12 +40,11 @@ def poisoned_by_loops(attack: TUE, images: ImageSet, harness: Harness) -> np.nda
         for first in parts:
             batch = turn[first : first + attack.batch_size]
             for _step in range(attack.steps):
-                moved = (x[batch] + noise[batch]).clamp(0, 1)
-                at = (moved - x[batch]).requires_grad_()
+                at = noise[batch].clone().requires_grad_()
                 gradient = torch.autograd.grad(
                     discriminant(at, images.labels[batch].tolist()), at, allow_unused=True
                 )[0]
-                moved = moved - radius / 10 * gradient.sign()
+                moved = (x[batch] + noise[batch]).clamp(0, 1) - radius / 10 * gradient.sign()
                 noise[batch] = (moved - x[batch]).clamp(-radius, radius)
     levels = np.rint(255 * noise.numpy())
     shape = (len(images), 3, images.size, images.size)
