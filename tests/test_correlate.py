@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from helpers import Tiny, make_harness, random_images
+from msgspec.structs import replace
 from torch.nn import functional
 from typer.testing import CliRunner
 
 from unlearnable_bench import UserError, api
 from unlearnable_bench.cli import app
 from unlearnable_bench.harness import Random
+from unlearnable_bench.identity import key_of
 from unlearnable_bench.planning.correlation import Noise, make_correlation_plan
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.planning.plan import Plan, Probe
@@ -150,6 +152,22 @@ def test_a_run_measures_each_variant_once_and_relates_it_to_protection(measured:
     figure = api.render(frame, "correlation-scatter", "png")
     assert isinstance(figure, bytes)
     assert figure.startswith(b"\x89PNG")
+
+
+def test_a_measurement_belongs_to_the_cells_with_its_reference_network(
+    measured: Path, tmp_path: Path
+) -> None:
+    """Cells of several presets share a poison; each preset has a reference network of its own."""
+    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
+    one = MEASURED_ROBUSTNESS.all(tmp_path)[0]
+    identity = one.identity | {"reference": "0" * 32}
+    other = replace(
+        one, identity=identity, key=key_of(identity), noise_loss=9.0, created="2099-01-01"
+    )
+    MEASURED_ROBUSTNESS.write(tmp_path, other)
+    before, after = load_records(measured), load_records(tmp_path)
+    assert after["noise_loss"].equals(before["noise_loss"])
+    assert {*after["reference"]} == {"", one.identity["reference"]}
 
 
 def test_a_method_that_keeps_no_surrogate_fails_in_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,23 @@ from unlearnable_bench.radius import Radius
 def key_of(identity: dict[str, Any]) -> str:
     """Return the key of an identity: 32 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:32]
+
+
+def network_key(
+    poison: Mapping[str, Any], training: Mapping[str, Any], rho_a: Radius, seed: int
+) -> str:
+    """Return the address of a surrogate trained on the clean images.
+
+    Args:
+        poison: identity of a poison whose method has a surrogate: protocol, data, transform,
+            surrogate and precision count.
+        training: options of the schedule.
+        rho_a: radius of adversarial training; 0 is standard training.
+        seed: seed of the training.
+    """
+    identity = {name: poison[name] for name in ("protocol", "data", "transform", "precision")}
+    identity |= {"network": poison["surrogate"], "training": training, "seed": seed}
+    return key_of(identity | ({"rho_a": rho_a} if rho_a else {}))
 
 
 def as_json(identity: dict[str, Any]) -> dict[str, Any]:

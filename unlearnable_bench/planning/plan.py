@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from unlearnable_bench.contract import Attack, Defense, Learner
-from unlearnable_bench.identity import key_of
+from unlearnable_bench.identity import key_of, network_key
 from unlearnable_bench.images import Data
 from unlearnable_bench.planning.protection import EVERYTHING, Protection
 from unlearnable_bench.planning.registry import Chosen
@@ -77,16 +77,8 @@ class PoisonPlan:
             training: the schedule.
             rho_a: radius of adversarial training; 0 is standard training.
         """
-        identity = {
-            "protocol": PROTOCOL,
-            "data": self.data.sha256,
-            "transform": list(self.data.transform),
-            "network": self.surrogate.identity(),
-            "training": training.option_values(),
-            "precision": self.precision,
-            "seed": self.seed,
-        }
-        return key_of(identity | ({"rho_a": rho_a} if rho_a else {}))
+        own = {"surrogate": self.surrogate.identity(), "precision": self.precision}
+        return network_key(self.identity | own, training.option_values(), rho_a, self.seed)
 
     @cached_property
     def trajectory_key(self) -> str:

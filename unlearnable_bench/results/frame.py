@@ -1,6 +1,7 @@
 """The cells of results folders as one tidy DataFrame, the only input of reports."""
 
 import gc
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -11,6 +12,7 @@ import pandas as pd
 
 from unlearnable_bench.contract import Need
 from unlearnable_bench.errors import UserError, unknown
+from unlearnable_bench.identity import network_key
 from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius, norm_and_bound
 from unlearnable_bench.results.detection import DETECTIONS
@@ -70,6 +72,7 @@ def load_records(
         surrogate_loss, surrogate_accuracy, noise_loss, noise_accuracy: robustness at rho_a of the
             poison's surrogate and of its noise, as `ubench correlate` measures them
             (`results/robustness.py`); NaN if not measured.
+        reference: key of the network that measured the noise's robustness, otherwise empty.
         detection: accuracy in percent by test, as `ubench detect` measures them on the poison
             (`results/detection.py`): {"linear": 98.2}; empty if not measured.
         device, generation_device: name of the CPU or GPU; `2 x NAME` for noise made by two.
@@ -133,11 +136,13 @@ def _rows(
     detections: dict[tuple[str, str], dict[str, float]] = {}
     for one in DETECTIONS.all(path):  # of several with one name, the newest
         detections.setdefault((one.identity["data"], one.images), {})[one.test] = one.accuracy
-    robustness = {(m.poison, Radius(m.rho_a)): m for m in MEASURED_ROBUSTNESS.all(path)}
+    robustness: dict[str, dict[Any, Robustness]] = {}
+    for measured in MEASURED_ROBUSTNESS.all(path):
+        robustness.setdefault(measured.poison, {})[measured.identity.get("reference")] = measured
     for row in sorted(made, key=lambda row: position.get(row["key"], len(position))):
         images = (row.pop("data", ""), row.get("poison_sha256", ""))
         row["detection"] = detections.get(images, {})
-        yield _with_robustness(row, robustness) if robustness else row
+        yield _with_robustness(row, robustness.get(row.get("poison", ""), {}))
 
 
 def _plan_order(
@@ -188,6 +193,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "generation_environment": made_in,
         **{name: quality.get(name, float("nan")) for name in QUALITY},
         **dict.fromkeys(ROBUSTNESS, float("nan")),
+        "reference": "",
     }
 
 
@@ -250,14 +256,24 @@ def _declared(kind: str, name: str) -> str:
         return ""
 
 
-def _with_robustness(
-    row: dict[str, Any], found: dict[tuple[str, Radius], Robustness]
-) -> dict[str, Any]:
-    """Add the robustness at the cell's radius, to adversarial training without a defense."""
-    if row["status"] != "done" or row["defense"] != "none":
+def _with_robustness(row: dict[str, Any], found: Mapping[Any, Robustness]) -> dict[str, Any]:
+    """Add the robustness of its poison to a cell of adversarial training without a defense.
+
+    Args:
+        row: the cell.
+        found: key of the reference network to the measurement. It has the radius and the schedule
+            of the cell, because cells of several presets can share a poison.
+    """
+    if not found or row["status"] != "done" or row["defense"] != "none":
         return row
-    measured = found.get((row["poison"], Radius(row["rho_a"])))
-    return row | {name: getattr(measured, name) for name in ROBUSTNESS} if measured else row
+    identity, rho_a = json.loads(row["setting"]), Radius(row["rho_a"])
+    if not rho_a or "training" not in identity:
+        return row
+    reference = network_key(identity["poison"], identity["training"], rho_a, seed=0)
+    if reference not in found:
+        return row
+    values = {name: getattr(found[reference], name) for name in ROBUSTNESS}
+    return row | values | {"reference": reference}
 
 
 def _unfinished(

@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.aggregate import mean, order_of
 from unlearnable_bench.results.correlation import Correlation, correlate
-from unlearnable_bench.results.names import option_text
+from unlearnable_bench.results.names import is_numbered, option_text
 from unlearnable_bench.results.pivot import cells, finished_mask
 from unlearnable_bench.results.replicates import Pair, independent, replicates, seed_pairs
 
@@ -88,30 +89,27 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     (`results/replicates.py`), NaN if not measured. Protection and delusiveness are differences to
     the clean control of the same seed.
 
+    Cells of partly poisoned images are left out.
+
     Args:
-        frame: from `load_records`, of one data set, learner and preset.
+        frame: from `load_records`, of one data set, learner, preset, radius of the noise and
+            reference network.
 
     Raises:
         UserError: no measurement of robustness, several settings, or no clean control.
     """
     found = cells(frame)
-    found = found[finished_mask(found)]
+    found = found[finished_mask(found) & (found["protect"] == 1)]
     if found["surrogate_loss"].isna().all():
         raise UserError("no robustness was measured; run `ubench correlate`")
+    setting = _setting(found[found["surrogate_loss"].notna()])
+    for name in ("dataset", "learner", "preset"):
+        found = found[found[name] == setting[name]]
+    found = found[(found["rho_u"] == setting["rho_u"]) | (found["attack"] == "clean")]
+    rho_a = setting["rho_a"]
+    hit = _uniform_noise(found, Radius(rho_a))
+    found = found[found["defense"].isin(["none", hit]) & found["rho_a"].isin(["0", rho_a])]
     measured = found[found["surrogate_loss"].notna()]
-    settings = measured[["dataset", "learner", "preset"]].drop_duplicates()
-    if len(settings) > 1:
-        raise UserError(
-            "variants of several data sets, learners or presets; select one with --datasets, "
-            "--learners or --presets"
-        )
-    dataset, learner, preset = settings.iloc[0]
-    found = found[
-        (found["dataset"] == dataset) & (found["learner"] == learner) & (found["preset"] == preset)
-    ]
-    radii = sorted(set(measured["rho_a"]), key=order_of)
-    if len(radii) > 1:
-        raise UserError(f"robustness was measured at {', '.join(radii)}; select one by --rho-a 0,R")
     # Clean images have no seed of the noise: learners of one seed are compared.
     pairs = seed_pairs(found)
     clean = (found["attack"] == "clean").tolist()
@@ -121,7 +119,6 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = (found[name].tolist() for name in ("attack", "defense", "rho_a"))
     accuracy = dict(zip(zip(*columns, seeds, strict=True), found["test_accuracy"], strict=True))
-    hit = next((d for d in found["defense"] if d.partition("[")[0] == "uniform-noise"), "")
 
     def lost(attack: str, defense: str, rho_a: str, pair: Pair) -> float:
         clean = accuracy.get(("clean", defense, rho_a, pair[1]), math.nan)
@@ -135,7 +132,7 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
             standard = lost(name, "none", "0", pair)
             values.append(
                 {
-                    "protection": lost(name, "none", radii[0], pair),
+                    "protection": lost(name, "none", rho_a, pair),
                     "surrogate_robustness": -cell["surrogate_loss"],
                     "noise_robustness": -cell["noise_loss"],
                     "delusiveness": standard,
@@ -154,7 +151,53 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     points = pd.DataFrame(rows)
     if points["protection"].isna().all():
         raise UserError("no clean control at rho_a 0 and above; run `ubench correlate` to its end")
-    return points.assign(dataset=dataset, learner=learner, preset=preset, rho_a=radii[0])
+    names = ("dataset", "learner", "preset", "rho_a")
+    return points.assign(**{name: setting[name] for name in names})
+
+
+def _setting(measured: pd.DataFrame) -> dict[str, str]:
+    """Return what all variants have in common.
+
+    Args:
+        measured: cells whose robustness was measured.
+
+    Raises:
+        UserError: they differ there.
+    """
+    names = ("dataset", "learner", "preset", "rho_a", "rho_u")
+    values = {name: sorted({*measured[name]}) for name in names}
+    if any(len(values[name]) > 1 for name in names[:3]):
+        raise UserError(
+            "variants of several data sets, learners or presets; select one with --datasets, "
+            "--learners or --presets"
+        )
+    radii, budgets = (sorted(values[name], key=order_of) for name in names[3:])
+    if len(radii) > 1:
+        raise UserError(f"robustness was measured at {', '.join(radii)}; select one by --rho-a 0,R")
+    # Protection grows with the budget, which would then correlate with everything.
+    if len(budgets) > 1:
+        raise UserError(
+            f"variants have noise of radius {', '.join(budgets)}; select one by --rho-u 0,R "
+            "(0 is that of clean images)"
+        )
+    if len({*measured["reference"]}) > 1:
+        raise UserError(
+            "several reference networks measured the noise, because variants differ in surrogate, "
+            "schedule or precision; select those of one by --plan or --methods"
+        )
+    return {name: values[name][0] for name in names}
+
+
+def _uniform_noise(found: pd.DataFrame, rho_a: Radius) -> str:
+    """Return the label of the defense that adds U(-rho_a, rho_a); empty if no cell has it."""
+    labels = []
+    for label, setting in found[["defense", "setting"]].drop_duplicates().to_numpy().tolist():
+        defense = json.loads(setting).get("defense", {})
+        radius = defense.get("options", {}).get("radius", "0")
+        if defense.get("name") == "uniform-noise" and Radius(radius) == rho_a:
+            labels.append(label)
+    # One of an earlier version has a number.
+    return min(labels, key=is_numbered, default="")
 
 
 def _options(setting: str) -> dict[str, Any]:
