@@ -183,8 +183,8 @@ def _after(cell: Cell | None) -> tuple[str, float]:
     """Return the text after a number, in braces, and its width."""
     if cell is None or cell.entry.mean is None:
         return "", 0
-    few = rf"\,($n$={cell.entry.seeds})" if "fewer" in cell.entry.marks else ""
-    space = width(f" (n={cell.entry.seeds})") if few else 0
+    few = rf"\,($n$={cell.entry.counted})" if "fewer" in cell.entry.marks else ""
+    space = width(f" (n={cell.entry.counted})") if few else 0
     symbols = "".join(symbol for symbol, _ in marks_of(cell))
     marks = _superscript(symbols)
     return (f" {{{few}{marks}}}" if few or marks else ""), space + _SMALL * width(symbols)

@@ -13,7 +13,7 @@ from unlearnable_bench.contract import Report
 from unlearnable_bench.errors import UserError, plugin_errors
 from unlearnable_bench.planning import registry
 from unlearnable_bench.reports._sheet import arrange, marks_of, text_of
-from unlearnable_bench.results.aggregate import order_of
+from unlearnable_bench.results.aggregate import each_once, order_of
 from unlearnable_bench.results.command import recipe_of
 from unlearnable_bench.results.names import display, parse_aliases
 from unlearnable_bench.results.needs import UNKNOWN
@@ -59,8 +59,7 @@ def page_data(frame: pd.DataFrame, aliases: str = "") -> dict[str, Any]:
         UserError: invalid aliases.
     """
     names = parse_aliases(aliases)
-    # A record that occurs twice, for example in two joined frames, counts once.
-    frame = frame.drop_duplicates("key", ignore_index=True) if "key" in frame else frame
+    frame = each_once(frame)
     needs = [name for name in _NEEDS if name in frame]
     frame = frame.assign(**{name: frame[name].fillna("").replace("", UNKNOWN) for name in needs})
     shown = cells(frame)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from unlearnable_bench import Report
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.results.aggregate import each_once
 from unlearnable_bench.results.intervals import count
 from unlearnable_bench.results.names import display
 from unlearnable_bench.results.replicates import seed_pairs
@@ -47,6 +48,7 @@ def failure_tables(frame: pd.DataFrame) -> Iterator[Table]:
     """
     if "status" not in frame:
         return
+    frame = each_once(frame)
     failed = frame[frame["status"] == "failed"]
     if failed.empty:
         return

@@ -1,7 +1,7 @@
 """The worst case over defenses: protection if the trainer picks the best defense."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from unlearnable_bench.results.pivot import Entries, cells, shared, with_notes
 from unlearnable_bench.results.table import MARKS, Column, Entry, Row, Table
 
 _NOTE = "None: training without a defense. In brackets: number of defenses tried, None included."
+_UNFINISHED = "2 of 3: of three defenses, one is not finished, whose accuracy may be higher."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,52 +37,73 @@ def worst_case_tables(frame: pd.DataFrame, *, over_rho_a: bool = False) -> Itera
     """
     for part in settings(cells(frame)):
         whole = part[part["protect"] == 1]
+        radii = sorted({*whole["rho_a"]}, key=order_of)
+        groups = {f"rho_a {radius}": [radius] for radius in radii}
         if over_rho_a:
-            groups = [("Worst case", whole)]
-        else:
-            radii = sorted({*whole["rho_a"]}, key=order_of)
-            groups = [(f"rho_a {radius}", whole[whole["rho_a"] == radius]) for radius in radii]
-        defended = [(name, group) for name, group in groups if len({*group["defense"]}) > 1]
+            groups = {"Worst case": radii}
+        defended = {
+            name: mine
+            for name, mine in groups.items()
+            if len({*whole[whole["rho_a"].isin(mine)]["defense"]}) > 1
+        }
         if defended:
             yield _table(whole, defended)
 
 
-def _table(whole: pd.DataFrame, groups: Sequence[tuple[str, pd.DataFrame]]) -> Table:
+def _table(whole: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Table:
+    """Return the table with one maximum per group of radii."""
     defended = {*whole[whole["defense"] != "none"]["attack"], *CONTROLS}
     found = whole[whole["attack"].isin(defended)]
     several = found.groupby("attack")["rho_u"].nunique().to_dict()
+    entries_of = Entries(found, ["attack", "rho_u", "defense", "rho_a"], "test_accuracy")
+    tried: dict[tuple[str, str], dict[tuple[str, str], Entry]] = {}
+    for key in entries_of.places:
+        attack, rho_u, defense, rho_a = map(str, key)
+        entry = entries_of.entry(key)
+        if entry is not None:
+            tried.setdefault((attack, rho_u), {})[defense, rho_a] = entry
     rows = []
-    for key, mine in found.groupby(["attack", "rho_u"], sort=False):
-        attack, rho_u = map(str, key)
+    for (attack, rho_u), mine in tried.items():
         note = radius_note(attack, rho_u, always=several[attack] > 1)
-        worst = [_worst(group[group.index.isin(mine.index)]) for _, group in groups]
-        entries = tuple(one for pair in worst for one in pair)
-        rows.append(Row(attack, entries, note, radius_note(attack, rho_u, always=True)))
-    columns = [(Column(name), Column("reached by")) for name, _ in groups]
+        worst = [
+            _worst({place: each for place, each in mine.items() if place[1] in radii})
+            for radii in groups.values()
+        ]
+        both = tuple(one for pair in worst for one in pair)
+        rows.append(Row(attack, both, note, radius_note(attack, rho_u, always=True)))
+    columns = [(Column(name), Column("reached by")) for name in groups]
+    entries = [entry for mine in tried.values() for entry in mine.values()]
     table = Table(
         "worst-case",
         "Highest clean test accuracy (%) over defenses",
         shared(whole, "defense"),
         tuple(column for pair in columns for column in pair),
         tuple(sorted(rows, key=lambda row: row.label not in CONTROLS)),
-        notes=(_NOTE,),
+        notes=(_NOTE, *([] if all(map(_is_whole, entries)) else [_UNFINISHED])),
         needs=needs_of(found),
     )
     return with_notes(table)
 
 
-def _worst(cells_of_one: pd.DataFrame) -> tuple[Entry | None, Entry | None]:
-    """Return the highest entry over defenses and radii, and the name of its defense."""
-    entries = Entries(cells_of_one, ["defense", "rho_a"], "test_accuracy")
-    most = max(map(len, entries.places.values()), default=0)
-    tried = {key: each for key in entries.places if (each := entries.entry(key, most))}
-    found = {mark for each in tried.values() for mark in each.marks}
-    marks = tuple(sorted(found, key=list(MARKS).index))
-    known = {key: each for key, each in tried.items() if each.mean is not None}
+def _is_whole(entry: Entry) -> bool:
+    return {"failed", "missing"}.isdisjoint(entry.marks)
+
+
+def _worst(tried: Mapping[tuple[str, str], Entry]) -> tuple[Entry | None, Entry | None]:
+    """Return the highest entry, with its own marks, and the name of its defense.
+
+    Args:
+        tried: defense and rho_a to the entry.
+    """
+    known = {place: each for place, each in tried.items() if each.mean is not None}
     if not known:
-        return (Entry(seeds=0, marks=marks) if marks else None), None
+        marks = {mark for each in tried.values() for mark in each.marks}
+        ordered = tuple(mark for mark in MARKS if mark in marks)
+        return (Entry(seeds=0, marks=ordered) if ordered else None), None
     (defense, radius), worst = max(known.items(), key=lambda pair: pair[1].mean or 0.0)
-    name = display(str(defense))
-    if len({*cells_of_one["rho_a"]}) > 1:
+    name = display(defense)
+    if len({rho_a for _, rho_a in tried}) > 1:
         name += f", rho_a {radius}"
-    return replace(worst, marks=marks), Entry(text=f"{name} ({len(known)})", keys=worst.keys)
+    whole = sum(map(_is_whole, tried.values()))
+    count = f"{whole}" if whole == len(tried) else f"{whole} of {len(tried)}"
+    return worst, Entry(text=f"{name} ({count})", keys=worst.keys)

@@ -151,6 +151,15 @@ def test_nothing_is_bold_that_is_not_below_clean_accuracy() -> None:
     assert not any(entry.best for entry in table.entries)
 
 
+def test_training_that_collapsed_is_no_protection() -> None:
+    usual = {"classes": 10, "train_accuracy": 99.0}
+    collapsed = near("tap", 10, **(usual | {"train_accuracy": 10.0}))
+    rest = [*near("sem", 20, **usual), *near("rem", 50, **usual), cell("clean", 90, **usual)]
+    (table,) = main_tables(frame(*collapsed, *rest))
+    assert bold(table) == {"Clean": [False], "TAP": [False], "SEM": [True], "REM": [False]}
+    assert any(note.startswith("~ ") and "never bold" in note for note in table.notes)
+
+
 def test_several_radii_of_the_noise_are_several_rows() -> None:
     (table,) = default_tables(
         frame(cell("sem", 10), cell("sem", 20, rho_u="16/255"), cell("rem", 30), cell("clean", 90))
@@ -491,7 +500,16 @@ def test_a_worst_case_with_an_unfinished_defense_is_marked() -> None:
         cell("sem", math.nan, status="missing", defense="cutout", setting=""),
     )
     (table,) = worst_case_tables(cells)
-    assert table.rows[0].entries[0].marks == ("missing",)  # type: ignore[union-attr]
+    assert texts(table) == {"SEM": ["70.0", "JPEG (2 of 3)"]}
+    assert any(note.startswith("2 of 3: ") for note in table.notes)
+
+
+def test_a_worst_case_has_the_marks_of_its_own_defense() -> None:
+    jpeg = seeds("sem", [70, 72, 74], defense="jpeg")
+    (table,) = worst_case_tables(frame(*jpeg, cell("sem", 40, defense="cutout")))
+    assert texts(table) == {"SEM": ["72.0 ± 2.0", "JPEG (2)"]}
+    (table,) = worst_case_tables(frame(*jpeg, cell("sem", 90, defense="cutout")))
+    assert texts(table) == {"SEM": ["90.0 (n=1)", "Cutout (2)"]}
 
 
 def test_cost_counts_each_noise_once_and_shared_time_by_its_share() -> None:

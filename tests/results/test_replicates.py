@@ -19,7 +19,7 @@ from unlearnable_bench.results.intervals import by_seed
 from unlearnable_bench.results.pivot import cells, pivot
 from unlearnable_bench.results.replicates import Design, independent, replicates, seed_pairs
 from unlearnable_bench.results.statistics import compare_paired, rank_intervals
-from unlearnable_bench.results.table import Entry, Table
+from unlearnable_bench.results.table import Entry, Table, entry_text
 from unlearnable_bench.results.versions import earlier
 
 
@@ -87,10 +87,19 @@ def test_an_entry_is_the_mean_of_the_noises() -> None:
 def test_clean_images_without_seeds_of_noise_have_not_fewer_cells() -> None:
     whole = entries(table(crossed("sem", 10), clean(90)))
     assert {label: each.marks for label, each in whole.items()} == {"clean": (), "sem": ()}
-    fewer = entries(table(crossed("sem", 10)[:-1], crossed("rem", 20), clean(90, 1)))
+    fewer = entries(table(crossed("sem", 10)[:-2], crossed("rem", 20), clean(90, 1)))
     assert {label: each.marks for label, each in fewer.items()} == {
         "clean": ("fewer",), "sem": ("fewer",), "rem": (),
     }  # fmt: skip
+    assert entry_text(fewer["sem"], " ± ") == "10.5 ± 0.7 (n=2)"
+
+
+def test_a_missing_learner_is_no_missing_noise() -> None:
+    found = table(crossed("sem", 10)[:-1], crossed("rem", 20))
+    assert [each.marks for each in entries(found).values()] == [(), ()]
+    assert "Mean over 3 noise seeds x 1 to 2 learner seeds" in found.notes[1]
+    one = table(grid("sem", {5: [10, 12, 14]}), crossed("rem", 20))
+    assert entry_text(entries(one)["sem"], " ± ") == "12.0 ± 2.0 (n=1)"
 
 
 def test_the_only_finished_noise_of_several_is_one_of_fewer() -> None:

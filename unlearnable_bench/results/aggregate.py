@@ -128,9 +128,30 @@ def deviation(values: npt.NDArray[np.float64]) -> float:
     return float(known.std(ddof=1)) if len(known) > 1 else math.nan
 
 
+def each_once(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return each record once, with an index of its own, whatever frames were joined.
+
+    `pd.concat` repeats the index, and a cell that is in two folders. A finished cell counts before
+    one that is not.
+
+    Args:
+        frame: from `load_records`, or several such frames joined.
+    """
+    if "key" in frame and not frame["key"].is_unique:
+        order = np.argsort(~finished_mask(frame).to_numpy(bool), kind="stable")
+        again = frame["key"].iloc[order].duplicated().to_numpy()
+        frame = frame.iloc[np.sort(order[~again])]
+    return frame if frame.index.is_unique else frame.reset_index(drop=True)
+
+
+def finished_mask(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which cells are finished; all if the frame has no status."""
+    return frame["status"] == "done" if "status" in frame else frame["attack"].notna()
+
+
 def finished(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the finished cells; all cells if the frame has no status."""
-    return frame[frame["status"] == "done"] if "status" in frame else frame
+    """Return the finished cells."""
+    return frame[finished_mask(frame)] if "status" in frame else frame
 
 
 def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +162,7 @@ def distinct_labels(frame: pd.DataFrame) -> pd.DataFrame:
     `mine #3f2a`. Cells of an earlier version of a plugin always get one; of other kinds, the first
     has none.
     """
+    frame = each_once(frame)
     done = finished(frame)
     return done if done.empty else done.assign(**_final_labels(frame))
 

@@ -328,10 +328,10 @@ def select(frame: pd.DataFrame, **wanted: Sequence[str]) -> pd.DataFrame:
         for number, value in enumerate(values):
             if all(number not in place for place in places.values()):
                 raise unknown(column.replace("_", "-"), value, set(found))
-        first = pd.Series([min(places[text], default=-1) for text in found], index=frame.index)
-        frame = frame[first >= 0]
-        if column not in _SEEDS:
-            frame = frame.loc[first[first >= 0].sort_values(kind="stable").index]
+        first = [min(places[text], default=-1) for text in found]
+        rows = [row for row, number in enumerate(first) if number >= 0]
+        # By position, because joined frames repeat their index.
+        frame = frame.iloc[rows if column in _SEEDS else sorted(rows, key=first.__getitem__)]
     return frame
 
 

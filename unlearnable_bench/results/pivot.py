@@ -1,6 +1,6 @@
 """The tables of a paper: methods as rows, one axis as columns."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -14,6 +14,8 @@ from unlearnable_bench.results.aggregate import (
     CONTROLS,
     Places,
     distinct_labels,
+    each_once,
+    finished_mask,
     mean,
     numbers,
     order_of,
@@ -37,8 +39,7 @@ def cells(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: from `load_records`.
     """
-    # A record that occurs twice, for example in two joined frames, counts once.
-    frame = frame.drop_duplicates("key") if "key" in frame else frame
+    frame = each_once(frame)
     done = distinct_labels(frame)
     if "status" not in frame or len(done) == len(frame):
         return done
@@ -119,11 +120,6 @@ def _refuse_mixture(part: pd.DataFrame, axis: str) -> None:
             )
 
 
-def finished_mask(part: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which cells are finished."""
-    return part["status"] == "done" if "status" in part else part["attack"].notna()
-
-
 class Entries:
     """The entries of a table: cells that differ only in their seeds share one.
 
@@ -148,16 +144,20 @@ class Entries:
         named = zip(self._attacks, self._pairs, strict=True)
         self._apart = {attack for attack, (noise, seed) in named if noise != seed}
         done = (self._pairs[k][1] for k in np.flatnonzero(self._done))
-        # Clean images have no seed of the noise, so that their cells are fewer.
+        # Clean images have no seed of the noise: theirs are those of training.
         self._seeds = 0 if are_equal(self._pairs) else len({*done})
-        self.most = max((int(self._done[one].sum()) for one in self.places.values()), default=0)
+        noises = (
+            len({self._pairs[k][0] for k in one[self._done[one]]})
+            for one in self.places.values()
+            if not self._apart or self._attacks[one[0]] in self._apart
+        )
+        self._noises = max(noises, default=0)
 
-    def entry(self, key: tuple[Any, ...], most: int | None = None) -> Entry | None:
+    def entry(self, key: tuple[Any, ...]) -> Entry | None:
         """Return one entry, or None if no plan has such a cell.
 
         Args:
             key: values of the columns `by`.
-            most: largest number of cells of an entry of the table; None: that of all entries.
         """
         if key not in self.places:
             return None
@@ -173,8 +173,8 @@ class Entries:
             return Entry(seeds=0, marks=tuple(marks), keys=keys) if marks else None
         apart = self._attacks[places[0]] in self._apart
         design = Design.of([self._pairs[k] for k in known], apart=apart)
-        most = self.most if most is None else most
-        if len(known) < (self._seeds if self._seeds and design is None else most):
+        noises = len({self._pairs[k][0] for k in known})
+        if noises < (self._seeds if self._seeds and design is None else self._noises):
             marks.append("fewer")
         if self._collapsed[done].any():
             marks.append("collapsed")
@@ -223,13 +223,15 @@ def _bold(found: dict[tuple[str, str], list[Entry | None]], columns: int) -> lis
     for k in range(columns):
         entries = {row: each for row, of_row in found.items() if (each := of_row[k])}
         clean = [each.mean for (attack, _), each in entries.items() if attack == "clean"]
-        methods = {
-            "\n".join(row): summarise(each.seed_values)
+        compared = {
+            "\n".join(row): each
             for row, each in entries.items()
-            if row[0] not in CONTROLS and each.seed_values
+            # A learner that has learned nothing says nothing about the noise.
+            if row[0] not in CONTROLS and each.seed_values and "collapsed" not in each.marks
         }
+        methods = {row: summarise(each.seed_values) for row, each in compared.items()}
         best = winner(methods, clean[0] if clean else None)
-        if best.name and _one_noise(entries):
+        if best.name and _one_noise(compared.values()):
             best = Winner(None, NoWinner.ONE_NOISE)
         reasons.append(str(best.reason or ""))
         for row, each in entries.items():
@@ -238,9 +240,8 @@ def _bold(found: dict[tuple[str, str], list[Entry | None]], columns: int) -> lis
     return reasons
 
 
-def _one_noise(entries: Mapping[tuple[str, str], Entry]) -> bool:
+def _one_noise(methods: Iterable[Entry]) -> bool:
     """Return whether one of the two lowest methods has several learners of only one noise."""
-    methods = [each for (attack, _), each in entries.items() if attack not in CONTROLS]
     known = [(each.mean, each.design) for each in methods if each.mean is not None]
     lowest = sorted(known, key=itemgetter(0))[:2]
     return any(design is not None and design.one_noise for _, design in lowest)

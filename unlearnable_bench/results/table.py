@@ -14,7 +14,10 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "failed": ("!", "some or all seeds failed (see the report failures)"),
     "missing": ("?", "some requested cells are not finished"),
     "fewer": ("n", "fewer seeds than other entries"),
-    "collapsed": ("~", "training collapsed: the learner is at chance on its own training images"),
+    "collapsed": (
+        "~",
+        "training collapsed: the learner is at chance on its own training images; never bold",
+    ),
     "resumed": ("r", "interrupted and resumed; seconds are the sum of the parts"),
     "mixed": ("m", "seeds ran on different devices or versions"),
 }
@@ -51,6 +54,11 @@ class Entry:
     keys: tuple[str, ...] = ()
     seed_values: tuple[float, ...] = ()
     design: Design | None = None
+
+    @property
+    def counted(self) -> int:
+        """Number of seeds that the mark `fewer` compares: of the noise, if it has its own."""
+        return self.design.noises if self.design else self.seeds
 
 
 @dataclass(frozen=True)
@@ -168,4 +176,4 @@ def entry_text(
         text += f" [{low:.{places}f}, {high:.{places}f}]"
     if style.peak and entry.peak is not None:
         text += f" / {entry.peak:.{places}f}"
-    return text + (f" (n={entry.seeds})" if "fewer" in entry.marks else "") + marks
+    return text + (f" (n={entry.counted})" if "fewer" in entry.marks else "") + marks

@@ -15,10 +15,10 @@ import pandas as pd
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.results.aggregate import mean, order_of
+from unlearnable_bench.results.aggregate import finished_mask, mean, order_of
 from unlearnable_bench.results.correlation import Correlation, correlate
 from unlearnable_bench.results.names import is_numbered, option_text
-from unlearnable_bench.results.pivot import cells, finished_mask
+from unlearnable_bench.results.pivot import cells
 from unlearnable_bench.results.replicates import Pair, independent, replicates, seed_pairs
 
 # Percentage points; a share of a smaller loss would be dominated by noise.
