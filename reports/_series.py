@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from unlearnable_bench.errors import UserError
@@ -14,7 +15,7 @@ from unlearnable_bench.results.aggregate import (
 )
 from unlearnable_bench.results.intervals import Interval, summarise
 from unlearnable_bench.results.names import display, radius_note
-from unlearnable_bench.results.replicates import Design, Pair, independent
+from unlearnable_bench.results.replicates import Design, Pair, independent, seed_pairs, seeds_text
 
 Spread = Literal["interval", "std", "none"]
 SPREAD = "error bars over seeds: 95 % interval (range for two seeds), std or none"
@@ -24,6 +25,8 @@ _PERCENT = (0.0, 100.0)
 
 def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
     """Return the finished cells with unambiguous labels, and the printed names of their methods.
+
+    The column `apart` says whether the method's noise has seeds of its own in this setting.
 
     Args:
         frame: from `load_records`.
@@ -42,7 +45,12 @@ def cells(frame: pd.DataFrame, aliases: Mapping[str, str] = {}) -> pd.DataFrame:
         note = radius_note(attack, rho_u, always=several[attack] > 1)
         shown = display(attack, aliases)
         names[attack, rho_u] = f"{shown} ({note})" if note else shown
-    return found.assign(method=[names[pair] for pair in pairs])
+    owners = list(zip(*(found[name] for name in (*SETTING, "attack")), strict=True))
+    seeds = zip(owners, seed_pairs(found), strict=True)
+    apart = {owner for owner, (noise, seed) in seeds if noise != seed}
+    return found.assign(
+        method=[names[pair] for pair in pairs], apart=[owner in apart for owner in owners]
+    )
 
 
 def slim(found: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -55,7 +63,7 @@ def slim(found: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         columns: names of further columns.
     """
     wanted = {"attack", "rho_u", "rho_a", "defense", "protect", "method", "key", *SETTING, *columns}
-    wanted |= {"seed", "noise_seed"}
+    wanted |= {"seed", "noise_seed", "apart"}
     return found[[name for name in found if name in wanted]]
 
 
@@ -115,6 +123,8 @@ def point(
     pairs: Sequence[Pair],
     spread: Spread = "interval",
     bounds: tuple[float, float] = _PERCENT,
+    *,
+    apart: bool,
 ) -> dict[str, Any]:
     """Return mean, error bar and number of seeds of one point; 0 seeds if there is no number.
 
@@ -123,18 +133,18 @@ def point(
         pairs: seeds of noise and training of each cell.
         spread: statistic of the error bar.
         bounds: range of the unit, to which bars are clipped.
+        apart: whether the noise has seeds of its own.
 
     Returns:
         mean; low and high, the ends of the bar, equal to the mean without a bar; spread, the
-        statistic of the bar, or an empty text; seeds; design, the seeds of noise and training, if
-        they differ.
+        statistic of the bar, or an empty text; seeds; design, a `Design` if the noise has seeds of
+        its own, otherwise None.
     """
     numbers = independent(pairs, values.astype(float).to_numpy())
-    design = Design.of(pairs)
     summary = summarise(numbers, bounds=bounds)
     if not isinstance(summary.mean, float):
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "spread": "",
-                "seeds": 0}  # fmt: skip
+                "seeds": 0, "design": None}  # fmt: skip
     mean = summary.mean
     low = high = mean
     kind = ""
@@ -145,8 +155,21 @@ def point(
     elif spread == "interval" and summary.n > 1:
         low, high, kind = float(numbers.min()), float(numbers.max()), "range of two seeds"
     low, high = max(low, min(bounds[0], mean)), min(high, max(bounds[1], mean))
+    known = np.isfinite(values.astype(float).to_numpy())
+    design = Design.of([pair for pair, one in zip(pairs, known, strict=True) if one], apart=apart)
     found = {"mean": mean, "low": low, "high": high, "spread": kind, "seeds": summary.n}
-    return found if design is None else found | {"design": str(design)}
+    return found | {"design": design}
+
+
+def mean_of(group: pd.DataFrame, spread: Spread) -> dict[str, Any]:
+    """Return the point of the test accuracy of some cells of one method.
+
+    Args:
+        group: rows from `cells`.
+        spread: statistic of the error bar.
+    """
+    apart = bool(group["apart"].iloc[0])
+    return point(group["test_accuracy"], seed_pairs(group), spread, apart=apart)
 
 
 def keys_of(group: pd.DataFrame) -> str:
@@ -155,15 +178,15 @@ def keys_of(group: pd.DataFrame) -> str:
 
 
 def seeds_note(data: pd.DataFrame, what: str = "bars") -> str:
-    """Return a note on the number of seeds of a figure and on its bars."""
-    counts = sorted(set(data["seeds"]))
-    if counts == [1]:
+    """Return a note on the number of seeds of a figure and on its bars, in the words of a table."""
+    if set(data["seeds"]) == {1}:
         return "One seed."
-    span = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    span += " seeds"
-    if "design" in data:
-        plain = f" or {span}" if data["design"].isna().any() else ""
-        span = " or ".join(dict.fromkeys(data["design"].dropna())) + plain
+    names = data["method" if "method" in data else "line"]
+    known = list(zip(names, data["seeds"], data["design"], strict=True))
+    span = seeds_text(
+        (design for _, _, design in known if isinstance(design, Design)),
+        ((name, seeds) for name, seeds, design in known if not isinstance(design, Design)),
+    )
     kinds = [kind for kind in dict.fromkeys(data["spread"]) if kind]
     return f"Mean over {span}" + (f"; {what}: {' or '.join(kinds)}." if kinds else ".")
 

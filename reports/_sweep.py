@@ -16,7 +16,6 @@ from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.aggregate import positions
 from unlearnable_bench.results.names import display, option_text, outside_brackets
-from unlearnable_bench.results.replicates import seed_pairs
 
 Kind = Literal["attack", "defense"]
 _A: Mapping[Kind, str] = {"attack": "an attack", "defense": "a defense"}
@@ -176,7 +175,7 @@ def _points(
                 labels = {"panel": panel, "line": name, "option": sweep.name}
                 labels |= {n: first[n] for n in ("attack", "rho_u", "defense", "rho_a")}
                 labels |= {"text": group["text"].iloc[0], "value": value}
-                point = series.point(group["test_accuracy"], seed_pairs(group), spread)
+                point = series.mean_of(group, spread)
                 yield labels | point | {"keys": series.keys_of(group)}
 
 

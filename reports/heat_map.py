@@ -15,7 +15,6 @@ from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.aggregate import CONTROLS, positions
 from unlearnable_bench.results.names import display
-from unlearnable_bench.results.replicates import seed_pairs
 
 _ROW = 6.0  # mm
 _LETTER = 1.3  # mm: width on an axis
@@ -40,7 +39,8 @@ class HeatMap(figures.FigureReport):
         margin, deep = _LETTER * _longest(grids, 0) + 6, _LETTER * _longest(grids, 1)
         lines = max(str(name).count("\n") + 1 for grid in grids for name in grid.index)
         rows = max(len(grid) for grid in grids)
-        height = 22 + deep + rows * max(_ROW, 3 * lines)
+        note = figures.literal(_note(data, grids), width=int(self.width / 1.5))
+        height = 22 + deep + rows * max(_ROW, 3 * lines) + 3 * (note.count("\n") + 1)
         with figures.house_style():
             made, axes = figures.panels(titles, "heat-map", self.width, height, margin)
             columns = len({ax.get_position().x0 for ax in axes})
@@ -50,6 +50,7 @@ class HeatMap(figures.FigureReport):
             bar = made.colorbar(colours, ax=axes, location="bottom", aspect=40, shrink=0.8)
             bar.set_label("Clean test accuracy (%)")
             bar.outline.set_visible(False)
+            made.supxlabel(note, x=0.02, ha="left", fontsize=7)
             return figures.done(made)
 
 
@@ -57,7 +58,7 @@ def heat_map_data(frame: pd.DataFrame, *, aliases: Mapping[str, str] = {}) -> pd
     """Return the cells of the heat maps, with methods and defenses in the order of the frame.
 
     Columns: panel, method, attack, rho_u, rho_a, defense (the label), column (its name as
-    printed); mean in percent; seeds; keys.
+    printed); mean in percent (low, high and spread are those of a mean without a bar); seeds; keys.
 
     Args:
         frame: from `load_records`.
@@ -83,16 +84,21 @@ def _fields(frame: pd.DataFrame, aliases: Mapping[str, str]) -> Iterator[dict[st
         by = ("attack", "rho_u", "rho_a", "defense")
         for labels, places in positions(shown, by):
             group, names = shown.iloc[places], dict(zip(by, labels, strict=True))
-            point = series.point(group["test_accuracy"], seed_pairs(group), "none")
+            point = series.mean_of(group, "none")
             yield {
                 "panel": panel,
                 "method": group["method"].iloc[0],
                 **names,
                 "column": display(str(names["defense"]), aliases),
-                "mean": point["mean"],
-                "seeds": point["seeds"],
+                **point,
                 "keys": series.keys_of(group),
             }
+
+
+def _note(data: pd.DataFrame, grids: Sequence[pd.DataFrame]) -> str:
+    """Return the note on seeds, and on the fields without a number."""
+    empty = any(grid.isna().any(axis=None) for grid in grids)
+    return series.seeds_note(data) + (" Hatched: not run or not finished." if empty else "")
 
 
 def _grid(data: pd.DataFrame) -> pd.DataFrame:

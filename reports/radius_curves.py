@@ -13,7 +13,6 @@ from unlearnable_bench.options import option
 from unlearnable_bench.reports import _figure as figures
 from unlearnable_bench.reports import _series as series
 from unlearnable_bench.results.aggregate import positions
-from unlearnable_bench.results.replicates import seed_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ def _points(
             for rho_a in sorted(places, key=series.levels):
                 group = line.iloc[places[rho_a]]
                 place = {"rho_a": rho_a, "radius": series.levels(rho_a)}
-                point = series.point(group["test_accuracy"], seed_pairs(group), spread)
+                point = series.mean_of(group, spread)
                 yield labels | place | point | {"keys": series.keys_of(group)}
 
 

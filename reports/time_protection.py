@@ -120,10 +120,11 @@ def _protection(clean: pd.DataFrame, group: pd.DataFrame, spread: series.Spread)
     if common:
         theirs, mine = theirs[[seed for _, seed in common]], mine[common]
         differences = pd.Series(theirs.to_numpy() - mine.to_numpy())
-        point = series.point(differences, common, spread, (-100, 100))
+        apart = bool(group["apart"].iloc[0])
+        point = series.point(differences, common, spread, (-100, 100), apart=apart)
     else:
         difference = pd.Series([theirs.mean() - mine.mean()])
-        point = series.point(difference, [(0, 0)], "none", (-100, 100))
+        point = series.point(difference, [(0, 0)], "none", (-100, 100), apart=False)
         point["seeds"] = min(len(mine), len(theirs))
     return {"clean": theirs.mean(), "accuracy": mine.mean(), **point}
 

@@ -94,16 +94,18 @@ def _curve(group: pd.DataFrame, spread: series.Spread) -> Iterator[dict[str, Any
     if not curves:
         return
     keys, pairs = {"keys": series.keys_of(group)}, seed_pairs(group)
+    apart = bool(group["apart"].iloc[0])
     longest = max(map(len, curves))
     for epoch in range(longest):
         here = [k for k, curve in enumerate(curves) if epoch < len(curve)]
         values = pd.Series([curves[k][epoch] for k in here])
-        point = series.point(values, [pairs[k] for k in here], spread)
+        point = series.point(values, [pairs[k] for k in here], spread, apart=apart)
         yield {"kind": "epoch", "epoch": epoch + 1.0, **point, **keys}
-    final = series.point(group["test_accuracy"], pairs, spread)
+    final = series.mean_of(group, spread)
     yield {"kind": "final", "epoch": float(longest), **final, **keys}
     places = [float(np.nanargmax(curve)) + 1 for curve in curves]
-    peak = series.point(pd.Series([float(np.nanmax(curve)) for curve in curves]), pairs, spread)
+    peaks = pd.Series([float(np.nanmax(curve)) for curve in curves])
+    peak = series.point(peaks, pairs, spread, apart=apart)
     yield {"kind": "peak", "epoch": float(np.mean(places)), **peak, **keys}
 
 

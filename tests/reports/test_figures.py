@@ -324,6 +324,7 @@ def test_the_heat_map_holds_the_means_and_blanks_what_was_not_run() -> None:
     assert math.isnan(values[0, 1])
     assert [text.get_text() for text in ax.texts] == ["94", "22", "80"]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Clean", "EM"]
+    assert made.get_supxlabel() == "One seed. Hatched: not run or not finished."
 
 
 def test_the_heat_map_has_a_panel_a_radius() -> None:

@@ -185,9 +185,18 @@ def test_a_figure_averages_the_learners_of_each_noise() -> None:
     data = radius_curves_data(found, spread="std")
     assert data["mean"].tolist() == pytest.approx([11, 31])
     assert data["high"].tolist() == pytest.approx([12, 32])
-    assert set(data["design"]) == {"3 noise seeds x 2 learner seeds"}
+    assert set(map(str, data["design"])) == {"3 noise seeds x 2 learner seeds"}
     legend = RadiusCurves().render(found).legends[0].get_title().get_text()
     assert " ".join(legend.split()).startswith("Mean over 3 noise seeds x 2 learner seeds; bars")
+
+
+def test_a_figure_says_how_many_seeds_in_the_words_of_a_table() -> None:
+    noises = grid("sem", {0: [10], 1: [12]}) + grid("sem", {0: [30]}, rho_a="4/255")
+    both = [one | {"rho_a": rho_a} for one in clean(90, 1) for rho_a in ("0", "4/255")]
+    expected = "Mean over 1 to 2 noise seeds x 1 learner seed (Clean: 1 seed)"
+    assert table(noises, both).notes[1].startswith(expected)
+    legend = RadiusCurves().render(frame(*noises, *both)).legends[0].get_title().get_text()
+    assert " ".join(legend.split()).startswith(expected)
 
 
 def test_protection_is_the_difference_to_the_clean_learner_of_the_same_seed() -> None:

@@ -21,15 +21,20 @@ from unlearnable_bench.results.aggregate import (
     order_of,
     positions,
 )
-from unlearnable_bench.results.intervals import NotComputable, count, summarise
+from unlearnable_bench.results.intervals import NotComputable, summarise
 from unlearnable_bench.results.names import display, is_numbered, radius_note
 from unlearnable_bench.results.needs import needs_of
-from unlearnable_bench.results.replicates import Design, are_equal, independent, seed_pairs
+from unlearnable_bench.results.replicates import (
+    Design,
+    are_equal,
+    independent,
+    seed_pairs,
+    seeds_text,
+)
 from unlearnable_bench.results.statistics import NoWinner, Winner, winner
 from unlearnable_bench.results.table import MARKS, Column, Entry, Mark, Row, Table
 
 _ABOVE_CHANCE = 1.5  # percentage points: a learner this close to chance has learned nothing
-_MOST_NAMES = 3  # of rows in a note
 LOWER = "Lower means stronger protection."
 
 
@@ -271,21 +276,16 @@ def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
 
 
 def _seeds(table: Table) -> str:
-    """Return `3 seeds`, or `2 noise seeds x 3 learner seeds (Clean: 3 seeds)`."""
-    designs, counts = [], set()
-    names: dict[str, None] = {}  # of rows whose noise has no seed of its own
-    for row in table.rows:
-        known = [entry for entry in row.entries if entry and entry.mean is not None]
-        designs += [entry.design for entry in known if entry.design]
-        plain = {entry.seeds for entry in known if not entry.design}
-        counts |= plain
-        names |= {display(row.label): None} if plain else {}
-    low, high = min(counts, default=0), max(counts, default=0)
-    same = count(low, "seed") if low == high else f"{low} to {high} seeds"
-    if not designs:
-        return same
-    who = ", ".join(names) if len(names) <= _MOST_NAMES else "others"
-    return Design.merged(designs) + (f" ({who}: {same})" if names else "")
+    known = [
+        (display(row.label), entry)
+        for row in table.rows
+        for entry in row.entries
+        if entry and entry.mean is not None
+    ]
+    return seeds_text(
+        (entry.design for _, entry in known if entry.design),
+        ((name, entry.seeds) for name, entry in known if not entry.design),
+    )
 
 
 def shared(part: pd.DataFrame, axis: str) -> str:

@@ -140,6 +140,24 @@ class Design:
         return notes + ([_ONE_NOISE] if any(one.one_noise for one in found) else [])
 
 
+def seeds_text(designs: Iterable[Design], others: Iterable[tuple[str, int]]) -> str:
+    """Return `3 seeds`, or `2 noise seeds x 3 learner seeds (Clean: 3 seeds)`.
+
+    Args:
+        designs: of the means whose noise has seeds of its own.
+        others: name and number of seeds of each other mean.
+    """
+    found, plain = list(designs), list(others)
+    counts = [seeds for _, seeds in plain]
+    same = _span(min(counts), max(counts), "seed") if plain else ""
+    if not found:
+        return same
+    names = dict.fromkeys(name for name, _ in plain)
+    who = ", ".join(names) if len(names) <= _MOST_NAMES else "others"
+    return Design.merged(found) + (f" ({who}: {same})" if plain else "")
+
+
+_MOST_NAMES = 3
 _AVERAGED = "Learners of one noise are averaged first: the seeds that count are the noise's."
 _ONE_NOISE = "With one noise seed, the spread is that of its learners, not that of other noise."
 
