@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -52,7 +53,10 @@ def per_poison(
 
 
 def _one_a_seed(mine: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per seed of the noise; seconds are averaged if cells generated it again."""
+    """Return one row per seed of the noise; seconds are averaged if cells generated it again.
+
+    `machines` holds the device and the environment of each generation that is averaged.
+    """
     noise_seeds = pd.DataFrame({"seed": [noise_seed for noise_seed, _ in seed_pairs(mine)]})
     found = sorted(positions(noise_seeds, ["seed"]))
     lines = mine.iloc[[places[0] for _, places in found]].reset_index(drop=True)
@@ -63,6 +67,10 @@ def _one_a_seed(mine: pd.DataFrame) -> pd.DataFrame:
     if "generation_resumed" in mine:
         resumed = mine["generation_resumed"].astype(bool).to_numpy()
         lines["generation_resumed"] = [bool(resumed[places].any()) for _, places in found]
+    devices = mine.get("generation_device", mine["device"])
+    environments: Any = mine.get("generation_environment", [{}] * len(mine))
+    machines = list(zip(devices, environments, strict=True))
+    lines["machines"] = [[machines[k] for k in places] for _, places in found]
     keys = mine["key"].tolist() if "key" in mine else None
     lines["keys"] = [tuple(keys[k] for k in places) if keys else () for _, places in found]
     return lines

@@ -16,6 +16,7 @@ from unlearnable_bench.results.table import Column, Entry, Mark, Row, Table
 # This attack reads its poison from a file, so its seconds are not a generation time.
 _READ = "file"
 _USUAL = "rem"
+_NOTE = "Seconds per poison, without compilation and CUDA graph capture (warm-up)."
 # Versions that change the time of the same work.
 _VERSIONS = ("driver", "cuda", "cudnn", "packages")
 
@@ -90,7 +91,7 @@ def _table(part: pd.DataFrame, methods: Sequence[tuple[Row, pd.DataFrame]], agai
         title,
         tuple(column for column, show in zip(columns, shown, strict=True) if show),
         tuple(replace(row, entries=_chosen(row.entries, shown)) for row in rows),
-        notes=("Seconds per poison, without compilation and CUDA graph capture (warm-up).",),
+        notes=(_NOTE,),
     )
     return with_seeds(table)
 
@@ -114,7 +115,7 @@ def _entries(
     own = _marks(poisons)
     both = _marks(pd.concat([poisons, base]))
     warmup = poisons.get("generation_warmup_seconds", pd.Series(dtype=float))
-    cards = sorted({str(one) for one in poisons.get("generation_device", poisons["device"])})
+    cards = sorted({str(device) for device, _ in _machines(poisons)})
     base_keys = [key for found in base["keys"] for key in found]
     return (
         number(poisons["generation_seconds"], keys, own),
@@ -128,13 +129,19 @@ def _marks(poisons: pd.DataFrame) -> list[Mark]:
     marks: list[Mark] = []
     if "generation_resumed" in poisons and poisons["generation_resumed"].any():
         marks.append("resumed")
-    if "generation_environment" in poisons:
-        machines = [_machine(one) for one in poisons["generation_environment"]]
-        devices = set(poisons.get("generation_device", poisons["device"]))
-        if len(devices) > 1 or any(one != machines[0] for one in machines):
-            marks.append("mixed")
+    kinds = [_kind(*one) for one in _machines(poisons)]
+    if any(one != kinds[0] for one in kinds):
+        marks.append("mixed")
     return marks
 
 
-def _machine(environment: Mapping[str, Any]) -> list[Any]:
-    return [environment.get(name) for name in _VERSIONS]
+def _machines(poisons: pd.DataFrame) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return device and environment of each generation."""
+    return [one for of_seed in poisons["machines"] for one in of_seed]
+
+
+def _kind(device: str, environment: Mapping[str, Any]) -> list[Any]:
+    """Return what changes the time of the same work."""
+    # Without a driver there is no GPU, and all work is done by these threads.
+    threads = None if environment.get("driver") else environment.get("threads")
+    return [device, threads, *(environment.get(name) for name in _VERSIONS)]

@@ -9,6 +9,7 @@ from unlearnable_bench import Report
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.reports._poisons import number, per_poison, poison_title, with_seeds
 from unlearnable_bench.results.frame import QUALITY
+from unlearnable_bench.results.samples import MEASURED_IMAGES
 from unlearnable_bench.results.table import Column, Table
 
 _COLUMNS = (
@@ -18,7 +19,10 @@ _COLUMNS = (
     Column("SSIM", "ssim", 3),
 )
 _CAPTION = "Image quality of the poisons"
-_NOTE = "Higher PSNR and SSIM mean less visible noise."
+_NOTE = (
+    f"L∞ and L2 are the largest of all images, PSNR and SSIM means of at most "
+    f"{MEASURED_IMAGES:,} images. Higher PSNR and SSIM mean less visible noise."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -419,6 +419,23 @@ def test_times_that_cannot_be_compared_plainly_are_marked(
     assert ("Hardware" in headings(table)) == ("generation_device" in other)
 
 
+def test_every_generation_of_a_mean_time_is_compared() -> None:
+    other = {"generation_environment": {"driver": "2"}}
+    again = [timed("sem", 40.0), timed("sem", 50.0, rho_a="4/255", **other)]
+    (table,) = time_tables(frame(*again))
+    assert table.rows[0].entries[0].marks == ("mixed",)  # type: ignore[union-attr]
+    (table,) = time_tables(frame(timed("sem", 40.0), timed("sem", 50.0, rho_a="4/255")))
+    assert not table.marks
+
+
+@pytest.mark.parametrize(("driver", "marks"), [(None, ["mixed"]), ("1", [])])
+def test_threads_count_where_there_is_no_gpu(driver: str | None, marks: list[str]) -> None:
+    machines = ({"driver": driver, "threads": threads} for threads in (2, 8))
+    cells = (timed("sem", 1.0, seed=k, generation_environment=m) for k, m in enumerate(machines))
+    (table,) = time_tables(frame(*cells))
+    assert table.marks == marks
+
+
 def test_variants_of_a_method_are_rows_that_name_every_option_they_differ_in() -> None:
     cells = frame(
         cell("clean", 95),
@@ -554,6 +571,7 @@ def test_image_quality_is_averaged_over_poisons_and_leaves_out_what_was_not_meas
     assert headings(table) == ["L∞ (1/255)", "L2", "PSNR (dB)", "SSIM"]
     assert means(table) == {"SEM": [8, 1.25, 33, pytest.approx(0.95)]}
     assert texts(table)["SEM"][-2:] == ["33.0 ± 1.4", "0.950 ± 0.000"]
+    assert table.notes[0].startswith("L∞ and L2 are the largest of all images, PSNR and SSIM means")
     assert not list(quality_tables(frame(cell("sem", 10))))
 
 

@@ -29,7 +29,7 @@ from unlearnable_bench.storage.files import replacing
 
 _STRIP = 16  # images
 _NOISE = 256  # images
-_MEASURED = 1000  # images whose PSNR and SSIM are measured
+MEASURED_IMAGES = 1000  # images whose PSNR and SSIM are measured
 _CROP = 32  # pixels: height and width of the stored noise
 _WINDOW = 7  # pixels: side of the SSIM window, scikit-image's default
 
@@ -74,7 +74,7 @@ def measure_quality(clean: Pixels, poisoned: Pixels) -> dict[str, float]:
         none changed; images: number of images in the two means.
     """
     linf, l2 = _largest_change(clean, poisoned)
-    index = np.sort(_order(len(clean))[:_MEASURED])
+    index = np.sort(_order(len(clean))[:MEASURED_IMAGES])
     quality = {"linf": linf, "l2": l2, "images": len(index)}
     if not linf:
         return quality | {"ssim": 1.0}
