@@ -42,8 +42,9 @@ _PLAIN_GREEK = {
     "omega",
 }  # fmt: skip
 _LIKE_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧοµ", "ABEZHIKMNOPTXoμ", strict=True))
-# Radii as in the papers: rho_a 4/255 is $\rho_a = 4/255$.
-_RADIUS = re.compile(r"(?<![A-Za-z0-9_])rho_([au])(?![A-Za-z0-9_])(?:[ =\xa0]?(\d+(?:/\d+)?))?")
+# Radii as in the papers: rho_a 4/255 is $\rho_a = 4/255$. An option of a method, such as sem.rho_a
+# in SEM (rho_a=1/255), is printed as users write it, because it is not the radius of the learner.
+_RADIUS = re.compile(r"(?<![A-Za-z0-9_])rho_([au])(?![A-Za-z0-9_=])(?:[ \xa0]?(\d+(?:/\d+)?))?")
 
 _PIECE = re.compile(r"[^/=,_:#+-]{1,16}[/=,_:#+-]*|[/=,_:#+-]+")
 _LONG_WORD = re.compile(r"(\S{21,})")

@@ -273,7 +273,7 @@ def test_what_was_romanised_is_named_in_a_comment_and_stays_apart() -> None:
     [
         ("sem (steps=3), 4/255 (a-b)", "sem (steps=3), 4/255 (a-b)"),
         ("rho_a 4/255", r"$\rho_a = 4/255$"),
-        ("sem (rho_u=16/255)", r"sem ($\rho_u = 16/255$)"),
+        ("sem (rho_u=16/255, rho_a=1/255)", r"sem (rho\_u=16/255, rho\_a=1/255)"),
         ("the rho_a of it", r"the $\rho_a$ of it"),
         ("arrho_a", r"arrho\_a"),
         ("a--b", "a-{}-b"),
@@ -287,7 +287,7 @@ def test_text_is_escaped(text: str, written: str) -> None:
 
 def test_a_long_name_may_be_broken_but_not_its_radius() -> None:
     assert breakable("file (path=/a/b)") == r"file (path=/\allowbreak{}a/\allowbreak{}b)"
-    assert r"$\rho_a = 4/255$" in breakable("sem (rho_a=4/255,steps=5)")
+    assert r"$\rho_a = 4/255$" in breakable("sem at rho_a 4/255,steps=5")
     assert breakable("x" * 40).count("allowbreak") == 2
 
 
