@@ -34,7 +34,9 @@ from unlearnable_bench.results.names import parse_aliases
 
 COLUMN_WIDTH = 86.0  # mm: one column of a two-column paper
 MOST_PANELS = 12
-_MOST_LINES = 3  # of a name; longer ones are truncated
+_MOST_LINES = 3  # of a title; longer ones are truncated
+NOTE_LINES = 12  # of a note, such as the rows without images
+NAME_LINES = 8  # of a row's name, whose end may be all that differs
 _INCH = 25.4  # mm
 _PANEL_WIDTH = 70.0  # mm: least width of a panel when several are next to each other
 # Matplotlib ships these, so every machine draws the same letters.
@@ -170,7 +172,7 @@ def _letters() -> frozenset[int]:
     return frozenset(code for font in fonts for code in font.get_charmap())
 
 
-def literal(text: str, *, width: int | None = None) -> str:
+def literal(text: str, *, width: int | None = None, lines: int = _MOST_LINES) -> str:
     """Return a name that matplotlib can draw, for any text.
 
     Whitespace is collapsed. Characters that the fonts of matplotlib lack (Chinese, Japanese,
@@ -179,7 +181,8 @@ def literal(text: str, *, width: int | None = None) -> str:
 
     Args:
         text: the name. `$`, `_` and backslashes are kept, because figures are drawn without TeX.
-        width: number of letters per line, for at most three lines; None: one line.
+        width: number of letters per line; None: one line.
+        lines: number of lines at most; the rest is truncated.
     """
     drawn, codes = [], []
     for letter in " ".join(text.split()):
@@ -193,7 +196,7 @@ def literal(text: str, *, width: int | None = None) -> str:
     line = "".join(drawn)
     if width is None:
         return line
-    return "\n".join(textwrap.wrap(line, width, max_lines=_MOST_LINES, placeholder="…"))
+    return "\n".join(textwrap.wrap(line, width, max_lines=lines, placeholder="…"))
 
 
 def figure(width_mm: float = COLUMN_WIDTH, height_mm: float = 60.0) -> Figure:
@@ -256,7 +259,7 @@ def legend(made: Figure, entries: Sequence[tuple[str, Artist]], note: str = "") 
             names,
             loc="outside lower center",
             ncols=columns,
-            title=literal(note, width=letters + 2),
+            title=literal(note, width=letters + 2, lines=NOTE_LINES),
             alignment="left",
             columnspacing=1.2,
             handlelength=2.8,

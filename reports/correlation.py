@@ -9,7 +9,7 @@ from unlearnable_bench.results.correlation import Correlation, PermutationP
 from unlearnable_bench.results.intervals import Interval, NotComputable
 from unlearnable_bench.results.names import display
 from unlearnable_bench.results.table import Column, Entry, Row, Table
-from unlearnable_bench.results.variants import QUANTITIES, correlations, variants
+from unlearnable_bench.results.variants import QUANTITIES, correlations, seeds_note, variants
 
 _COLUMNS = (
     Column("n", digits=0), Column("Pearson r", digits=2), Column("95 % (Fisher z)"),
@@ -104,10 +104,8 @@ def _points(points: pd.DataFrame) -> Table:
             for q in QUANTITIES
         ),
     )
-    seeds = sorted(set(points["seeds"]))
-    note = f"Mean over {seeds[0]} seed{'s' if seeds[0] > 1 else ''}." if len(seeds) == 1 else ""
+    notes = (seeds_note(points),)
     caption = "Variants of the noise"
-    notes = (note,) if note else ()
     return Table("variants", caption, _title(points), columns, rows, "Variant", notes)
 
 

@@ -21,9 +21,19 @@ from unlearnable_bench.reports._figure import (
 )
 from unlearnable_bench.results.correlation import Correlation
 from unlearnable_bench.results.intervals import NotComputable
-from unlearnable_bench.results.variants import QUANTITIES, Quantity, correlations, variants
+from unlearnable_bench.results.variants import (
+    QUANTITIES,
+    Quantity,
+    correlations,
+    seeds_note,
+    variants,
+)
 
 _PANEL = 52.0  # mm: height of a panel
+_NOTE = (
+    "A number is the radius of the surrogate's adversarial training, in 1/255. Line and band: "
+    "least squares with a 95 % bootstrap interval."
+)
 _ENOUGH = 4  # points; a band for fewer is meaningless
 
 
@@ -45,11 +55,7 @@ class CorrelationScatter(FigureReport):
             for panel, quantity in zip(axes, QUANTITIES, strict=True):
                 _draw(panel, points, quantity, found[quantity.column], groups)
             entries = [(f"views: {name}", key(of, line=False)) for name, of in groups.items()]
-            note = (
-                "A number is the radius of the surrogate's adversarial training, in 1/255. Line "
-                "and band: least squares with a 95 % bootstrap interval."
-            )
-            legend(made, entries, note)
+            legend(made, entries, f"{seeds_note(points)} {_NOTE}")
             return done(made)
 
 

@@ -113,9 +113,13 @@ def _grid(data: pd.DataFrame) -> pd.DataFrame:
     shown = data.drop_duplicates("defense").set_index("defense")["column"]
     return pd.DataFrame(
         values,
-        [figures.literal(methods[pair], width=_LONGEST) for pair in pairs],
-        [figures.literal(shown[name], width=_LONGEST) for name in columns],
+        [_literal(methods[pair]) for pair in pairs],
+        [_literal(shown[name]) for name in columns],
     )
+
+
+def _literal(name: str) -> str:
+    return figures.literal(name, width=_LONGEST, lines=figures.NAME_LINES)
 
 
 def _longest(grids: Sequence[pd.DataFrame], axis: int) -> int:

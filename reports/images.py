@@ -1,6 +1,6 @@
 """Figure: clean images, magnified noise and poisoned images of each method."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from unlearnable_bench.results.samples import Strip, read_strip
 
 Pixels = NDArray[np.uint8]
 _MOST_ROWS = 24
-_NAME = 17.0  # mm: width of the names of methods
+_SHORTEST, _LONGEST = 13, 24  # letters in a line of a name
+_NAME, _LETTER = 17.0, 1.3  # mm: width of the names of methods, and of each letter above 13
 _LINE = 3.1  # mm: height of a line of a name
 _GAP = 2  # pixels between images of 32 px
 
@@ -49,24 +50,31 @@ class Images(figures.FigureReport):
                 f"images would have {len(rows)} rows, but at most {_MOST_ROWS} fit; select with "
                 "--datasets, --presets or --methods"
             )
-        side = (self.width - _NAME - 6) / (3 * self.count)
+        letters = _letters(row["method"] for row, _ in rows)
+        names = _NAME + _LETTER * (letters - _SHORTEST)
+        side = (self.width - names - 6) / (3 * self.count)
+        missing = figures.literal(
+            f"No images of: {', '.join(lacking)}",
+            width=int(0.7 * self.width),
+            lines=figures.NOTE_LINES,
+        )
         with figures.house_style():
             titles = [*dict.fromkeys(row["panel"] for row, _ in rows)]
-            texts = [_label(row, rows) for row, _ in rows]
+            texts = [_label(row, rows, letters) for row, _ in rows]
             # A long name needs more room than its images.
             pitch = max(side, _LINE * max(text.count("\n") + 1 for text in texts)) + 1.5
-            height = len(rows) * pitch + 9 * len(titles) + (4 if lacking else 0)
+            height = len(rows) * pitch + 9 * len(titles)
+            height += (1 + _LINE * (missing.count("\n") + 1)) if lacking else 0
             made = figures.figure(self.width, height)
             shares = [sum(row["panel"] == title for row, _ in rows) for title in titles]
             parts = made.subfigures(len(titles), 1, height_ratios=shares, squeeze=False)[:, 0]
             for title, part in zip(titles, parts, strict=True):
                 mine = [(row, strip) for row, strip in rows if row["panel"] == title]
                 part.suptitle(figures.literal(title, width=56), fontsize=8)
-                labels = [_label(row, rows) for row, _ in mine]
+                labels = [_label(row, rows, letters) for row, _ in mine]
                 _draw(part.subplots(len(mine), 3, squeeze=False), mine, labels, self.count)
             if lacking:
-                names = figures.literal(f"No images of: {', '.join(lacking)}", width=60)
-                made.supxlabel(names, fontsize=7)
+                made.supxlabel(missing, fontsize=7)
             return figures.done(made)
 
 
@@ -128,9 +136,15 @@ def _factors(rows: list[tuple[dict[str, Any], Strip]]) -> set[int]:
     return {row["magnification"] for row, _ in rows}
 
 
-def _label(row: dict[str, Any], rows: list[tuple[dict[str, Any], Strip]]) -> str:
+def _letters(names: Iterable[str]) -> int:
+    """Return the letters in a line of a name: those of the longest word, if they fit."""
+    longest = max(len(word) for name in names for word in name.split())
+    return min(max(longest, _SHORTEST), _LONGEST)
+
+
+def _label(row: dict[str, Any], rows: list[tuple[dict[str, Any], Strip]], letters: int) -> str:
     """Return a method's name, with its magnification unless the heading has it."""
-    name = figures.literal(row["method"], width=13)
+    name = figures.literal(row["method"], width=letters, lines=figures.NAME_LINES)
     return name if len(_factors(rows)) == 1 else f"{name}\nx {row['magnification']}"
 
 

@@ -51,6 +51,20 @@ def test_images_show_clean_noise_and_poisoned_pixels(kept: pd.DataFrame) -> None
     assert "No images of: EM" in made.get_supxlabel()
 
 
+def test_names_of_images_are_printed_to_their_end(kept: pd.DataFrame) -> None:
+    inside = "noise_rho_a=4/255,perturbation=pgd,rho_a=2/255"
+    label = f"sem[{inside},steps=300]"
+    one = kept.assign(attack=kept["attack"].replace({"sem": label}))
+    lacking = [
+        cell(f"em[{inside},steps={k}]", 2, poison="none here", folder=kept["folder"][0])
+        for k in range(4)
+    ]
+    made = Images().render(pd.concat([one, frame(*lacking).assign(key=list("wxyz"))]))
+    names = [" ".join(ax.get_ylabel().split()) for ax in made.axes]
+    assert names[0].startswith("SEM (noise_rho_a=4/255, perturbation=pgd, rho_a=2/255, steps=300)")
+    assert "steps=3)" in made.get_supxlabel()
+
+
 def test_noise_is_clipped_only_if_the_factor_is_set(kept: pd.DataFrame) -> None:
     noise = np.array([-8, 0, 8], np.int16)
     assert magnified(noise, 15).tolist() == [8, 128, 248]

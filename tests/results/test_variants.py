@@ -10,7 +10,7 @@ from report_cells import cell, frame, setting
 from scipy.stats import pearsonr
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.results.variants import correlations, variants
+from unlearnable_bench.results.variants import correlations, seeds_note, variants
 
 MEASURED = ("surrogate_loss", "noise_loss")
 OPTIONS = setting(rho_a="1/85", perturbation="uniform", noise_rho_a="4/255", steps=300)
@@ -70,6 +70,7 @@ def test_a_variant_is_one_point_whatever_its_seeds() -> None:
     ]
     (found,) = points(*cells).to_dict("records")
     assert (found["protection"], found["seeds"]) == (25, 2)
+    assert seeds_note(points(*cells)) == "Mean over 2 seeds."
 
 
 def test_partly_poisoned_images_are_no_part_of_a_variant() -> None:

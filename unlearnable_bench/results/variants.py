@@ -19,7 +19,13 @@ from unlearnable_bench.results.aggregate import finished_mask, mean, order_of
 from unlearnable_bench.results.correlation import Correlation, correlate
 from unlearnable_bench.results.names import is_numbered, option_text
 from unlearnable_bench.results.pivot import cells
-from unlearnable_bench.results.replicates import Pair, independent, replicates, seed_pairs
+from unlearnable_bench.results.replicates import (
+    Pair,
+    independent,
+    replicates,
+    seed_pairs,
+    seeds_text,
+)
 
 # Percentage points; a share of a smaller loss would be dominated by noise.
 _LEAST_LOSS = 5.0
@@ -208,6 +214,12 @@ def _options(setting: str) -> dict[str, Any]:
     noise = perturbation if perturbation == "none" else f"{perturbation} {option_text(radius)}"
     steps = options.get("stop") or options.get("steps", 0)
     return {"generator": option_text(options.get("rho_a", "0")), "noise": noise, "steps": steps}
+
+
+def seeds_note(points: pd.DataFrame) -> str:
+    """Return a sentence on the seeds of each point."""
+    text = seeds_text([], zip(points["attack"], points["seeds"], strict=True))
+    return "One seed." if text == "1 seed" else f"Mean over {text}."
 
 
 def correlations(points: pd.DataFrame) -> dict[str, Correlation]:
