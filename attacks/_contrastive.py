@@ -12,7 +12,13 @@ from unlearnable_bench.harness.resized_crop import random_boxes, resized_crop
 
 
 def contrastive_view(
-    x: Tensor, strength: float, transform: Transform | ResizedCrop, random: Random
+    x: Tensor,
+    strength: float,
+    transform: Transform | ResizedCrop,
+    random: Random,
+    *,
+    area: float | None = None,
+    alike: bool = False,
 ) -> Tensor:
     """Return SimCLR's augmentation of each image, scaled by a strength; differentiable in `x`.
 
@@ -25,12 +31,15 @@ def contrastive_view(
         strength: s, 0 to 1; 0 only flips.
         transform: the data set's views, for their size and flips.
         random: stream of the draws, independent for each image.
+        area: smallest share of the area that a box covers, 0 to 1; None: by the strength.
+        alike: whether all images get the same draw.
 
     Returns:
         The views, float [B, 3, V, V] in [0, 1].
     """
-    count, size = len(x), x.shape[3]
-    boxes = random_boxes(count, size, max(1 - 0.9 * strength, 0.05), random)
+    count, size = 1 if alike else len(x), x.shape[3]
+    area = max(1 - 0.9 * strength, 0.05) if area is None else area
+    boxes = random_boxes(count, size, area, random)
     flips = random.integers(2, count) == 1
     if not transform.flip:
         flips = torch.zeros_like(flips)

@@ -80,6 +80,14 @@ GAME: dict[str, Any] = {
     "inner_lr": 0.02,
     "width": 2,
 }
+MOMENTUM: dict[str, Any] = {
+    "variant": "moco",
+    "epochs": 2,
+    "batch_size": 10,
+    "steps": 2,
+    "queue": 20,
+    "splits": 2,
+}
 EASIER: dict[str, Any] = {"epochs": 2, "batch_size": 10, "steps": 3, "attack_steps": 2}
 BLOCKS: dict[str, Any] = {"block": 9, "validation": 5}  # 25 images: two blocks and 7 of a third
 
@@ -134,6 +142,11 @@ TABLE = {
     ),
     "tue": Entry(
         attack=TUE(sweeps=4, steps=3, batch_size=10), stops=(("sweeps", 1), ("sweeps", 3))
+    ),
+    "tue moco": Entry(
+        # Two updates and three visits an epoch.
+        attack=TUE(**MOMENTUM),
+        stops=(("alternation", 1), ("alternation", 4), ("alternation", 7)),
     ),
     "sc": Entry(attack=SC(patch=4), images=60, others=(SC(patch=4, rho_u=Radius("8/255")),)),
     "em": Entry(

@@ -117,6 +117,78 @@ def draw_views(
     return [View(dy[i] - transform.pad, dx[i] - transform.pad, flip[i] == 1) for i in range(count)]
 
 
+def colourful(count: int = 25, size: int = 8, seed: int = 0) -> ImageSet:
+    """Return images whose pixels have three different values, so that hue has a derivative."""
+    random = np.random.default_rng(seed)
+    channels = random.permuted(np.tile([0, 60, 120], (count, size, size, 1)), axis=3)
+    values = channels + random.integers(40, 90, (count, size, size, 3))
+    return ImageSet(values.astype(np.uint8), random.integers(3, size=count), 3)
+
+
+def turned(image: Tensor, shift: float) -> Tensor:
+    """Return an image with another hue, as colorsys does it; torchvision's has no derivative."""
+    r, g, _ = image
+    v, low = image.max(0).values, image.min(0).values
+    s, (rc, gc, bc) = (v - low) / v, (v - image) / (v - low)
+    h = torch.where(r == v, bc - gc, torch.where(g == v, 2.0 + rc - bc, 4.0 + gc - rc))
+    h = 6 * ((h / 6 + shift) % 1.0)
+    part = h - h.floor()
+    p, q, t = v * (1 - s), v * (1 - s * part), v * (1 - s * (1 - part))
+    rows = [(v, t, p), (q, v, p), (p, v, t), (p, q, v), (t, p, v), (v, p, q)]
+    sectors = torch.stack([torch.stack(row) for row in rows])
+    return sectors.gather(0, (h.floor().long() % 6).expand(1, *image.shape))[0]
+
+
+def view_of_each(
+    x: Tensor,
+    strength: float,
+    transform: Any,
+    random: Random,
+    *,
+    area: float | None = None,
+    alike: bool = False,
+) -> Tensor:
+    """Return A(x) by the recipe, image by image; `alike`: with one draw for all of them."""
+    side, draws = x.shape[3], 1 if alike else len(x)
+    area = max(1 - 0.9 * strength, 0.05) if area is None else area
+    crop = ResizedCrop(crop=transform.view(side), flip=True, area=area)
+    boxes = draw_boxes(draws, side, crop, random)
+    change = random.uniform(4, draws, low=-1.0, high=1.0).double() * strength
+    jitter, grey = random.uniform(2, draws).tolist()
+    found = []
+    for image, k in zip(x, [0] * len(x) if alike else range(len(x)), strict=True):
+        top, left, height, width, flip, size = boxes[k]
+        view = vision.resized_crop(image, top, left, height, width, [size, size], antialias=True)
+        view = view.flip(2) if flip and transform.flip else view
+        if jitter[k] < min(0.99, 0.8 * strength):
+            b, c, s, h = change[:, k].tolist()
+            view = vision.adjust_brightness(view, 1 + 0.4 * b)
+            view = vision.adjust_contrast(view, 1 + 0.4 * c)
+            view = vision.adjust_saturation(view, 1 + 0.4 * s)
+            view = turned(view, 0.1 * h)
+        if grey[k] < 0.2 * strength:
+            view = vision.rgb_to_grayscale(view, 3)
+        found.append(view)
+    return torch.stack(found)
+
+
+def discriminant(noise: Tensor, labels: list[int]) -> Tensor:
+    """Return CSD of a batch: mean over i != j of (s_i + s_j + 1e-5) / (|c_i - c_j| + 1e-5)."""
+    centres, spreads = [], []
+    for label in sorted(set(labels)):
+        own = torch.stack([n for n, y in zip(noise, labels, strict=True) if y == label])
+        centre = own.mean(0)
+        centres.append(centre)
+        spreads.append(torch.stack([(n - centre).norm() for n in own]).mean().detach())
+    terms = [
+        (spreads[i] + spreads[j] + 1e-5) / ((centres[i] - centres[j]).norm() + 1e-5)
+        for i in range(len(centres))
+        for j in range(len(centres))
+        if i != j
+    ]
+    return torch.stack(terms).mean() if terms else 0 * noise.sum()
+
+
 def shifted_view(image: Tensor, dy: float, dx: float, mirror: bool) -> Tensor:
     """Sample each pixel at (i + dy, j + dx) of the mirrored image, bilinearly, black outside."""
     image = image.flip(2) if mirror else image

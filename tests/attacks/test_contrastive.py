@@ -10,12 +10,11 @@ import pytest
 import torch
 from attack_table import AUGMENTED_AP, AUGMENTED_EM
 from helpers import make_harness, random_images
-from oracle_parts import SGD, added, draw_boxes, pixels_of, quantised, windows
+from oracle_parts import SGD, added, colourful, pixels_of, quantised, view_of_each, windows
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2 import functional as vision
 
-from unlearnable_bench import ImageSet, Random, ResizedCrop, Transform
+from unlearnable_bench import Random, ResizedCrop, Transform
 from unlearnable_bench.attacks._contrastive import contrastive_view
 from unlearnable_bench.attacks.aap import AAP
 from unlearnable_bench.attacks.aue import AUE
@@ -23,52 +22,6 @@ from unlearnable_bench.harness import ShuffledBatches
 from unlearnable_bench.harness.colours import hue
 
 PLAIN = Transform(2, flip=True)
-
-
-def colourful(count: int = 25, size: int = 8, seed: int = 0) -> ImageSet:
-    """Return images whose pixels have three different values, so that hue has a derivative."""
-    random = np.random.default_rng(seed)
-    channels = random.permuted(np.tile([0, 60, 120], (count, size, size, 1)), axis=3)
-    values = channels + random.integers(40, 90, (count, size, size, 3))
-    return ImageSet(values.astype(np.uint8), random.integers(3, size=count), 3)
-
-
-def turned(image: Tensor, shift: float) -> Tensor:
-    """Return an image with another hue, as colorsys does it; torchvision's has no derivative."""
-    r, g, _ = image
-    v, low = image.max(0).values, image.min(0).values
-    s, (rc, gc, bc) = (v - low) / v, (v - image) / (v - low)
-    h = torch.where(r == v, bc - gc, torch.where(g == v, 2.0 + rc - bc, 4.0 + gc - rc))
-    h = 6 * ((h / 6 + shift) % 1.0)
-    part = h - h.floor()
-    p, q, t = v * (1 - s), v * (1 - s * part), v * (1 - s * (1 - part))
-    rows = [(v, t, p), (q, v, p), (p, v, t), (p, q, v), (t, p, v), (v, p, q)]
-    sectors = torch.stack([torch.stack(row) for row in rows])
-    return sectors.gather(0, (h.floor().long() % 6).expand(1, *image.shape))[0]
-
-
-def view_of_each(x: Tensor, strength: float, transform: Any, random: Random) -> Tensor:
-    """Return A(x) by the recipe, image by image."""
-    side = x.shape[3]
-    crop = ResizedCrop(crop=transform.view(side), flip=True, area=max(1 - 0.9 * strength, 0.05))
-    boxes = draw_boxes(len(x), side, crop, random)
-    change = random.uniform(4, len(x), low=-1.0, high=1.0).double() * strength
-    jitter, grey = random.uniform(2, len(x)).tolist()
-    found = []
-    for k, box in enumerate(boxes):
-        top, left, height, width, flip, size = box
-        view = vision.resized_crop(x[k], top, left, height, width, [size, size], antialias=True)
-        view = view.flip(2) if flip and transform.flip else view
-        if jitter[k] < min(0.99, 0.8 * strength):
-            b, c, s, h = change[:, k].tolist()
-            view = vision.adjust_brightness(view, 1 + 0.4 * b)
-            view = vision.adjust_contrast(view, 1 + 0.4 * c)
-            view = vision.adjust_saturation(view, 1 + 0.4 * s)
-            view = turned(view, 0.1 * h)
-        if grey[k] < 0.2 * strength:
-            view = vision.rgb_to_grayscale(view, 3)
-        found.append(view)
-    return torch.stack(found)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
@@ -80,6 +33,17 @@ def test_the_view_is_that_of_torchvision(strength: float, transform: Any) -> Non
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # factors of grey in float32
     assert found.min() >= 0
     assert found.max() <= 1
+
+
+def test_all_images_may_get_the_same_view_with_a_box_of_its_own_size() -> None:
+    x = pixels_of(colourful(20))[0] / 255
+    options: dict[str, Any] = {"area": 0.08, "alike": True}
+    for draw in range(20):
+        found, expected = (
+            made(x, 1.0, PLAIN, Random(draw, "view"), **options)
+            for made in (contrastive_view, view_of_each)
+        )
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_a_view_of_strength_0_is_the_image_or_its_mirror() -> None:

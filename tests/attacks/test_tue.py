@@ -4,27 +4,10 @@ import numpy as np
 import pytest
 import torch
 from helpers import make_harness, random_images
-from torch import Tensor
+from oracle_parts import discriminant
 
 from unlearnable_bench import Harness, ImageSet, Radius
 from unlearnable_bench.attacks.tue import TUE
-
-
-def discriminant(noise: Tensor, labels: list[int]) -> Tensor:
-    """Return CSD of a batch: mean over i != j of (s_i + s_j + 1e-5) / (|c_i - c_j| + 1e-5)."""
-    centres, spreads = [], []
-    for label in sorted(set(labels)):
-        own = torch.stack([n for n, y in zip(noise, labels, strict=True) if y == label])
-        centre = own.mean(0)
-        centres.append(centre)
-        spreads.append(torch.stack([(n - centre).norm() for n in own]).mean().detach())
-    terms = [
-        (spreads[i] + spreads[j] + 1e-5) / ((centres[i] - centres[j]).norm() + 1e-5)
-        for i in range(len(centres))
-        for j in range(len(centres))
-        if i != j
-    ]
-    return torch.stack(terms).mean() if terms else 0 * noise.sum()
 
 
 def poisoned_by_loops(attack: TUE, images: ImageSet, harness: Harness) -> np.ndarray:
