@@ -25,7 +25,7 @@ class MoCo:
 
     Args:
         images: the training set.
-        harness: of the run; all random streams are created here.
+        harness: harness of the run, before its `keep`.
         temperature: temperature of the loss.
         momentum: share of the key's weights that remains in an update, 0 to 1.
         length: number of keys in the queue, at least the number of images in a batch.
@@ -150,13 +150,16 @@ class _SplitBatchNorm(nn.BatchNorm2d):
         mean, variance = self.running_mean, self.running_var
         if not self.training or mean is None or variance is None or self.momentum is None:
             return super().forward(x)
-        means = [mean.clone() for _ in range(self.splits)]
-        variances = [variance.clone() for _ in range(self.splits)]
-        weight, bias, momentum, eps = self.weight, self.bias, self.momentum, self.eps
-        parts = [
-            functional.batch_norm(part, own, spread, weight, bias, True, momentum, eps)
-            for part, own, spread in zip(x.chunk(self.splits), means, variances, strict=True)
-        ]
+        parts, means, variances = [], [], []
+        for part in x.chunk(self.splits):
+            means.append(mean.clone())
+            variances.append(variance.clone())
+            parts.append(
+                functional.batch_norm(
+                    part, means[-1], variances[-1], self.weight, self.bias,
+                    training=True, momentum=self.momentum, eps=self.eps,
+                )
+            )  # fmt: skip
         mean.copy_(torch.stack(means).mean(0))
         variance.copy_(torch.stack(variances).mean(0))
         return torch.cat(parts)

@@ -21,6 +21,7 @@ from unlearnable_bench.attacks.ntga import NTGA
 from unlearnable_bench.attacks.ntk import Kernel, cnn_ntk, fnn_ntk, part_gradients
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
+from unlearnable_bench.attacks.tue import TUE
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Attack
 from unlearnable_bench.defenses.coin import COIN
@@ -55,6 +56,7 @@ ATTACKS = [
     AAP(epochs=2, batch_size=40, steps=4),
     HYPO(epochs=2, batch_size=40, steps=4, attack_steps=2),
     GUE(epochs=2, batch_size=20, inner_steps=2, inner_lr=0.01, width=4),
+    TUE(variant="moco", epochs=2, batch_size=20, steps=2, queue=40, splits=2),
     NTGA(block=30, validation=35),
     NTGA(block=30, validation=35, kernel="fnn"),
 ]
