@@ -1,10 +1,12 @@
 """Deep feature reweighting."""
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearnable_bench import Defense, Harness, ImageSet, UserError, option
 from unlearnable_bench.harness import Network, central_view
@@ -14,11 +16,13 @@ from unlearnable_bench.harness import Network, central_view
 class DeepFeatureReweighting(Defense):
     """Deep feature reweighting: refit the last layer on held-out clean images after training.
 
-    It shows whether a network trained on a poison has learned useful features
+    BatchNorm normalises by the statistics of these images, which are not trained on otherwise. It
+    shows whether a network trained on a poison has learned useful features
     ([Sandoval-Segura et al., NeurIPS 2023](https://arxiv.org/abs/2305.19254), after
-    [Kirichenko et al. 2023](https://arxiv.org/abs/2204.02937)). The held-out images are not
-    trained on otherwise.
+    [Kirichenko et al. 2023](https://arxiv.org/abs/2204.02937)).
     """
+
+    version: ClassVar[str] = "2"  # version 1 kept the statistics of the poisoned images
 
     needs = "clean subset"
 
@@ -30,6 +34,12 @@ class DeepFeatureReweighting(Defense):
     )
     weight_decay: float = option(
         1e-3, "weight of the squared weights of standardised features", minimum=0
+    )
+
+    statistics: Literal["clean", "poisoned"] = option(
+        "clean",
+        "images whose statistics BatchNorm normalises by: the held-out clean ones, or the poisoned "
+        "ones of training",
     )
 
     def validation_share(self) -> float:
@@ -53,13 +63,42 @@ class DeepFeatureReweighting(Defense):
                 "another learner"
             )
         images, labels = harness.tensors(held_out)
-        features = inputs_of(layers[-1], model, central_view(images, harness.transform), harness)
+        images = central_view(images, harness.transform)
+        if self.statistics == "clean":
+            renew_statistics(model, images, harness)
+        features = inputs_of(layers[-1], model, images, harness)
         weight, bias = logistic_regression(features, labels, held_out.classes, self.weight_decay)
         with torch.no_grad():
             layers[-1].weight.copy_(weight)
             if layers[-1].bias is not None:
                 layers[-1].bias.copy_(bias)
         return True
+
+
+@torch.no_grad()
+def renew_statistics(model: Network, images: Tensor, harness: Harness, batch: int = 1000) -> None:
+    """Replace the running statistics of each BatchNorm by the means over batches of some images.
+
+    Args:
+        model: maps images in [0, 1] to logits.
+        images: images, uint8 [N, 3, H, W].
+        harness: the harness of the model.
+        batch: number of images in a batch at most; batches are nearly equal.
+    """
+    training = model.training
+    model.eval()
+    norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches
+        layer.train()
+    if norms and len(images) > 1:
+        for part in images.chunk(-(-len(images) // batch)):
+            model.uncompiled(harness.unit(part))
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+    model.train(training)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ class OrthogonalProjection(Defense):
     of Q are an orthonormal basis of the weights. Schedule and initialisation are those of the
     authors' code for CIFAR-10, with two differences: the length is counted in updates, because
     20 epochs of a small set are too few, and batches are shuffled, because a set may be sorted
-    by label. The mean image is projected too. The result is rounded to 8 bits and clipped to
+    by label. The result is rounded to 8 bits and clipped to
     0..255; the authors' code has real numbers up to its color jitter, which clips as well. The
     augmentation of that code (rotation, shear, color jitter, CutMix) is not part of this
     defense.

@@ -1,18 +1,25 @@
 """Deep feature reweighting: scikit-learn's regression, and a learner that it repairs."""
 
+import copy
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from helpers import Tiny, make_harness, random_images
 from sklearn.linear_model import LogisticRegression
 from torch import nn
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader, TensorDataset
 
 from unlearnable_bench import Defense, ImageSet, Learner, Radius, Random, UserError
 from unlearnable_bench.defenses.deep_feature_reweighting import (
     DeepFeatureReweighting,
     inputs_of,
     logistic_regression,
+    renew_statistics,
 )
+from unlearnable_bench.learners.resnet8 import ResNet8
 from unlearnable_bench.planning.composition import compose
 from unlearnable_bench.running.training import accuracy, train
 from unlearnable_bench.schedule import Training
@@ -46,6 +53,36 @@ def test_the_features_are_the_inputs_of_the_last_layer_in_eval_mode() -> None:
     torch.testing.assert_close(4 * layer(features), logits)  # `Tiny` multiplies by 4
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
     assert not layer._forward_pre_hooks
+
+
+def test_statistics_are_those_of_the_clean_images() -> None:
+    images = random_images(count=12, size=8)
+    harness = make_harness(learner=ResNet8())
+    model = harness.network(images).train()
+    model(harness.unit(harness.tensors(images)[0]) / 4)  # dark images
+    pixels = harness.tensors(images)[0]
+    expected = copy.deepcopy(model.network).train()
+    assert isinstance(expected, nn.Module)
+    batches = DataLoader(TensorDataset(harness.unit(pixels)), batch_size=6)
+    update_bn(batches, expected)
+    renew_statistics(model, pixels, harness, batch=6)
+    assert model.training
+    found = model.network.state_dict()
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(found[name], tensor)
+    assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize(("statistics", "same"), [("clean", False), ("poisoned", True)])
+def test_the_option_decides_whether_statistics_change(statistics: Any, *, same: bool) -> None:
+    images = random_images(count=12, size=8)
+    harness = make_harness(learner=ResNet8())
+    model = harness.network(images)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    DeepFeatureReweighting(statistics=statistics).refit(model, images, harness)
+    means = [name for name in before if name.endswith("running_mean")]
+    assert means
+    assert all(torch.equal(before[name], model.state_dict()[name]) == same for name in means)
 
 
 def test_it_repairs_a_last_layer_trained_on_false_labels_and_keeps_the_last_epoch() -> None:

@@ -65,6 +65,10 @@ CASES = [
     Case(MLP2(), 1_578_506, "3", (512,)),
     # As above, and 512 * 512 + 512.
     Case(MLP3(), 1_841_162, "5", (512,)),
+    # Those of the MI-UE code: 3072-3072-C, 3072-3072-1536-C, and LeNet-5 of three times the width.
+    Case(MLP2(width=3072), 9_470_986, "3", (3072,)),
+    Case(MLP3(width=3072, second_width=1536), 14_175_754, "5", (1536,)),
+    Case(LeNet5(multiple=3, activation="tanh"), 548_878, "7", (48, 5, 5)),
 ]
 
 # Of which a layer depends on the size of the images.

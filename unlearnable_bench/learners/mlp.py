@@ -15,7 +15,7 @@ class Linear(Learner):
 
     def build(self, classes: int, size: int) -> nn.Module:
         """Return the network: pixels, logits."""
-        return perceptron(classes, size, width=0, hidden=0)
+        return perceptron(classes, size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,32 +26,34 @@ class MLP2(Learner):
 
     def build(self, classes: int, size: int) -> nn.Module:
         """Return the network: pixels, hidden layer, logits."""
-        return perceptron(classes, size, self.width, hidden=1)
+        return perceptron(classes, size, self.width)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLP3(Learner):
     """Three-layer perceptron: two hidden layers of ReLUs on the pixels."""
 
-    width: int = option(512, "number of units of each hidden layer", minimum=1)
+    width: int = option(512, "number of units of the first hidden layer", minimum=1)
+    second_width: int | None = option(
+        None, "number of units of the second hidden layer; none: as many", minimum=1
+    )
 
     def build(self, classes: int, size: int) -> nn.Module:
         """Return the network: pixels, two hidden layers, logits."""
-        return perceptron(classes, size, self.width, hidden=2)
+        return perceptron(classes, size, self.width, self.second_width or self.width)
 
 
-def perceptron(classes: int, size: int, width: int, *, hidden: int) -> nn.Sequential:
+def perceptron(classes: int, size: int, *widths: int) -> nn.Sequential:
     """Return a fully connected network with biases, as PyTorch initialises it.
 
     Args:
         classes: number of classes.
         size: height and width of the images in pixels.
-        width: number of units of each hidden layer.
-        hidden: number of hidden layers.
+        widths: number of units of each hidden layer.
     """
     layers: list[nn.Module] = [Normalise(), nn.Flatten()]
     features = 3 * size**2
-    for _ in range(hidden):
+    for width in widths:
         layers += [nn.Linear(features, width), nn.ReLU()]
         features = width
     return nn.Sequential(*layers, nn.Linear(features, classes))
