@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,6 +71,21 @@ def keys() -> tuple[str, str]:
 def work(folder: ResultsFolder, **changed: Any) -> autoattack.Attacked:
     given = {"rho": RHO, "images": IMAGES, "seed": 0} | changed
     return attacked(folder, find_cell(folder, keys()[0]), load_data("npz:tiny.npz"), **given)
+
+
+def test_a_learner_of_other_code_is_refused(
+    place: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an edited --plugin file: the same name, options and version, another hash."""
+    learners = autoattack.learners
+    choose = learners.choose
+
+    def edited(*given: Any) -> Any:
+        return replace(choose(*given), source="0" * 64)
+
+    monkeypatch.setattr(learners, "choose", edited)
+    with pytest.raises(UserError, match="was trained with other code of small-cnn; give the plug"):
+        work(place)
 
 
 def the_images(given: autoattack.Attacked) -> tuple[Network, torch.Tensor, torch.Tensor]:

@@ -83,7 +83,7 @@ def fit(path: Path, saved: Saved, images: ImageSet) -> Fitted:
     _check_size(path, saved, images)
     if saved.index is not None and not np.array_equal(saved.index, np.arange(len(images))):
         return _by_index(saved, images, saved.index, "dealt out by index")
-    # Names in a CSV are only compared, since the CSV is no part of the keys of results.
+    # Names and labels in a CSV are only compared: the CSV is no part of the keys of results.
     named = _by_name(saved, images) if saved.source == str(path) else None
     if named:
         return named
@@ -118,10 +118,16 @@ def _by_label(path: Path, saved: Saved, images: ImageSet, own: _Index) -> Fitted
     rows, labels = len(own), images.labels
     if np.array_equal(own, labels):
         return Fitted(saved, Rows(saved.array), images)
+    inside = saved.source == str(path)
     each = rows == images.classes and np.array_equal(np.sort(own), np.arange(rows))
-    if each and saved.source == str(path):
+    if each and inside:
         return _shared(saved, images, np.argsort(own)[labels], _CLASSWISE, "C")
     if (np.diff(own) >= 0).all():
+        if not inside:
+            raise UserError(
+                f"{saved.source} sorts the rows by label, and the images have another order; save "
+                "the labels with the rows: np.savez('noise.npz', noise=noise, labels=labels)"
+            )
         return _by_class(saved, images, own)
     if rows == len(images):
         return Fitted(saved, Rows(saved.array), images)  # refused by its labels

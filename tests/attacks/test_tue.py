@@ -1,12 +1,14 @@
 """Transferable unlearnable examples: the descent on the class separation in float64, by loops."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from helpers import make_harness, random_images
 from oracle_parts import discriminant
 
-from unlearnable_bench import Harness, ImageSet, Radius
+from unlearnable_bench import Harness, ImageSet, Radius, load_records, make_plan, run
 from unlearnable_bench.attacks.tue import TUE
 
 
@@ -60,3 +62,18 @@ def test_images_of_a_single_class_keep_their_random_start() -> None:
     grey = ImageSet(np.full((8, 8, 8, 3), 128, np.uint8), np.zeros(8, np.int64), 2)
     noise = TUE(sweeps=2).generate(grey, make_harness()).images.astype(int) - 128
     assert len(np.unique(noise)) == 17
+
+
+def test_precision_changes_no_noise_that_is_made_without_a_network(tmp_path: Path) -> None:
+    """Its key does not name it."""
+    few = {"shapes.train": "40", "shapes.test": "10", "training.epochs": "1"}
+    made = []
+    for precision in ("fp32", "fp64"):
+        plan = make_plan(
+            methods=["tue"], dataset="shapes", preset="smoke", settings=few, precision=precision,
+            clean=False,
+        )  # fmt: skip
+        assert not run(plan, tmp_path / precision, device="cpu").failures
+        made.append(load_records(tmp_path / precision).iloc[0])
+    assert made[0]["poison"] == made[1]["poison"]
+    assert made[0]["poison_sha256"] == made[1]["poison_sha256"]

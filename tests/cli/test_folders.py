@@ -440,6 +440,14 @@ def test_a_cell_is_reproduced_bit_for_bit(ubench: Command) -> None:
     assert "the same kind of machine" in found.out
 
 
+def test_a_folder_that_has_the_cell_reproduces_nothing(ubench: Command) -> None:
+    key, data = keys()["clean"], ("--dataset", "npz:tiny.npz", "--device", "cpu")
+    found = ubench("reproduce", "results", key, *data, "--out", "results")
+    assert found.code == 2
+    assert f"results has the cell {key} already, so nothing would be computed again" in found.err
+    assert ubench("reproduce", "results", key, *data, "--out", "again").code == 0
+
+
 def change(key: str, **changed: Any) -> None:
     path = Path("results/cells", f"{key}.json")
     fields = json.loads(unsealed_json(path.read_bytes())[0])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unlearnable_bench import UserError, api
+from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.defenses.purified import Purified
 
 CLEAN = random_images(count=40, size=8)
@@ -102,3 +103,18 @@ def test_an_exported_poison_comes_back_purified_and_no_other_does(tmp_path: Path
     assert accuracies["nothing"] == accuracies["clean pairs"]
     assert len(summary.failures) == 1
     assert "was made from a poison of SHA-256" in summary.failures[0].reason
+
+
+def test_a_file_that_changes_after_the_plan_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "purified.npz"
+    few = {"shapes.train": "20", "shapes.test": "10", "training.epochs": "1"}
+    few |= {"purified.file": str(path)}
+    given: dict[str, Any] = {"methods": ["random"], "clean": False, "dataset": "shapes"}
+    given |= {"preset": "smoke", "settings": few, "defenses": ["purified"]}
+    images = Shapes(train=20, test=10).load().train.images
+    np.savez(path, images=images)
+    plan = api.make_plan(**given)
+    np.savez(path, images=np.clip(images.astype(int) + 1, 0, 255).astype(np.uint8))
+    (failure,) = api.run(plan, tmp_path / "out", device="cpu").failures
+    assert "a file that defense 'purified' reads changed meanwhile; run the command" in str(failure)
+    assert not api.load_records(tmp_path / "out").shape[0]

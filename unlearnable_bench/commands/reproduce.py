@@ -78,8 +78,7 @@ def reproduce(
     plan = reproduction.plan_of(record, {"dataset": dataset, "methods": methods}, plugins)
     with ExitStack() as stack:
         stack.enter_context(damage_named())
-        temporary = tempfile.TemporaryDirectory(prefix="ubench-")
-        place = out or Path(stack.enter_context(temporary))
+        place = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ubench-")))
         progress = stack.enter_context(loop_progress(terminal(stderr=True)))
         again = reproduction.compute(plan, place, where, progress, threads)
     found = reproduction.compare(record, again, tolerance)

@@ -24,8 +24,8 @@ def verify(folder: Folder, as_json: AsJson = False, _debug: Debug = False) -> No
 
     Example: ubench verify results/shapes-smoke
 
-    Changes nothing. A damaged file is named, and the exit code is 2; the next run sets it aside and
-    makes it again.
+    Changes nothing. A damaged file is named, and the exit code is 2. A run that needs it sets it
+    aside and makes it again.
     """
     from unlearnable_bench.curation.verifying import verify as verdict_of
     from unlearnable_bench.screen.curating import print_verdict

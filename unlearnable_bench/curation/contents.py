@@ -100,7 +100,7 @@ def check(folder: ResultsFolder, kind: str, path: Path) -> bool:
     return seal.unsealed_json(read_bytes(path))[1]
 
 
-def _check_tensors(path: Path, step: str = "remove it; the next run makes it again") -> bool:
+def _check_tensors(path: Path, step: str = "remove it; a run that needs it makes it again") -> bool:
     try:
         sealed = seal.check_file(path)
         with safe_open(path, "np") as file:

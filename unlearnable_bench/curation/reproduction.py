@@ -222,10 +222,15 @@ def compute(
     """Compute the cell of a plan in another results folder, and return its record.
 
     Raises:
-        UserError: the cell failed.
+        UserError: the folder has the cell already, or the cell failed.
     """
     (cell,) = plan.cells
     folder = ResultsFolder(out, create=True)
+    if folder.record(cell.key) is not None:
+        raise UserError(
+            f"{out} has the cell {cell.key} already, so nothing would be computed again; give "
+            "another --out"
+        )
     summary = api.run(plan, out, device=device, progress=progress, threads=threads, pack=1)
     record = folder.record(cell.key)
     if record is None:

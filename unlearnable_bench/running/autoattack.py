@@ -133,7 +133,8 @@ def attacked(
         seed: seed of the choice of images and of the attacks.
 
     Raises:
-        UserError: a radius of 0, other data than the cell's, or another version of its learner.
+        UserError: a radius of 0, other data than the cell's, or another version or other code of
+            its learner.
     """
     if not rho:
         raise UserError("--rho 0 is no attack; give a radius such as 8/255")
@@ -148,6 +149,12 @@ def attacked(
         raise UserError(
             f"cell {record.key} was trained with version {about['version']} of {about['name']}, "
             f"here it is {learner.plugin.version}; train it again"
+        )
+    own = learner.identity()
+    if any(own.get(name) != about.get(name) for name in ("source", "package")):
+        raise UserError(
+            f"cell {record.key} was trained with other code of {about['name']}; give the plugin as "
+            "it was, or train it again"
         )
     weights, _ = read_learner(folder.learner(record.key))
     return Attacked(record, learner, weights, data, rho, min(images, len(data.test)), seed)

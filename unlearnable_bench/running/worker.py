@@ -98,10 +98,15 @@ class Worker:
         harness = replace(harness, learner=cell.learner.plugin, split_batches=False)
         with self.company.joined() as stay:
             outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
+        if cell.defense.identity() != cell.identity["defense"]:
+            raise UserError(
+                f"a file that defense {cell.defense.name!r} reads changed meanwhile; run the "
+                "command again"
+            )
         if self.keep_learners:  # before the record: a finished cell has its learner
             self.folder.wait_until_present(self.stop.check)
             write_learner(self.folder.learner(cell.key), cell, outcome.model)
-        maker = self._harness(cell.poison, None, cell.name)
+        maker = self._maker(cell.poison, None, cell.name)
         with harness.times.on("evaluation"):
             on_poisoned = poisoned_test_accuracy(cell, pixels, outcome.model, maker, harness)
         spent = {"training": harness.times["work"]}
@@ -218,7 +223,7 @@ class Worker:
         trajectory = Trajectory(self.folder.network(plan.trajectory_key).with_suffix(""))
         try:
             with outlasting(self.folder.path, self.stop.check), self._led(plan) as group:
-                harness = self._harness(plan, state, plan.name)
+                harness = self._maker(plan, state, plan.name)
                 harness.group = group
                 harness.surrogate = self.folder.network(plan.key)
                 harness.trajectory = trajectory
@@ -261,9 +266,16 @@ class Worker:
     def follow(self, plan: PoisonPlan, group: Group) -> None:
         """Generate a poison together with the process that leads the group, which stores it."""
         self._reset(plan.seed)
-        harness = self._harness(plan, None, plan.name)
+        harness = self._maker(plan, None, plan.name)
         harness.group, harness.declared = group, plan.attack.plugin.surrogate
         plan.attack.plugin.generate(plan.data.train, harness)
+
+    def _maker(self, plan: PoisonPlan, state: Path | None, label: str) -> Harness:
+        """Return the harness in which a poison is generated."""
+        if plan.attack.plugin.surrogate == "none":
+            # Precision is that of networks, and no part of the key of a poison without one.
+            plan = replace(plan, precision="fp32")
+        return self._harness(plan, state, label)
 
     def _harness(self, plan: PoisonPlan, state: Path | None, label: str) -> Harness:
         progress = Labelled(label, self.progress)
