@@ -460,3 +460,11 @@ def test_a_notebook_shows_no_pixels(data: str) -> None:
 def test_a_radius_given_twice_is_refused(data: str) -> None:
     with pytest.raises(UserError, match=r"--rho-u and --set sem\.rho_u set the same"):
         plan(data, rho_u=[Radius("4/255")], settings={"sem.rho_u": "8/255"})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+@pytest.mark.parametrize("name", ["seeds", "noise_seeds"])
+def test_a_seed_that_torch_does_not_take_is_refused(name: str, seed: int) -> None:
+    given: dict[str, Any] = {name: [seed]}
+    with pytest.raises(UserError, match=rf"seed {seed} is out of range; give seeds from 0 to"):
+        make_plan(methods=["random"], **given)

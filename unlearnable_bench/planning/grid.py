@@ -123,6 +123,9 @@ def make_plan(
         raise UserError(
             "nothing to run; give at least one method, rho_a, defense, seed and share to protect"
         )
+    for seed in (*seeds, *noise_seeds):
+        if not 0 <= seed < 2**64:  # what torch's generator takes
+            raise UserError(f"seed {seed} is out of range; give seeds from 0 to 2^64 - 1")
 
     attacks = [chosen for name in names for chosen in _attacks(name, base, sections, rho_u)]
     chosen_defenses = [d for name in _unique(defenses) for d in _defenses(name, base, sections)]
