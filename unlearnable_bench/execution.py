@@ -20,6 +20,7 @@ class Executor(Plugin, ABC):
 
     Attributes:
         remote: whether its workers run on other machines.
+        detached: whether cells are computed after `run` has returned, which then returns None.
 
     Examples:
         >>> from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Executor(Plugin, ABC):
     """
 
     remote: ClassVar[bool] = False
+    detached: ClassVar[bool] = False
 
     def worker_device(self) -> str | None:
         """Return the device of its workers, `cpu` or `cuda`; None: as without an executor."""

@@ -255,6 +255,14 @@ def test_gpus_of_a_task_are_asked_for_and_used(ubench: Command) -> None:
     )
 
 
+def test_an_export_is_refused_because_nothing_is_computed_before_it(
+    refused: Callable[..., str],
+) -> None:
+    line = refused(*words("--methods", "random", "--export", "poisoned"))
+    assert "--export does not fit --executor slurm" in line
+    assert "use `ubench export` when the cells are finished" in line
+
+
 def test_without_sbatch_a_submission_is_refused(
     ubench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -267,6 +267,11 @@ def run(
         ray_address=ray_address,
         device=device,
     )
+    if exported and executor and executor.detached:
+        raise UserError(
+            f"--export does not fit --executor {executor_name}, which computes after this command; "
+            "leave it out, and use `ubench export` when the cells are finished"
+        )
     theirs = executor.worker_device() if executor else None
     # If it is the workers' that counts, this process needs one only to time a step.
     times_here = dry_run and not (executor and executor.remote)

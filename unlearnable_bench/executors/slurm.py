@@ -39,6 +39,7 @@ class Slurm(Executor):
     """An array of Slurm jobs, requeued on preemption and time limits."""
 
     remote: ClassVar[bool] = True
+    detached: ClassVar[bool] = True
 
     gpus: int = option(1, "number of GPUs of a task, of which it uses one; 0: CPU", minimum=0)
     cpus: int = option(4, "number of CPU cores of a task", minimum=1)
