@@ -191,3 +191,33 @@ def test_noise_of_a_file_and_of_a_plugin_which_are_not_stored_is_exported(ubench
     assert "give --methods ours=file:PATH" in ubench(*arguments).err
     assert ubench(*arguments, "--methods", "ours=file:noise.npy").code == 0
     assert str(arrays("ours")["sha256"]) == ours.poison["sha256"]
+
+
+FAILS = """
+
+@dataclass(frozen=True, kw_only=True)
+class Boom(Brighten):
+    '''Fails.'''
+
+    def generate(self, images, harness):
+        with open("tries", "a") as file:
+            file.write("x")
+        raise RuntimeError("boom")
+"""
+
+
+def test_a_run_exports_what_is_finished_and_names_what_is_not(ubench: Command) -> None:
+    Path("mine.py").write_text(PLUGIN + FAILS)
+    run = run_tiny("--methods", "boom,brighten", "--no-clean", "--plugin", "mine.py")
+    done = ubench(*run, "--export", "poisoned")
+    assert done.code == 2
+    (place,) = Path("poisoned").iterdir()
+    assert f"wrote {place}\n" in done.out
+    assert place.name.startswith("brighten-seed-0-")
+    assert Path("tries").read_text() == "x"
+    failed, left_out = done.err.splitlines()
+    assert "RuntimeError: boom" in failed
+    assert left_out == (
+        "ubench: --export has left out the images of boom, small-cnn, rho_a 0, seed 0, which is "
+        "not finished; run the same command again"
+    )

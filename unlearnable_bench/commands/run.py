@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,6 +38,12 @@ from unlearnable_bench.commands.completion import names_of, words
 from unlearnable_bench.commands.damaged import damage_named
 from unlearnable_bench.commands.executors import chosen_executor, job_of
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.reports._text import printable
+
+if TYPE_CHECKING:
+    import torch
+
+    from unlearnable_bench.planning.plan import Plan
 
 
 def run(
@@ -329,7 +335,23 @@ def run(
             make_job=make_job,
         )
         if exported and not dry_run:
-            for path in api.export(plan, out or default_folder(plan), exported, device=where):
-                sys.stdout.write(f"wrote {path}\n")
+            failed |= not _export_finished(plan, folder, exported, where)
         if failed:
             raise typer.Exit(2)
+
+
+def _export_finished(plan: "Plan", folder: Path, into: Path, device: "torch.device") -> bool:
+    """Export the poisons that have a finished cell, name the others; return whether it was all."""
+    from unlearnable_bench import api
+    from unlearnable_bench.results.store import ResultsFolder
+    from unlearnable_bench.running.export import finished_part
+
+    done, left_out = finished_part(plan, ResultsFolder(folder))
+    for path in api.export(done, folder, into, device=device):
+        sys.stdout.write(f"wrote {path}\n")
+    for name in left_out:
+        sys.stderr.write(
+            f"ubench: --export has left out the images of {printable(name)}, which is not "
+            "finished; run the same command again\n"
+        )
+    return not left_out

@@ -4,6 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from unlearnable_bench.images import Pixels
 from unlearnable_bench.planning.plan import Cell, Plan
 from unlearnable_bench.results.command import recipe_of, seeds_of
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running.finished import is_done
 from unlearnable_bench.running.worker import Worker
 from unlearnable_bench.stop import Stop
 from unlearnable_bench.storage.damage import DamagedError
@@ -51,19 +53,29 @@ def export(
         The folders of the exports.
     """
     worker = _worker(folder, device)
-    cells = {
-        (cell.poison.key, str(cell.protection.identity())): cell
-        for cell in plan.cells
-        if not _is_clean(cell)
-    }
     written = []
-    for cell in cells.values():
+    for cell in _exports(plan).values():
         found = poisoned_set(cell, *worker.poison(cell.poison))
         place = into / f"{found.name}-{found.sha256[:8]}"
         if not (is_export(place) and _holds(place, form, what)):
             write(found, place, form, what)
         written.append(place)
     return written
+
+
+def finished_part(plan: Plan, folder: ResultsFolder) -> tuple[Plan, list[str]]:
+    """Return a plan of the finished cells, and a cell for each export that has none of them.
+
+    Args:
+        plan: the plan.
+        folder: the results folder.
+
+    Returns:
+        The plan, whose poisons can be exported, and the names of the cells.
+    """
+    done = replace(plan, cells=tuple(cell for cell in plan.cells if is_done(folder, cell)))
+    there = _exports(done)
+    return done, [cell.name for key, cell in _exports(plan).items() if key not in there]
 
 
 def poison_as_recorded(
@@ -166,6 +178,15 @@ def poisoned_set(
         facts,
         data.test if with_test else None,
     )
+
+
+def _exports(plan: Plan) -> dict[tuple[str, str], Cell]:
+    """Return a cell for each poison and protected share of a plan."""
+    return {
+        (cell.poison.key, str(cell.protection.identity())): cell
+        for cell in plan.cells
+        if not _is_clean(cell)
+    }
 
 
 def _holds(place: Path, form: str, what: What) -> bool:
