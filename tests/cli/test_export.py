@@ -221,3 +221,25 @@ def test_a_run_exports_what_is_finished_and_names_what_is_not(ubench: Command) -
         "ubench: --export has left out the images of boom, small-cnn, rho_a 0, seed 0, which is "
         "not finished; run the same command again"
     )
+
+
+@pytest.mark.parametrize("damage", ["changed", "deleted"])
+def test_a_damaged_export_is_written_again(ubench: Command, damage: str) -> None:
+    run = run_tiny("--methods", "random", "--no-clean", "--export", "poisoned")
+    assert ubench(*run).code == 0
+    (place,) = Path("poisoned").iterdir()
+    whole = arrays(str(place))
+    assert ubench(*run).code == 0
+    if damage == "changed":
+        np.savez(place / "images.npz", **(whole | {"images": whole["images"] ^ 1}))
+    else:
+        (place / "images.npz").unlink()
+    done = ubench(*run)
+    assert done.code == 2
+    assert done.err == (
+        f"ubench: {place} is damaged (its files do not match card.json); moved to "
+        "poisoned/damaged, it is exported again\n"
+    )
+    np.testing.assert_array_equal(arrays(str(place))["images"], whole["images"])
+    assert (Path("poisoned/damaged") / place.name / "card.json").exists()
+    assert ubench(*run).code == 0

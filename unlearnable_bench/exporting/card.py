@@ -68,7 +68,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         if missing:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is not the card of an export ({error}); export again") from error
+        raise UserError(
+            f"{path} is not the card of an export ({error}); remove {folder} and export again"
+        ) from error
     if card["format"] != _FORMAT or card["to"] not in FORMATS:
         raise UserError(f"{path} is from another version of ubench; pip install -U it")
     return dict(card)

@@ -28,6 +28,16 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(f"{card['what']} {card['sha256'][card['what']]}".encode()).hexdigest()
 
 
+def check_export(folder: Path) -> None:
+    """Refuse an export whose files do not match its card, also if it was read before.
+
+    Raises:
+        UserError: the export is damaged, changed or incomplete.
+    """
+    _held.pop((folder.absolute(), fingerprint(folder)), None)
+    read_export(folder)
+
+
 def read_export(folder: Path) -> tuple[NDArray[Any], NDArray[np.int64], str]:
     """Return the array of an export, the labels, and the SHA-256 of the poisoned images.
 

@@ -14,7 +14,7 @@ import torch
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.exporting.card import read_card
 from unlearnable_bench.exporting.content import PoisonedSet, What
-from unlearnable_bench.exporting.reading import is_export
+from unlearnable_bench.exporting.reading import check_export, is_export
 from unlearnable_bench.exporting.writing import write
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.identity import as_json
@@ -25,7 +25,7 @@ from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.finished import is_done
 from unlearnable_bench.running.worker import Worker
 from unlearnable_bench.stop import Stop
-from unlearnable_bench.storage.damage import DamagedError
+from unlearnable_bench.storage.damage import DamagedError, set_aside
 
 _PAPER = re.compile(r"\[[^\]]+\]\((https?://(?:arxiv|proceedings|openreview|doi|dl)\.[^)]+)\)")
 
@@ -44,8 +44,8 @@ def export(
         plan: the plan; its clean images are left out.
         folder: the results folder, which has the poisons or gets them.
         device: device on which a missing poison is generated.
-        into: folder of the exports. One that is there already is not written again, since the hash
-            of its images is part of its name.
+        into: folder of the exports. One that is there already, whole, is not written again, since
+            the hash of its images is part of its name; a damaged one is moved into `damaged`.
         form: format, `npz` for example.
         what: `images` or `noise`.
 
@@ -57,7 +57,7 @@ def export(
     for cell in _exports(plan).values():
         found = poisoned_set(cell, *worker.poison(cell.poison))
         place = into / f"{found.name}-{found.sha256[:8]}"
-        if not (is_export(place) and _holds(place, form, what)):
+        if not (is_export(place) and _holds(place, form, what) and _is_whole(place)):
             write(found, place, form, what)
         written.append(place)
     return written
@@ -192,6 +192,16 @@ def _exports(plan: Plan) -> dict[tuple[str, str], Cell]:
 def _holds(place: Path, form: str, what: What) -> bool:
     card = read_card(place)
     return (card["to"], card["what"]) == (form, what)
+
+
+def _is_whole(place: Path) -> bool:
+    """Return whether the files of an export match its card; otherwise it is set aside."""
+    try:
+        check_export(place)
+    except UserError:
+        set_aside(place, "its files do not match card.json", "it is exported again")
+        return False
+    return True
 
 
 def _is_clean(cell: Cell) -> bool:
