@@ -132,7 +132,12 @@ def export(
         A folder for each poison and protected share, with the data, `card.json` and `README.md`.
         For `npz`, `images.npz` in it holds `images`, uint8 [N, H, W, 3] in the order of the data
         set, `labels`, `index`, `protected`, `class_names`, and `sha256` of the images.
+
+    Raises:
+        UserError: before any work, an unknown format or content, noise in a format of pictures,
+            or a file in place of the folder.
     """
+    exporting.check(Path(into), form, what)
     where = device if isinstance(device, torch.device) else pick_device(device)
     folder = ResultsFolder(Path(out), create=True)
     return exporting.export(plan, folder, where, Path(into), form, what)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from commands import Command, run_tiny
 
-from unlearnable_bench import Record, UserError
+from unlearnable_bench import Record, UserError, api
 from unlearnable_bench.curation.reproduction import plan_of
 from unlearnable_bench.planning import registry
 from unlearnable_bench.results.store import ResultsFolder
@@ -129,10 +129,11 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
     assert "results is not empty; choose another folder with --out" in occupied
     assert ubench("export", "results", sem, *DATA, "--out", "made").code == 0
     within = refused("export", "results", sem, *DATA, "--out", "made/deep/inner")
-    assert "made/deep/inner would lie within the export" in within
-    assert "choose a folder outside with --out" in within
+    assert "made is an export, whose card describes other files" in within
+    assert "choose a folder outside of it" in within
     assert not Path("made/deep").exists()
-    assert "tiny.npz is a file" in refused("export", "results", sem, *DATA, "--out", "tiny.npz")
+    for place in ("tiny.npz", "tiny.npz/deep"):
+        assert "tiny.npz is a file" in refused("export", "results", sem, *DATA, "--out", place)
 
 
 def test_a_damaged_poison_is_named_and_nothing_is_written(refused: Callable[..., str]) -> None:
@@ -243,3 +244,32 @@ def test_a_damaged_export_is_written_again(ubench: Command, damage: str) -> None
     np.testing.assert_array_equal(arrays(str(place))["images"], whole["images"])
     assert (Path("poisoned/damaged") / place.name / "card.json").exists()
     assert ubench(*run).code == 0
+
+
+def test_an_export_of_a_run_is_refused_before_any_work(
+    ubench: Command, refused: Callable[..., str]
+) -> None:
+    run = run_tiny("--methods", "random")
+    line = refused(*run, "--export", "tiny.npz")
+    assert line == "ubench: tiny.npz is a file; choose a new folder\n"
+    key = record("sem").key
+    assert ubench("export", "results", key, *DATA, "--out", "made").code == 0
+    assert "made is an export, whose card" in refused(*run, "--export", "made")
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"form": "nzp"}, "unknown format 'nzp'; did you mean 'npz'"),
+        ({"form": "folder", "what": "noise"}, "--to folder holds pictures, and noise has a sign"),
+        ({"what": "pictures"}, "unknown content 'pictures'"),
+        ({"into": "tiny.npz"}, "tiny.npz is a file"),
+    ],
+)
+@pytest.mark.usefixtures("workplace")
+def test_an_export_in_python_is_refused_before_any_work(changed: dict[str, Any], line: str) -> None:
+    plan = api.make_plan(methods=["sem"], dataset="npz:tiny.npz", settings={"sem.steps": "2"})
+    with pytest.raises(UserError, match=line):
+        api.export(plan, "new", **({"into": "poisoned", "device": "cpu"} | changed))
+    assert not Path("new").exists()
+    assert not Path("poisoned").exists()

@@ -43,6 +43,7 @@ from unlearnable_bench.reports._text import printable
 if TYPE_CHECKING:
     import torch
 
+    from unlearnable_bench.execution import Executor
     from unlearnable_bench.planning.plan import Plan
 
 
@@ -273,11 +274,8 @@ def run(
         ray_address=ray_address,
         device=device,
     )
-    if exported and executor and executor.detached:
-        raise UserError(
-            f"--export does not fit --executor {executor_name}, which computes after this command; "
-            "leave it out, and use `ubench export` when the cells are finished"
-        )
+    if exported:
+        _check_export(exported, executor, executor_name)
     theirs = executor.worker_device() if executor else None
     # If it is the workers' that counts, this process needs one only to time a step.
     times_here = dry_run and not (executor and executor.remote)
@@ -338,6 +336,22 @@ def run(
             failed |= not _export_finished(plan, folder, exported, where)
         if failed:
             raise typer.Exit(2)
+
+
+def _check_export(into: Path, executor: "Executor | None", name: str | None) -> None:
+    """Refuse, before any work, an export that cannot be written after it.
+
+    Raises:
+        UserError: the cells are not computed by this command, or the place is for no folder.
+    """
+    from unlearnable_bench.running import export
+
+    if executor and executor.detached:
+        raise UserError(
+            f"--export does not fit --executor {name}, which computes after this command; leave it "
+            "out, and use `ubench export` when the cells are finished"
+        )
+    export.check(into)
 
 
 def _export_finished(plan: "Plan", folder: Path, into: Path, device: "torch.device") -> bool:

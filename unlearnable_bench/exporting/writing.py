@@ -13,22 +13,32 @@ from unlearnable_bench.storage.disk import bytes_text
 from unlearnable_bench.storage.files import scratch
 
 
+def check_folder(into: Path) -> None:
+    """Refuse a place that cannot be a folder of its own.
+
+    Raises:
+        UserError: it is a file or below one, an export, or within an export.
+    """
+    places = (into, *into.absolute().parents)
+    there = next(one for one in places if one.exists())
+    if not there.is_dir():
+        raise UserError(f"{there} is a file; choose a new folder")
+    outer = next((one for one in places if (one / CARD).is_file()), None)
+    if outer:
+        raise UserError(
+            f"{outer} is an export, whose card describes other files; choose a folder outside of it"
+        )
+
+
 def check_place(into: Path) -> None:
     """Refuse a place for an export that holds something.
 
     Raises:
-        UserError: it is a file, a folder that is not empty, or lies within an export.
+        UserError: it is a folder that is not empty, or `check_folder` refuses it.
     """
     if into.is_dir() and any(into.iterdir()):
         raise UserError(f"{into} is not empty; choose another folder with --out, or remove it")
-    if into.exists() and not into.is_dir():
-        raise UserError(f"{into} is a file; choose a new folder with --out")
-    outer = next((one for one in into.absolute().parents if (one / CARD).is_file()), None)
-    if outer:
-        raise UserError(
-            f"{into} would lie within the export {outer}, whose card describes other files; choose "
-            "a folder outside with --out"
-        )
+    check_folder(into)
 
 
 def write(

@@ -13,9 +13,10 @@ import torch
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.exporting.card import read_card
-from unlearnable_bench.exporting.content import PoisonedSet, What
+from unlearnable_bench.exporting.content import PoisonedSet, What, content_of
+from unlearnable_bench.exporting.formats import format_of
 from unlearnable_bench.exporting.reading import check_export, is_export
-from unlearnable_bench.exporting.writing import write
+from unlearnable_bench.exporting.writing import check_folder, write
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.identity import as_json
 from unlearnable_bench.images import Pixels
@@ -28,6 +29,22 @@ from unlearnable_bench.stop import Stop
 from unlearnable_bench.storage.damage import DamagedError, set_aside
 
 _PAPER = re.compile(r"\[[^\]]+\]\((https?://(?:arxiv|proceedings|openreview|doi|dl)\.[^)]+)\)")
+
+
+def check(into: Path, form: str = "npz", what: str = "images") -> None:
+    """Refuse what `export` cannot write, before any work.
+
+    Args:
+        into: folder of the exports.
+        form: format.
+        what: content.
+
+    Raises:
+        UserError: an unknown format or content, noise in a format of pictures, or a place for no
+            folder.
+    """
+    format_of(form, content_of(what))
+    check_folder(into)
 
 
 def export(
