@@ -253,9 +253,13 @@ def test_a_poison_from_a_file_needs_its_path_and_a_dry_run_measures_nothing(plac
     dry = ubench_detect(*arguments, "--dry-run")
     assert "to do   1 of 1 measurement\n" in dry.output
     assert "        mine, seed 0, linear[epochs=2]\n" in dry.output
+    (missing,) = json.loads(ubench_detect(*arguments, "--dry-run", "--json").stdout)["missing"]
+    assert missing["name"] == "mine, seed 0, linear[epochs=2]"
     assert not (place / "detection").exists()
     assert ubench_detect(*arguments).exit_code == 0
-    assert len(DETECTIONS.all(place)) == 1
+    assert [one.key for one in DETECTIONS.all(place)] == [missing["key"]]
+    after = ubench_detect(*arguments, "--dry-run", "--json")
+    assert json.loads(after.stdout) == {"measurements": 1, "missing": []}
 
 
 PLUGIN = '''

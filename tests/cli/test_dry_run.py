@@ -32,6 +32,16 @@ def test_json_holds_the_size_of_the_plan_and_each_estimate(ubench: Command) -> N
     assert first["total_seconds"] == sum(first["seconds"].values())
 
 
+def test_standard_output_holds_nothing_but_json(ubench: Command) -> None:
+    asked = run_tiny("--methods", "random", "--dry-run", "--json", "--precision", "bf16")
+    written = ubench(*asked, "--bench", H200, "--write", "grid.toml")
+    assert json.loads(written.out)["cells"] == 2
+    assert written.err.startswith("wrote grid.toml; run it: ubench run grid.toml ")
+    # No cell failed, so that none is left.
+    found = json.loads(ubench(*asked, "--retry-failed", "--out", "results").out)
+    assert (found["cells"], found["work"]) == (2, [])
+
+
 def test_options_of_the_estimate_need_a_dry_run(ubench: Command) -> None:
     for option in (("--json",), ("--bench", H200)):
         result = ubench(*run_tiny("--methods", "tap", *option))

@@ -296,20 +296,21 @@ def run(
             rest = (part for flag, value in machine.items() if value for part in (flag, str(value)))
             switch = ["--keep-learners"] if keep_learners else []
             again = shlex.join(["ubench", "run", str(written), *files, *rest, *switch])
-            sys.stdout.write(f"wrote {written}; run it: {again}\n")
+            shown = sys.stderr if as_json else sys.stdout
+            shown.write(f"wrote {written}; run it: {again}\n")
         folder = out or default_folder(plan)
         only = ResultsFolder(folder).failures(lenient=True).keys() if retry_failed else None
-        if only is not None and not any(item.key in only for item in plan.work):
-            sys.stdout.write(
-                f"no cell of this plan failed in {folder}; without --retry-failed, missing ones "
-                "are computed\n"
-            )
-            return
         if as_json:
             from unlearnable_bench.screen import dry_run as dry
 
             found = dry.as_json(plan, folder, where, benches, pack, only)
             sys.stdout.write(json.dumps(found, indent=1) + "\n")
+            return
+        if only is not None and not any(item.key in only for item in plan.work):
+            sys.stdout.write(
+                f"no cell of this plan failed in {folder}; without --retry-failed, missing ones "
+                "are computed\n"
+            )
             return
         stall = time_limit("--stall-limit", stall_limit)
         make_job = partial(

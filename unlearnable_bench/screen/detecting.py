@@ -38,7 +38,7 @@ def print_detection(
         given: the tests, and what no record has.
         device: where to compute.
         dry_run: print what is missing without measuring it.
-        as_json: print the measurements as JSON.
+        as_json: print JSON: the measurements or, with `dry_run`, what is missing.
 
     Raises:
         UserError: an argument does not fit the folder.
@@ -58,6 +58,12 @@ def print_detection(
     if dry_run:
         for item in missing:
             say(out, item.name, prefix=" " * 8)
+        if as_json:
+            plan = {
+                "measurements": len(work),
+                "missing": [{"key": item.key, "name": item.name} for item in missing],
+            }
+            sys.stdout.write(json.dumps(plan, indent=1) + "\n")
         return
     found = _measured(work, folder, device, out_is_stderr=as_json)
     if as_json:
