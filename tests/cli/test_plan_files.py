@@ -111,6 +111,19 @@ def test_a_plan_with_plugins_of_files_names_them_in_the_next_command(
     assert "run it: ubench run grid.toml --plugin 'my own.py'" in done.out
 
 
+@pytest.mark.parametrize("of_a_file", [False, True])
+def test_settings_of_the_executor_are_in_the_next_command(
+    ubench: Command, workplace: Path, of_a_file: bool
+) -> None:
+    (workplace / "own.toml").write_text("[set]\nlocal.workers = 2\n")
+    given = ("own.toml",) if of_a_file else ("--set", "local.workers=2")
+    asked = [*given, "--methods", "sc", *DATA, "--preset", "smoke", "--executor", "local"]
+    done = ubench("run", *asked, *CPU, "--dry-run", "--write", "grid.toml")
+    (again,) = re.findall(r"run it: ubench (.*)", done.out)
+    assert again == "run grid.toml --device cpu --executor local --set local.workers=2"
+    assert "2 worker processes" in ubench(*again.split(), "--dry-run").out
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 numbers = st.one_of(st.integers(), st.floats(), st.booleans()).map(str)
 values = st.one_of(texts, numbers, st.lists(st.one_of(texts, numbers), min_size=1))

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     import torch
 
     from unlearnable_bench.execution import Executor
+    from unlearnable_bench.options import Setting
     from unlearnable_bench.planning.plan import Plan
 
 
@@ -265,6 +267,7 @@ def run(
     if "methods" not in options:
         raise UserError("no methods given: add --methods, such as --methods sem,rem")
     load_plugins(plugins)
+    asked = dict(options["set"])  # of which `chosen_executor` takes its own
     executor = chosen_executor(
         executor_name,
         options["set"],
@@ -287,15 +290,13 @@ def run(
         plan = api.make_plan(**plan_file.arguments(options, "--"))
         if written:
             plan_file.write(written, options)
-            files = chain.from_iterable(("--plugin", str(file)) for file in plugins)
             machine = {
                 "--out": out, "--device": device, "--pack": pack, "--threads": threads,
                 "--executor": executor_name, "--gpus": gpus, "--workers": workers, "--shard": shard,
                 "--ray-address": ray_address,
             }  # fmt: skip
-            rest = (part for flag, value in machine.items() if value for part in (flag, str(value)))
-            switch = ["--keep-learners"] if keep_learners else []
-            again = shlex.join(["ubench", "run", str(written), *files, *rest, *switch])
+            own = {key: value for key, value in asked.items() if key not in options["set"]}
+            again = _next_command(written, plugins, machine, own, keep_learners=keep_learners)
             shown = sys.stderr if as_json else sys.stdout
             shown.write(f"wrote {written}; run it: {again}\n")
         folder = out or default_folder(plan)
@@ -337,6 +338,32 @@ def run(
             failed |= not _export_finished(plan, folder, exported, where)
         if failed:
             raise typer.Exit(2)
+
+
+def _next_command(
+    written: Path,
+    plugins: list[Path],
+    machine: Mapping[str, object],
+    settings: "Mapping[str, Setting]",
+    *,
+    keep_learners: bool,
+) -> str:
+    """Return the command that runs a written plan file with what the file does not hold.
+
+    Args:
+        written: the plan file.
+        plugins: files of plugins.
+        machine: options by their flags, of which those without a value are left out.
+        settings: settings of the executor.
+        keep_learners: whether learners are kept.
+    """
+    from unlearnable_bench.options import as_texts
+
+    pairs = [("--plugin", str(file)) for file in plugins]
+    pairs += [(flag, str(value)) for flag, value in machine.items() if value]
+    pairs += [("--set", f"{key}={as_texts(value)}") for key, value in settings.items()]
+    switch = ["--keep-learners"] if keep_learners else []
+    return shlex.join(["ubench", "run", str(written), *chain.from_iterable(pairs), *switch])
 
 
 def _check_export(into: Path, executor: "Executor | None", name: str | None) -> None:
