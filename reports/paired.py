@@ -14,7 +14,7 @@ from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, po
 from unlearnable_bench.results.intervals import FEWEST, NotComputable, by_seed
 from unlearnable_bench.results.names import radius_note
 from unlearnable_bench.results.needs import needs_of
-from unlearnable_bench.results.pivot import cells, collapsed, column, shared
+from unlearnable_bench.results.pivot import cells, column, shared
 from unlearnable_bench.results.replicates import Design, Pair, replicates, seed_pairs
 from unlearnable_bench.results.statistics import Paired as Comparison
 from unlearnable_bench.results.statistics import compare_paired, rank_intervals
@@ -36,7 +36,6 @@ _NOTE = (
     "Difference: first minus second on the same seeds; below 0, the first protects better. "
     "Paired t-test, two-sided; Holm adjusts over the table. No p if all differences are equal."
 )
-_COLLAPSED = "Left out: cells whose training collapsed, at chance on their own training images."
 _NOTHING = "--"  # all differences are equal
 _RANKS = "Rank by clean test accuracy, with the simultaneous 95 % interval"
 _RANKS_NOTE = (
@@ -77,10 +76,7 @@ def paired_tables(
     tables: list[Table] = []
     labels: set[str] = set()
     for part in settings(cells(finished(frame))):
-        compared = (part["protect"] == 1) & ~part["attack"].isin(CONTROLS)
-        # A learner that has learned nothing says nothing about the noise.
-        chance = compared.to_numpy() & collapsed(part)
-        whole, first = part[compared & ~chance], len(tables)
+        whole = part[(part["protect"] == 1) & ~part["attack"].isin(CONTROLS)]
         labels |= {*whole["attack"]}
         plain = whole[whole["defense"] == "none"]
         whole = plain if len(plain) and not defended else whole
@@ -92,10 +88,6 @@ def paired_tables(
             tables += _ranks(group, "defense")
         for _, group in whole.groupby(["defense", "rho_a"], sort=False):
             tables += _pairs(group, against)
-        if chance.any():
-            tables[first:] = [
-                replace(one, notes=(*one.notes, _COLLAPSED)) for one in tables[first:]
-            ]
     if against and against not in labels:
         raise unknown("attack", against, labels)
     if not tables:

@@ -160,16 +160,6 @@ def test_training_that_collapsed_is_no_protection() -> None:
     assert any(note.startswith("~ ") and "never bold" in note for note in table.notes)
 
 
-def test_training_that_collapsed_has_no_rank() -> None:
-    usual = {"classes": 10, "train_accuracy": 99.0}
-    collapsed = near("tap", 10, **(usual | {"train_accuracy": 10.0}))
-    rest = [*near("sem", 20, **usual), *near("rem", 50, **usual)]
-    for table in paired_tables(frame(*collapsed, *rest)):
-        assert "TAP" not in {row.name() for row in table.rows}
-        assert any("training collapsed" in note for note in table.notes)
-    assert not any("collapsed" in str(table.notes) for table in paired_tables(frame(*rest)))
-
-
 def test_several_radii_of_the_noise_are_several_rows() -> None:
     (table,) = default_tables(
         frame(cell("sem", 10), cell("sem", 20, rho_u="16/255"), cell("rem", 30), cell("clean", 90))
