@@ -98,8 +98,8 @@ def _only_captured_steps_compile(monkeypatch: pytest.MonkeyPatch) -> None:
 def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     size: int = request.param
     path = tmp_path_factory.mktemp("data") / "tiny.npz"
-    images, test = random_images(12, size, 3), random_images(3, size, 3, seed=1)
-    names = np.array(["ant", "bee", "cat"])
+    images, test = random_images(12, size, 4), random_images(3, size, 4, seed=1)
+    names = np.array(["ant", "bee", "cat", "dog"])
     arrays = {"x_train": images.images, "y_train": images.labels, "class_names": names}
     np.savez(path, x_test=test.images, y_test=test.labels, **arrays)  # type: ignore[arg-type]
     return f"npz:{path}"
