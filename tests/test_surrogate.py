@@ -274,3 +274,21 @@ def test_the_address_of_a_reference_depends_on_its_radius_and_schedule() -> None
     }
     assert len(others) == 4
     assert np.all([len(key) == 32 for key in others])
+
+
+def test_a_folder_in_place_of_a_network_is_set_aside_when_its_noise_is_made_again(
+    tmp_path: Path,
+) -> None:
+    few = {"shapes.train": "20", "shapes.test": "10", "training.epochs": "1", "em.rounds": "1"}
+    plan = api.make_plan(
+        methods=["em"], dataset="shapes", preset="smoke", settings=few, clean=False
+    )
+    assert not api.run(plan, tmp_path, device="cpu").failures
+    folder, (cell,) = ResultsFolder(tmp_path), plan.cells
+    network = folder.network(cell.poison.key)
+    for path in (network, *tmp_path.glob("cells/*"), *tmp_path.glob("poisons/*")):
+        path.unlink()
+    network.mkdir()
+    assert not api.run(plan, tmp_path, device="cpu").failures
+    assert network.is_file()
+    assert (network.parent / "damaged" / network.name).is_dir()

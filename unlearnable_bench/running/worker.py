@@ -226,6 +226,8 @@ class Worker:
                 harness = self._maker(plan, state, plan.name)
                 harness.group = group
                 harness.surrogate = self.folder.network(plan.key)
+                # A folder in its place could not be written over.
+                set_damaged_aside(harness.surrogate, self.device)
                 harness.trajectory = trajectory
                 harness.declared = plan.attack.plugin.surrogate
                 poison = plan.attack.plugin.generate(clean, harness)
