@@ -1,6 +1,5 @@
 """Augmented adversarial poisons."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +11,7 @@ from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, option
 from unlearnable_bench.attacks._contrastive import contrastive_view, sign_step
 from unlearnable_bench.attacks._each_image import optimise_each
 from unlearnable_bench.attacks._own_network import train_network
+from unlearnable_bench.attacks._rounds import cosine
 from unlearnable_bench.harness import (
     level_type,
     set_lr,
@@ -115,5 +115,4 @@ class AAP(Attack):
         warm, last = self.epochs // 4, min(_LAST_LR, self.lr)
         if epoch < warm:
             return self.lr * (epoch + 1) / warm
-        share = (1 + math.cos(math.pi * (epoch - warm) / (self.epochs - warm))) / 2
-        return last + (self.lr - last) * share
+        return cosine(self.lr, last, epoch - warm, self.epochs - warm)

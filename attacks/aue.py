@@ -1,6 +1,5 @@
 """Augmented unlearnable examples."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,13 +9,12 @@ from torch.nn import functional
 
 from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, option
 from unlearnable_bench.attacks._contrastive import contrastive_view, sign_step
+from unlearnable_bench.attacks._rounds import alternate_epochs, cosine
 from unlearnable_bench.harness import (
-    ShuffledBatches,
     StoredNoise,
     refuse_divergence,
     set_lr,
     sgd,
-    sweep,
 )
 
 
@@ -84,23 +82,22 @@ class AUE(Attack):
             noise.put(index, torch.where(is_new[:, None, None, None], delta, old))
 
         size = min(self.batch_size, len(images))
-        batches = ShuffledBatches(
-            len(images), size, harness.seed, "generation order", harness.device
-        )
-        visits = list(sweep(len(images), size, harness.device))
-        captured_update, captured_descend = harness.capture(update), harness.capture(descend)
         model.train()
-        each = batches.per_epoch + len(visits)
-        for k in harness.loop("rounds", self.epochs * each):
-            epoch, place = divmod(k, each)
-            if place < batches.per_epoch:
-                share = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-                set_lr(optimizer, self.lr * (1e-5 + (1 - 1e-5) * share))
-                captured_update(batches[epoch * batches.per_epoch + place])
-            else:
-                captured_descend(*visits[place - batches.per_epoch])
+        updates = alternate_epochs(
+            harness,
+            update,
+            descend,
+            images=len(images),
+            epochs=self.epochs,
+            batches="generation order",
+            batch_size=size,
+            sweep_size=size,
+            loop="rounds",
+            reordered=False,
+            before=lambda k: set_lr(optimizer, cosine(self.lr, 1e-5 * self.lr, k, self.epochs)),
+        )
         refuse_divergence(model)
-        harness.keep_surrogate(model, self.epochs * batches.per_epoch)
+        harness.keep_surrogate(model, updates)
         return Poison.from_noise(images, noise.levels(), self.rho_u)
 
     def image_passes(self, images: int) -> float:

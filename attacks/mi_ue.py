@@ -10,16 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from unlearnable_bench import Attack, Harness, ImageSet, Learner, Poison, Radius, UserError, option
+from unlearnable_bench.attacks._rounds import alternate_epochs, cosine
 from unlearnable_bench.harness import (
-    Random,
-    ShuffledBatches,
     StoredNoise,
     batch_gradient,
     refuse_divergence,
     refuse_featureless,
     set_lr,
     sgd,
-    sweep,
 )
 from unlearnable_bench.schedule import Training
 
@@ -110,11 +108,8 @@ class MIUE(Attack):
             return random.integers(2, count) == 1
 
         def update(index: Tensor) -> None:
-            flip, x, delta = (
-                mirrored_or_not(len(index)),
-                harness.unit(pixels[index]),
-                noise.at(index),
-            )
+            flip = mirrored_or_not(len(index))
+            x, delta = harness.unit(pixels[index]), noise.at(index)
             x = _mirrored(x + delta, flip) if aligned else _mirrored(x, flip) + delta
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model(x), labels[index]).backward()
@@ -132,26 +127,26 @@ class MIUE(Attack):
             delta = _mirrored(delta, flip) if aligned else delta
             noise.put(index, torch.where(is_new[:, None, None, None], delta, old))
 
-        count, device = len(images), harness.device
-        batches = ShuffledBatches(count, self.batch_size, harness.seed, "surrogate order", device)
-        visits = list(sweep(count, self.sweep_size, device))
-        captured_update, captured_descend = harness.capture(update), harness.capture(descend)
+        def set_sizes(epoch: int) -> None:
+            last = min(_LAST_LR, self.lr)
+            set_lr(optimizer, cosine(self.lr, last, epoch, self.epochs))
+            step_size.fill_(float(self._step_size(epoch)))
+
         model.train()
-        steps = batches.per_epoch + len(visits)
-        for k in harness.loop("alternation", self.epochs * steps):
-            epoch, place = divmod(k, steps)
-            if place < batches.per_epoch:
-                set_lr(optimizer, self.scheduled_lr(epoch))
-                captured_update(batches[epoch * batches.per_epoch + place])
-            else:
-                # In a new order: images of one class may be next to each other in the set.
-                stream = f"noise order/epoch {epoch}"
-                order = Random(harness.seed, stream, device).permutation(count)
-                index, is_new = visits[place - batches.per_epoch]
-                step_size.fill_(float(self._step_size(epoch)))
-                captured_descend(order[index], is_new)
+        updates = alternate_epochs(
+            harness,
+            update,
+            descend,
+            images=len(images),
+            epochs=self.epochs,
+            batches="surrogate order",
+            batch_size=self.batch_size,
+            sweep_size=self.sweep_size,
+            loop="alternation",
+            before=set_sizes,
+        )
         refuse_divergence(model)
-        harness.keep_surrogate(model, self.epochs * batches.per_epoch)
+        harness.keep_surrogate(model, updates)
         return Poison.from_noise(images, noise.levels(), self.rho_u)
 
     def loss(self, z: Tensor, y: Tensor) -> Tensor:
@@ -170,11 +165,6 @@ class MIUE(Attack):
             spread = _distances(z, same).sum(1) / z.shape[1]
             loss = loss + self.zeta * spread.log1p().mean()
         return loss
-
-    def scheduled_lr(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, from 0."""
-        last = min(_LAST_LR, self.lr)
-        return last + (self.lr - last) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
     @property
     def _step_sizes(self) -> tuple[Fraction, Fraction]:

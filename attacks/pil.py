@@ -1,6 +1,5 @@
 """Perturbation-induced linearisation."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unlearnable_bench import Attack, Budget, Harness, ImageSet, Poison, Radius, Random, option
+from unlearnable_bench.attacks._rounds import cosine
 
 _MOMENTUM = 0.9
 
@@ -59,7 +59,7 @@ class PIL(Attack):
             first=layers[0], second=layers[1], move=moves[0], move_2=moves[1], poisoned=poisoned
         )
         for epoch in harness.loop("classifier", self.epochs):
-            lr = self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+            lr = cosine(self.lr, 0, epoch, self.epochs)
             turn = torch.arange(len(pixels), device=harness.device)
             if self.shuffled:
                 turn = order.permutation(len(pixels))

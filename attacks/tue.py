@@ -20,13 +20,8 @@ from unlearnable_bench import (
 )
 from unlearnable_bench.attacks._contrastive import contrastive_view
 from unlearnable_bench.attacks._moco import MoCo
-from unlearnable_bench.harness import (
-    Random,
-    ShuffledBatches,
-    StoredNoise,
-    refuse_divergence,
-    sweep,
-)
+from unlearnable_bench.attacks._rounds import alternate_epochs
+from unlearnable_bench.harness import StoredNoise, refuse_divergence
 
 _MOCO = ("variant is moco", lambda attack: attack.variant == "moco")
 _TINY = 255e-5  # 1e-5 in units of the pixel range, in levels
@@ -218,20 +213,17 @@ class TUE(Attack):
             harness.watch(gradient, index)
             noise.put(index, torch.where(is_new[:, None, None, None], delta, old))
 
-        count, device = len(images), harness.device
-        batches = ShuffledBatches(count, self.batch_size, harness.seed, "encoder order", device)
-        visits = list(sweep(count, self.batch_size, device))
-        captured_update, captured_descend = harness.capture(update), harness.capture(descend)
-        each = batches.per_epoch + len(visits)
-        for k in harness.loop("alternation", self.epochs * each):
-            epoch, place = divmod(k, each)
-            if place < batches.per_epoch:
-                captured_update(batches[epoch * batches.per_epoch + place])
-            else:
-                stream = f"noise order/epoch {epoch}"
-                order = Random(harness.seed, stream, device).permutation(count)
-                index, is_new = visits[place - batches.per_epoch]
-                captured_descend(order[index], is_new)
+        alternate_epochs(
+            harness,
+            update,
+            descend,
+            images=len(images),
+            epochs=self.epochs,
+            batches="encoder order",
+            batch_size=self.batch_size,
+            sweep_size=self.batch_size,
+            loop="alternation",
+        )
         refuse_divergence(moco.query)
         return Poison.from_noise(images, noise.levels(), self.rho_u)
 
