@@ -22,6 +22,7 @@ from unlearnable_bench.harness.trajectory import Trajectory
 from unlearnable_bench.identity import as_json
 from unlearnable_bench.images import ImageSet, Pixels, sha256_of
 from unlearnable_bench.planning.plan import Cell, PoisonPlan, Probe
+from unlearnable_bench.planning.registry import Chosen
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.presence import (
     FolderGoneError,
@@ -98,11 +99,7 @@ class Worker:
         harness = replace(harness, learner=cell.learner.plugin, split_batches=False)
         with self.company.joined() as stay:
             outcome = train(poisoned, test, defense, cell.rho_a, cell.training, harness, validation)
-        if cell.defense.identity() != cell.identity["defense"]:
-            raise UserError(
-                f"a file that defense {cell.defense.name!r} reads changed meanwhile; run the "
-                "command again"
-            )
+        _refuse_changed("defense", cell.defense, cell.identity["defense"])
         if self.keep_learners:  # before the record: a finished cell has its learner
             self.folder.wait_until_present(self.stop.check)
             write_learner(self.folder.learner(cell.key), cell, outcome.model)
@@ -234,11 +231,7 @@ class Worker:
                 spent = harness.times.read()
             check_poison(plan.attack.name, clean.images, poison)
             check_surrogate(plan.attack.name, harness)
-            if plan.attack.plugin.fingerprint() != plan.identity["attack"].get("fingerprint"):
-                raise UserError(
-                    f"a file that attack {plan.attack.name!r} reads changed meanwhile; run the "
-                    "command again"
-                )
+            _refuse_changed("attack", plan.attack, plan.identity["attack"])
         except (DiskError, FolderReturnedError, FolderGoneError, KeyboardInterrupt, StoppedError):
             raise
         except BaseException as error:
@@ -295,6 +288,14 @@ class Worker:
                 torch.cuda.set_device(self.device)
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(self.device)
+
+
+def _refuse_changed(kind: str, chosen: Chosen[Any], planned: dict[str, Any]) -> None:
+    """Refuse a plugin that is no longer what it was in the plan, such as one that reads a file."""
+    if chosen.identity() != planned:
+        raise UserError(
+            f"a file that {kind} {chosen.name!r} reads changed meanwhile; run the command again"
+        )
 
 
 def harness_of(
