@@ -33,6 +33,12 @@ def _garbage_is_searched_for_among_what_a_test_makes() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def _global_random_numbers_do_not_depend_on_earlier_tests() -> None:
+    """Initial weights of networks come from them, and a failure must be seen again."""
+    torch.manual_seed(0)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print how many injected faults (`tests/faults`) were survived."""
     injected, survived = Counter[str](), Counter[str]()

@@ -1,7 +1,7 @@
 """On a CPU, the real Inductor compiles what the fast path gives it on a GPU; it needs g++."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -49,21 +49,23 @@ class Residual(nn.Module):
 def forward_backward(network: nn.Module) -> list[Tensor | None]:
     """Return the logits, the gradients of input and weights, and the new statistics."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(8, 3, 32, 32, generator=generator).requires_grad_()
+    x = torch.rand(8, 3, 32, 32, generator=generator, dtype=next(network.parameters()).dtype)
+    x.requires_grad_()
     logits = network(x)
     functional.cross_entropy(logits, torch.arange(8) % 5).backward()
     return [logits, x.grad, *(p.grad for p in network.parameters()), *network.buffers()]
 
 
+# Not in fp32: with 1 of 300 initial weights, its rounding turns a ReLU on in one of the two.
 @pytest.mark.parametrize(
-    ("network", "bf16", "tolerance"),
-    [(SmallCNN(width=4).build(5, 32), False, 1e-4), (Residual(), True, 1e-2)],
-    ids=["fp32", "bf16"],
+    ("build", "bf16", "tolerance"),
+    [(lambda: SmallCNN(width=4).build(5, 32).double(), False, 1e-10), (Residual, True, 1e-2)],
+    ids=["fp64", "bf16"],
 )
 def test_a_compiled_network_equals_the_eager_one(
-    network: nn.Module, bf16: bool, tolerance: float
+    build: Callable[[], nn.Module], bf16: bool, tolerance: float
 ) -> None:
-    eager = Network(network, bf16=bf16)
+    eager = Network(build(), bf16=bf16)
     compiled = copy.deepcopy(eager)
     Compiler(FasterConvolutions()).network(compiled)
     expected, found = forward_backward(eager), forward_backward(compiled)
