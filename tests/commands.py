@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.storage.seal import sealed_json, unsealed_json
 
 ATTACKS = ("clean", "em", "random", "rem", "sem")
@@ -53,3 +54,21 @@ def name_other_pixels(record: Path) -> None:
     fields = json.loads(unsealed_json(record.read_bytes())[0])
     fields["poison"]["sha256"] = "0" * 64
     record.write_text(sealed_json(fields))
+
+
+SEM_TINY = run_tiny("--methods", "sem", "--set", "sem.steps=2")
+
+
+def keys(folder: str = "results") -> dict[str, str]:
+    """Return the key of each finished cell by the name of its attack."""
+    return {record.attack: record.key for record in ResultsFolder(Path(folder)).records()}
+
+
+def broken(*_: object) -> None:
+    raise ZeroDivisionError("two\nlines")
+
+
+def damage(path: Path, place: int = -9) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)

@@ -101,10 +101,13 @@ def open_folder(plan: Plan, out: Path | str, command: str | None = None) -> Resu
     """
     folder = ResultsFolder(Path(out), create=True)
     noted: dict[str, Any] = {
+        "key": plan.key,
         "cells": [cell.key for cell in plan.cells],
         "labels": [cell.labels for cell in plan.cells],
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
+    if plan.probes:
+        noted["measurements"] = {probe.key: probe.labels for probe in plan.probes}
     folder.write_plan(plan.key, noted if command is None else noted | {"command": command})
     return folder
 

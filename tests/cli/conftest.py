@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Command, Result, arrays, contents
+from commands import SEM_TINY, Command, Result, arrays, broken, contents
 
 from unlearnable_bench import api
+from unlearnable_bench.attacks.sem import SEM
 from unlearnable_bench.cli import main
 from unlearnable_bench.planning import registry
 
@@ -68,3 +69,12 @@ def refused(ubench: Command, workplace: Path) -> Callable[..., str]:
         return result.err
 
     return call
+
+
+@pytest.fixture
+def failing(ubench: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """A folder `out` in which `clean` is finished and `sem` has failed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(SEM, "generate", broken)
+        assert ubench(*SEM_TINY).code == 2
+    return ubench

@@ -1,46 +1,35 @@
-"""Commands about results folders: what they print, and what they leave alone."""
+"""Commands about a results folder: status, show, verify and rm."""
 
-import io
 import json
 import re
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commands import Command, contents, name_other_pixels, run_tiny
-from msgspec.structs import replace
+import torch
+from commands import (
+    QUICK,
+    SEM_TINY,
+    Command,
+    broken,
+    contents,
+    damage,
+    keys,
+    name_other_pixels,
+)
 
-from unlearnable_bench.attacks.sem import SEM
-from unlearnable_bench.curation import reproduction, transfer
+from unlearnable_bench.harness.weights import read_tensors, write_tensors
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.results.autoattack import ROBUST_ACCURACIES, RobustAccuracy
-from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS, Robustness
 from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running import worker
 from unlearnable_bench.storage.locks import locked
-from unlearnable_bench.storage.seal import sealed_json, unsealed_json
 
-SEM_TINY = run_tiny("--methods", "sem", "--set", "sem.steps=2")
-
-
-def keys(folder: str = "results") -> dict[str, str]:
-    """Return the key of each finished cell by the name of its attack."""
-    return {record.attack: record.key for record in ResultsFolder(Path(folder)).records()}
-
-
-def broken(*_: object) -> None:
-    raise ZeroDivisionError("two\nlines")
-
-
-@pytest.fixture
-def failing(ubench: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """A folder `out` in which `clean` is finished and `sem` has failed."""
-    with monkeypatch.context() as patch:
-        patch.setattr(SEM, "generate", broken)
-        assert ubench(*SEM_TINY).code == 2
-    return ubench
+CORRELATE = (
+    "correlate", "--surrogate-rho-a", "0", "--noise", "none,uniform", "--rho-a", "4/255",
+    "--dataset", "npz:tiny.npz", "--set", "sem.steps=2", *QUICK, "--out", "out",
+)  # fmt: skip
 
 
 def test_status_shows_cells_plans_and_disk(ubench: Command) -> None:
@@ -90,6 +79,41 @@ def test_status_offers_a_traceback_only_where_there_is_one(
     found = folder.failures()[key["key"]]
     folder.write_failure(key["key"], found["labels"], "process 1 was killed", "")
     assert offer not in failing("status", "out").out
+
+
+def test_status_counts_measurements_of_robustness(ubench: Command) -> None:
+    assert ubench(*CORRELATE).code == 0
+    state = json.loads(ubench("status", "out", "--json").out)
+    (key, name), _ = state["measured"].items()
+    assert name.endswith("robustness at 4/255, seed 0")
+    whole = ubench("status", "out").out
+    cells = len(state["done"])
+    assert whole.startswith(f"done     {cells + 2} of {cells + 2} cells and measurements\n")
+    assert f"{cells} of {cells} cells, 2 of 2 measurements done" in whole
+    path = Path("out/robustness", f"{key}.json")
+    content = path.read_bytes()
+    path.unlink()
+    lacking = ubench("status", "out").out
+    assert re.search(rf"^missing +1\n +{key[:8]} +{re.escape(name)}$", lacking, re.MULTILINE)
+    assert "next     ubench correlate --surrogate-rho-a 0" in lacking
+    path.write_bytes(content[:-9])
+    damaged = ubench("status", "out")
+    assert damaged.code == 2
+    assert f"{path} is damaged" in damaged.err
+    assert json.loads(ubench("status", "out", "--json").out)["missing"].keys() == {key}
+    plan = state["plans"][0]["key"]
+    assert re.search(rf"^measurements +{key}$", ubench("show", "out", plan).out, re.MULTILINE)
+
+
+def test_a_failed_measurement_has_its_name(
+    ubench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "measure", broken)
+    assert ubench(*CORRELATE).code == 2
+    out = ubench("status", "out").out
+    assert "robustness at 4/255, seed 0: ZeroDivisionError: two lines" in out
+    assert "next     ubench correlate --surrogate-rho-a 0" in out  # it has no --retry-failed
+    assert "--retry-failed" not in out
 
 
 def test_what_to_do_next_names_the_folder_that_was_asked_about(failing: Command) -> None:
@@ -179,12 +203,6 @@ def test_the_beginning_of_several_keys_and_of_none_is_refused(refused: Callable[
     assert "ubench run" in refused("show", "nowhere", "1")
 
 
-def damage(path: Path, place: int = -9) -> None:
-    content = bytearray(path.read_bytes())
-    content[place] ^= 1
-    path.write_bytes(content)
-
-
 def test_verify_names_each_damaged_file_and_changes_none(ubench: Command) -> None:
     whole = ubench("verify", "results")
     assert (whole.code, whole.err) == (0, "")
@@ -208,6 +226,29 @@ def test_verify_finds_a_record_of_another_poison(ubench: Command) -> None:
     assert found.code == 2
     (line,) = json.loads(found.out)["damaged"]
     assert f"has other pixels than those that record {key}" in line
+
+
+def test_verify_finds_files_under_another_key(failing: Command) -> None:
+    for kind in ("failures", "plans"):
+        (path,) = Path("out", kind).glob("[!.]*.json")
+        other = path.with_name(f"{'0' * len(path.stem)}.json")
+        path.rename(other)
+        found = failing("verify", "out")
+        assert found.code == 2
+        assert f"{other} is damaged (its key is {path.stem})" in found.err
+        other.rename(path)
+
+
+@pytest.mark.parametrize("name", ["-0123456789abcdef", "-12", "-0123456789abcdef-12"])
+def test_networks_of_parts_and_of_epochs_are_results(ubench: Command, name: str) -> None:
+    path = min(Path("results/networks").glob("[!.]*.safetensors"))
+    tensors, _ = read_tensors(path, torch.device("cpu"))
+    part = path.with_name(f"{path.stem}{name}.safetensors")
+    write_tensors(part, tensors)
+    before = ubench("verify", "results")
+    assert (before.code, "not read" in before.out) == (0, False)
+    damage(part)
+    assert f"{part} is damaged" in ubench("verify", "results").err
 
 
 def test_verify_names_what_no_run_writes(ubench: Command) -> None:
@@ -291,212 +332,3 @@ def test_rm_removes_failures(failing: Command) -> None:
     assert failing("rm", "out", "--failed", "--yes").code == 0
     state = json.loads(failing("status", "out", "--json").out)
     assert (len(state["failed"]), len(state["missing"]), len(state["done"])) == (0, 1, 1)
-
-
-def results(folder: str) -> dict[str, bytes | None]:
-    return {
-        name: content
-        for name, content in contents(Path(folder)).items()
-        if not name.startswith("work") and content is not None
-    }
-
-
-@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".tgz", ".tar.xz"])
-def test_an_archive_merges_into_the_same_folder(ubench: Command, ending: str) -> None:
-    assert ubench("archive", "results", f"a{ending}").code == 0
-    added = ubench("merge", "copy", f"a{ending}")
-    assert (added.code, added.err) == (0, "")
-    assert f"a{ending}: added 1 poison, 2 records" in added.out
-    assert results("copy") == results("results")
-    assert ubench("merge", "copy", f"a{ending}", "results").out.count("added nothing; ") == 2
-
-
-def test_an_archive_of_records_makes_the_same_table(ubench: Command) -> None:
-    assert "2 records" in ubench("archive", "results", "a.tar", "--records-only").out
-    assert ubench("merge", "copy", "a.tar").code == 0
-    assert not Path("copy/poisons").exists()
-    assert ubench("report", "copy").out == ubench("report", "results").out
-
-
-def test_archives_are_never_overwritten_nor_half_written(
-    ubench: Command, refused: Callable[..., str]
-) -> None:
-    assert "the ending of an archive is one of .tar" in refused("archive", "results", "a.zip")
-    assert ubench("archive", "results", "a.tar").code == 0
-    assert "exists already" in refused("archive", "results", "a.tar")
-    assert "no folder" in refused("archive", "results", "no/a.tar")
-    assert "ubench run" in refused("archive", "nowhere", "b.tar")
-
-
-def test_damaged_files_are_neither_archived_nor_merged(ubench: Command) -> None:
-    assert ubench("archive", "results", "whole.tar").code == 0
-    path = Path("results/cells", f"{keys()['clean']}.json")
-    damage(path)
-    archived = ubench("archive", "results", "a.tar")
-    assert archived.code == 2
-    assert f"{path} is damaged" in archived.err
-    assert "1 record," in archived.out
-    merged = ubench("merge", "copy", "results")
-    assert merged.code == 2
-    assert [*keys("copy")] == ["sem[steps=2]"]
-    # A damaged one of the target gives way to a sound one.
-    mended = ubench("merge", "results", "whole.tar")
-    assert mended.code == 2
-    assert "moved to results/cells/damaged" in mended.err
-    assert {*keys()} == {"clean", "sem[steps=2]"}
-
-
-def test_a_result_that_differs_is_named_and_kept(ubench: Command) -> None:
-    shutil.copytree("results", "other")
-    path = Path("other/cells", f"{keys()['clean']}.json")
-    fields = json.loads(unsealed_json(path.read_bytes())[0])
-    changed = fields["test_accuracy"] / 2
-    fields |= {"test_accuracy": changed, "epoch_accuracy": [changed], "peak_accuracy": changed}
-    path.write_text(sealed_json(fields))
-    before = results("results")
-    found = ubench("merge", "results", "other")
-    assert found.code == 2
-    assert f"the other {changed:.2f} %" in found.err
-    assert results("results") == before
-
-
-def test_other_pixels_and_other_measurements_are_named_too(ubench: Command) -> None:
-    measured = {"surrogate_loss": 1.0, "surrogate_accuracy": 50.0, "noise_loss": 1.0}
-    (sem,) = (r for r in ResultsFolder(Path("results")).records() if r.attack.startswith("sem"))
-    identity = {"poison": sem.identity["poison"], "rho_a": "4/255"}
-    one = Robustness(
-        format=1, key=key_of(identity), identity=identity, environment={}, created="2026",
-        poison=sem.poison["key"], rho_a="4/255", noise_accuracy=50.0, seconds={}, **measured,
-    )  # fmt: skip
-    MEASURED_ROBUSTNESS.write(Path("results"), one)
-    shutil.copytree("results", "other")
-    path = Path("other/robustness", f"{one.key}.json")
-    path.unlink()
-    MEASURED_ROBUSTNESS.write(Path("other"), replace(one, created="2027", seconds={"work": 1.0}))
-    assert ubench("merge", "results", "other").code == 0
-    path.unlink()
-    MEASURED_ROBUSTNESS.write(Path("other"), replace(one, surrogate_loss=9.0))
-    name_other_pixels(Path("other/cells", f"{sem.key}.json"))
-    found = ubench("merge", "results", "other")
-    assert found.code == 2
-    assert (
-        f"{sem.key}.json was trained on other pixels than the other; it is unchanged" in found.err
-    )
-    assert f"{one.key}.json has other figures than that of other; it is unchanged" in found.err
-
-
-def test_a_cut_off_archive_and_other_files_are_refused(
-    ubench: Command, refused: Callable[..., str], workplace: Path
-) -> None:
-    assert ubench("archive", "results", "a.tar").code == 0
-    whole = Path("a.tar").read_bytes()
-    Path("cut.tar").write_bytes(whole[: len(whole) // 2])
-    Path("text.tar").write_text("mine")
-    Path("into").mkdir()
-    ResultsFolder(Path("into"), create=True)
-    for name in ("cut.tar", "text.tar", "nowhere.tar"):
-        assert name in refused("merge", "into", name)
-        assert name in refused("merge", "fresh", name)
-        assert not Path("fresh").exists()
-    assert "is the folder itself" in refused("merge", "results", workplace / "results")
-
-
-def test_an_archive_cannot_write_outside_the_folder(ubench: Command) -> None:
-    key = "0" * 32
-    names = ["../evil.json", "/tmp/evil.json", f"cells/../../{key}.json", f"cells/{key}.json.tmp"]
-    with tarfile.open("a.tar", "w") as tar:
-        transfer._add(tar, "ubench.json", Path("results/ubench.json").read_bytes())
-        for name in names:
-            entry = tarfile.TarInfo(name)
-            tar.addfile(entry, io.BytesIO(b""))
-        link = tarfile.TarInfo(f"cells/{key}.json")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(link)
-    before = contents(Path.cwd().parent)
-    found = ubench("merge", "into", "a.tar")
-    assert found.code == 2
-    assert found.err.count("is no result; it is left out") == len(names) + 1
-    after = contents(Path.cwd().parent)
-    assert {name for name in after.keys() - before.keys() if "evil" in name or key in name} == set()
-
-
-def test_a_manifest_shows_what_an_archive_has_lost(ubench: Command) -> None:
-    assert ubench("archive", "results", "a.tar").code == 0
-    lost = f"cells/{keys()['clean']}.json"
-    with tarfile.open("a.tar") as whole, tarfile.open("b.tar", "w") as part:
-        for entry in whole:
-            if entry.name != lost:
-                part.addfile(entry, whole.extractfile(entry))
-    found = ubench("merge", "into", "b.tar")
-    assert found.code == 2
-    assert f"{lost} is missing in b.tar" in found.err
-    assert [*keys("into")] == ["sem[steps=2]"]
-
-
-def test_a_cell_is_reproduced_bit_for_bit(ubench: Command) -> None:
-    data = ("--dataset", "npz:tiny.npz", "--device", "cpu")
-    found = ubench("reproduce", "results", keys()["sem[steps=2]"][:9], *data)
-    assert (found.code, found.out.splitlines()[-1]) == (0, "verdict   reproduced, bit for bit")
-    assert "the same kind of machine" in found.out
-
-
-def test_a_folder_that_has_the_cell_reproduces_nothing(ubench: Command) -> None:
-    key, data = keys()["clean"], ("--dataset", "npz:tiny.npz", "--device", "cpu")
-    found = ubench("reproduce", "results", key, *data, "--out", "results")
-    assert found.code == 2
-    assert f"results has the cell {key} already, so nothing would be computed again" in found.err
-    assert ubench("reproduce", "results", key, *data, "--out", "again").code == 0
-
-
-def change(key: str, **changed: Any) -> None:
-    path = Path("results/cells", f"{key}.json")
-    fields = json.loads(unsealed_json(path.read_bytes())[0])
-    device = changed.pop("device", None)
-    if device:
-        fields["environment"]["device"] = device
-    path.write_text(sealed_json(fields | changed))
-
-
-@pytest.mark.parametrize(
-    ("device", "points", "code", "verdict"),
-    [
-        (None, 0.5, 2, "not reproduced: results on the same kind of CPU must be identical"),
-        ("NVIDIA T", 0.5, 0, "reproduced within 1 points"),
-        ("NVIDIA T", 2, 2, "not reproduced: beyond 1 points"),
-    ],
-)
-def test_another_number_is_reproduced_only_on_another_machine_and_within_the_tolerance(
-    ubench: Command, device: str | None, points: float, code: int, verdict: str
-) -> None:
-    key = keys()["clean"]
-    (record,) = [one for one in ResultsFolder(Path("results")).records() if one.key == key]
-    accuracy = abs(record.test_accuracy - points)
-    change(key, device=device, test_accuracy=accuracy, epoch_accuracy=[accuracy])
-    data = ("--dataset", "npz:tiny.npz", "--device", "cpu", "--tolerance", "1")
-    found = ubench("reproduce", "results", key, *data)
-    assert (found.code, found.out.splitlines()[-1]) == (code, f"verdict   {verdict}")
-    assert ("another kind of machine" in found.out) == (device is not None)
-
-
-@pytest.mark.usefixtures("ubench")
-@pytest.mark.parametrize(("device", "exact"), [("CPU (x86_64)", True), ("NVIDIA H200", False)])
-def test_a_gpu_need_not_repeat_the_last_bits(device: str, exact: bool) -> None:
-    (record,) = [one for one in ResultsFolder(Path("results")).records() if one.attack == "clean"]
-    place = {"environment": record.environment | {"device": device}}
-    poison = record.poison | place
-    record = replace(record, **place, poison=poison)
-    again = replace(record, poison=poison | {"sha256": "other"}, test_accuracy=52.0)
-    near = reproduction.compare(replace(record, test_accuracy=50.0), again, 5)
-    assert (near.same_kind, near.exact, near.identical) == (True, exact, False)
-    assert near.is_reproduced is not exact
-    assert not reproduction.compare(replace(record, test_accuracy=40.0), again, 5).is_reproduced
-
-
-def test_a_cell_of_other_data_is_not_reproduced(refused: Callable[..., str]) -> None:
-    key = keys()["clean"]
-    assert "give --dataset npz:PATH: PATH: the file or folder of npz:tiny," in refused(
-        "reproduce", "results", key
-    )
-    message = refused("reproduce", "results", key, "--dataset", "shapes", "--device", "cpu")
-    assert "this version makes another cell of" in message
-    assert "in the record" in message

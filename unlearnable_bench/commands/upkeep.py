@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -142,16 +142,16 @@ def merge(
     from unlearnable_bench.reports._text import printable
     from unlearnable_bench.screen.curating import counted
 
-    differing: list[Any] = []
+    differs = False
     with damage_named():
         for source in sources:
             merged = add(folder, source)
-            differing += merged.differing
             sys.stdout.write(
                 printable(f"{source}: added {counted(merged.added)}; {merged.same} there already")
                 + "\n"
             )
-        for line in differing:
-            sys.stderr.write(f"ubench: {printable(line)}\n")
-    if differing:
+            for line in merged.differing:  # before the next source, which may be refused
+                sys.stderr.write(f"ubench: {printable(line)}\n")
+                differs = True
+    if differs:
         raise typer.Exit(2)

@@ -21,7 +21,8 @@ _KEY = "[0-9a-f]{32}"
 KINDS = {
     "cells": re.compile(rf"{_KEY}\.json"),
     "poisons": re.compile(rf"{_KEY}\.safetensors"),
-    "networks": re.compile(rf"{_KEY}(-[0-9]+)?\.safetensors"),
+    # Of some images of the data set only (-HASH), and after some epochs or updates (-NUMBER).
+    "networks": re.compile(rf"{_KEY}(-[0-9a-f]{{16}})?(-[0-9]+)?\.safetensors"),
     "strips": re.compile(rf"{_KEY}\.safetensors"),
     "noise": re.compile(rf"{_KEY}\.safetensors"),
     "learners": re.compile(rf"{_KEY}\.safetensors"),

@@ -23,7 +23,7 @@ from unlearnable_bench.storage.files import scratch
 if TYPE_CHECKING:
     from unlearnable_bench.planning.plan import Cell, Probe
 
-_FILE = re.compile(r"([a-z]+)/([0-9a-f]{32})(-[a-z0-9]+)?\.(json|safetensors)")
+_FILE = re.compile(r"([a-z]+)/([0-9a-f]{32})(-[a-z0-9]+)*\.(json|safetensors)")
 _PASSING = ("work", "failures")  # removed once a cell is finished
 _BUCKETS = {"s3", "gs", "abfs"}  # protocols of object stores, which have no folders
 

@@ -63,6 +63,8 @@ def lines_of(kind: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]
             if name in content:
                 yield name, str(content[name])
         yield "cells", "\n".join(map(str, content["cells"]))
+        if content.get("measurements"):
+            yield "measurements", "\n".join(content["measurements"])
     else:
         yield from _flat(content, skip=("identity",))
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from unlearnable_bench.results import marker
 from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.storage.locks import holder
 
@@ -26,7 +27,7 @@ class Running:
     Attributes:
         key: key of the cell, or of the poison.
         name: name of the cell or the noise.
-        is_cell: whether it is a cell of a plan.
+        is_cell: whether it is a cell or a measurement of a plan.
         where: process, user and host, as far as the lock's file says.
         since: when it was claimed, UTC, ISO 8601; or empty.
         progress: loop, finished steps and their number in the last checkpoint; or empty.
@@ -44,11 +45,11 @@ class Running:
 
 @dataclass(frozen=True)
 class Failed:
-    """A cell that failed and is not running again.
+    """A cell or measurement that failed and is not running again.
 
     Attributes:
-        key: key of the cell.
-        name: name of the cell.
+        key: its key.
+        name: its name.
         reason: why, in one line.
         created: when, UTC, ISO 8601.
         has_traceback: whether its file has a traceback; a lost process leaves none.
@@ -72,7 +73,9 @@ class PlanState:
         last_run: when it was last run.
         cells: number of its cells.
         done: number of those that have a record.
-        failed: number of those that failed.
+        failed: number of cells and measurements that failed.
+        measurements: number of its measurements of robustness.
+        measured: number of those that are done.
     """
 
     key: str
@@ -82,6 +85,8 @@ class PlanState:
     cells: int
     done: int
     failed: int
+    measurements: int
+    measured: int
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,11 @@ class Status:
     Attributes:
         folder: the folder.
         done: name by key of the cells that have a record.
+        measured: name by key of the finished measurements of robustness of plans.
         running: claimed work.
-        failed: cells of which no record exists.
-        missing: name by key of the cells of plans that are neither done, running nor failed.
+        failed: cells and measurements without a result.
+        missing: name by key of the cells and measurements of plans that are neither done, running
+            nor failed.
         plans: the plans, the oldest first.
         poisons: the poisons of the cells that have a record.
         disk: bytes by folder.
@@ -118,6 +125,7 @@ class Status:
 
     folder: str
     done: dict[str, str]
+    measured: dict[str, str]
     running: tuple[Running, ...]
     failed: tuple[Failed, ...]
     missing: dict[str, str]
@@ -145,10 +153,16 @@ def status_of(path: Path) -> Status:
     failures = folder.failures(lenient=True)
     labels: dict[str, Mapping[str, Any]] = {k: f.get("labels") or {} for k, f in failures.items()}
     asked: dict[str, None] = {}
+    probes: dict[str, None] = {}
     for plan in plans.values():
         asked |= dict.fromkeys(plan["cells"])
         known = plan.get("labels") or []
         labels |= dict(zip(plan["cells"], known, strict=False))
+        probes |= dict.fromkeys(_probes(plan))
+        labels |= _probes(plan)
+    there = {one.key for one in MEASURED_ROBUSTNESS.all(path)}
+    measured = {key: name_of(labels[key]) for key in probes if key in there}
+    finished = done.keys() | measured.keys()
     running = tuple(_running(folder, labels))
     busy = {one.key for one in running}
     failed = tuple(
@@ -160,25 +174,28 @@ def status_of(path: Path) -> Status:
             bool(found.get("traceback")),
         )
         for key, found in failures.items()
-        if key not in done.keys() | busy
+        if key not in finished | busy
     )
-    open_keys = (key for key in asked if key not in done.keys() | busy | failures.keys())
+    open_keys = (key for key in asked | probes if key not in finished | busy | failures.keys())
     return Status(
         folder=str(path),
         done=done,
+        measured=measured,
         running=running,
         failed=failed,
         missing={key: name_of(labels.get(key, {})) for key in open_keys},
-        plans=tuple(_plans(plans, set(done), set(failures))),
+        plans=tuple(_plans(plans, finished, set(failures))),
         poisons=tuple(_poisons(folder, records)),
         disk=_disk(path),
     )
 
 
 def name_of(labels: Mapping[str, Any]) -> str:
-    """Return the name of a cell from its labels in a plan, a failure or a record."""
+    """Return the name of a cell or measurement from its labels in a plan, failure or record."""
     if not labels:
         return "a cell without labels"
+    if "measurement" in labels:
+        return str(labels["measurement"])
     attack = "clean-subset baseline" if labels["attack"] == "remainder" else labels["attack"]
     defense = "" if labels["defense"] == "none" else f", {labels['defense']}"
     radius = _radius(str(labels["rho_u"]))
@@ -197,7 +214,7 @@ def _plans(
 ) -> Iterator[PlanState]:
     for key, plan in sorted(plans.items(), key=lambda item: str(item[1].get("created", ""))):
         created = str(plan.get("created", ""))
-        cells = set(plan["cells"])
+        cells, probes = set(plan["cells"]), {*_probes(plan)}
         yield PlanState(
             key=key,
             command=str(plan.get("command", "")),
@@ -205,8 +222,16 @@ def _plans(
             last_run=str(plan.get("last_run") or created),
             cells=len(cells),
             done=len(cells & done),
-            failed=len((cells & failed) - done),
+            failed=len(((cells | probes) & failed) - done),
+            measurements=len(probes),
+            measured=len(probes & done),
         )
+
+
+def _probes(plan: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the labels of the measurements of a plan by key."""
+    found = plan.get("measurements")
+    return found if isinstance(found, dict) else {}
 
 
 def _poisons(folder: ResultsFolder, records: Sequence[Record]) -> Iterator[PoisonState]:

@@ -23,7 +23,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.results import marker
 from unlearnable_bench.results.measurements import Measurement
 from unlearnable_bench.results.records import Record
-from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.results.store import ResultsFolder, left_out
 from unlearnable_bench.storage import seal
 from unlearnable_bench.storage.damage import DamagedError, note, set_aside
 from unlearnable_bench.storage.files import replacing, scratch
@@ -90,8 +90,7 @@ def _sound(folder: ResultsFolder, kinds: tuple[str, ...]) -> Iterator[tuple[str,
         try:
             check(folder, kind, path)
         except UserError as error:
-            reason = error.reason if isinstance(error, DamagedError) else error
-            note(f"{path} is damaged ({reason}); it is left out")
+            note(left_out(error))
             continue
         if path.exists():
             yield kind, path

@@ -235,6 +235,11 @@ class Probe:
         return f"{self.attack_label}, robustness at {self.rho_a}, seed {self.poison.seed}"
 
     @property
+    def labels(self) -> dict[str, Any]:
+        """Its name, for failures and plans."""
+        return {"measurement": self.name}
+
+    @property
     def reference_key(self) -> str:
         """The address of the reference network: the same for every noise and seed."""
         return replace(self.poison, seed=0).network_key(self.training, self.rho_a)

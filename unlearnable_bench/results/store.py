@@ -54,6 +54,14 @@ def _json_files(folder: Path) -> list[str]:
     return [name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
 
 
+def _has_content(path: Path) -> bool:
+    """Return whether something that is not the beginning of a results folder is at a path."""
+    if not path.is_dir():
+        return path.exists()
+    ignored = (".DS_Store", marker.NAME)
+    return any(one.suffix != ".tmp" and one.name not in ignored for one in path.iterdir())
+
+
 _PLAN = ("cells",)
 _FAILURE = ("reason", "created")
 
@@ -79,6 +87,15 @@ class ResultsFolder:
         if create:
             upkeep.clear(path)
 
+    @classmethod
+    def if_made(cls, path: Path) -> "ResultsFolder | None":
+        """Return the results folder at a path, or None if a run would make it.
+
+        Raises:
+            UserError: something else is there.
+        """
+        return cls(path) if marker.is_marked(path) or _has_content(path) else None
+
     def _mark(self, *, create: bool) -> None:
         """Make a folder that has no marker a results folder, if it is new or was one."""
         path = self.path
@@ -89,11 +106,9 @@ class ResultsFolder:
             return
         if not create:
             raise UserError(f"{path} is not a results folder; give one made by `ubench run`")
-        foreign = path.exists() and any(
-            p.suffix != ".tmp" and p.name not in (".DS_Store", marker.NAME) for p in path.iterdir()
-        )
+        foreign = not sound and _has_content(path)
         # Another run may have made the folder in the meantime.
-        if foreign and not sound and marker.is_cut_off(marker.content(path)):
+        if foreign and marker.is_cut_off(marker.content(path)):
             raise UserError(f"{path} is neither empty nor a results folder; choose another --out")
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / marker.NAME, marker.TEXT)
@@ -188,7 +203,7 @@ class ResultsFolder:
             except UserError as error:
                 path = folder / f"{key}.json"
                 foreign = isinstance(error, DamagedError) and not _KEY.fullmatch(key)
-                note(f"{path} is no record; it is left out" if foreign else _left_out(error))
+                note(f"{path} is no record; it is left out" if foreign else left_out(error))
                 continue
             if record is not None:
                 yield record
@@ -350,7 +365,7 @@ class ResultsFolder:
             except UserError as error:
                 if not lenient:
                     raise
-                note(_left_out(error))
+                note(left_out(error))
         return found
 
     def checkpoint(self, key: str) -> Path:
@@ -402,6 +417,8 @@ def _read_object(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(seal.unsealed_json(read_bytes(path))[0])
         for key in needed:
             found[key]
+        if found.get("key", path.stem) != path.stem:
+            raise ValueError(f"its key is {found['key']}")
         if not isinstance(found.get("cells", []), list):
             raise TypeError("cells is not a list")
     except OSError as error:
@@ -411,7 +428,7 @@ def _read_object(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _left_out(error: UserError) -> str:
+def left_out(error: UserError) -> str:
     """Return the line about a file that a report leaves out."""
     if isinstance(error, DamagedError):
         return f"{error.path} is damaged ({error.reason}); it is left out"

@@ -352,10 +352,9 @@ class _Workers:
                 failure = Failure(cell, reason(error), trace if has_trace(error) else "")
                 self.failures.append(failure)
                 self._part.failed(failure)
-                labels = cell.labels if isinstance(cell, Cell) else {}
                 with suppress(OSError, DiskError):
                     self._folder.write_failure(
-                        cell.key, labels, failure.reason, trace, self._part.job
+                        cell.key, cell.labels, failure.reason, trace, self._part.job
                     )
                 if not is_usable(self._device):
                     self._watch.lose(cell, failure.reason, trace)

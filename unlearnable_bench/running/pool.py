@@ -319,8 +319,7 @@ class _Pool:
         with folder.claim(key, wait=False) as mine:
             if not mine or is_done(folder, item):
                 return
-            labels = getattr(item, "labels", {})
-            folder.write_failure(key, labels, reason, reason, self._work.job.id)
+            folder.write_failure(key, item.labels, reason, reason, self._work.job.id)
         self.tally.lost(key, reason)
 
 

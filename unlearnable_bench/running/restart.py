@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import NoReturn
 
-from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
+from unlearnable_bench.planning.plan import Plan, PoisonPlan
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.stall import Item
 from unlearnable_bench.storage.disk import DiskError
@@ -47,9 +47,8 @@ def giving_up(
             stuck = [one for one in plan.work if one.poison.key == poison.key]
         _LOG.warning("ubench: %s: %s; the run starts again without it", item.name, reason)
         for one in stuck:
-            labels = one.labels if isinstance(one, Cell) else {}
             with suppress(OSError, DiskError):
-                folder.write_failure(one.key, labels, reason, stack, job)
+                folder.write_failure(one.key, one.labels, reason, stack, job)
         restart([one.key for one in stuck])
 
     return lost

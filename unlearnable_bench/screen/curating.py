@@ -15,7 +15,7 @@ from unlearnable_bench.storage.disk import bytes_text
 if TYPE_CHECKING:  # one of them needs torch, for which the others should not wait
     from unlearnable_bench.curation.removal import Removal
     from unlearnable_bench.curation.reproduction import Comparison
-    from unlearnable_bench.curation.status import Running, Status
+    from unlearnable_bench.curation.status import PlanState, Running, Status
     from unlearnable_bench.curation.verifying import Verdict
 
 _RETRY = " --retry-failed"
@@ -27,9 +27,11 @@ _DIGITS = 8  # of a key that are printed
 def print_status(status: "Status") -> None:
     """Print the state of a results folder, and the next command."""
     out = terminal()
-    cells = len(status.done) + len(status.failed) + len(status.missing)
-    cells += sum(one.is_cell for one in status.running)
-    say(out, f"{len(status.done)} of {count(cells, 'cell')}", prefix=f"{'done':{_WIDTH}} ")
+    done = len(status.done) + len(status.measured)
+    asked = done + len(status.failed) + len(status.missing)
+    asked += sum(one.is_cell for one in status.running)
+    kind = "cells and measurement" if any(one.measurements for one in status.plans) else "cell"
+    say(out, f"{done} of {count(asked, kind)}", prefix=f"{'done':{_WIDTH}} ")
     running = [f"{one.name}: {_place(one)}" for one in status.running]
     _print_list(out, "running", len(running), running)
     failed = [f"{one.key[:_DIGITS]}  {one.name}: {one.reason}" for one in status.failed]
@@ -37,8 +39,8 @@ def print_status(status: "Status") -> None:
     missing = [f"{key[:_DIGITS]}  {name}" for key, name in status.missing.items()]
     _print_list(out, "missing", len(missing), missing)
     plans = [
-        f"{plan.key}  {plan.done} of {count(plan.cells, 'cell')} done, last run "
-        f"{_short(plan.last_run)}: {plan.command or 'made in Python'}"
+        f"{plan.key}  {_progress(plan)} done, last run {_short(plan.last_run)}: "
+        f"{plan.command or 'made in Python'}"
         for plan in status.plans
     ]
     _print_list(out, "plans", len(plans), plans, shown=len(plans))
@@ -52,6 +54,14 @@ def print_status(status: "Status") -> None:
         say(out, step, prefix=f"{'next':{_WIDTH}} ")
 
 
+def _progress(plan: "PlanState") -> str:
+    """Return how many cells and measurements of a plan are done."""
+    cells = f"{plan.done} of {count(plan.cells, 'cell')}"
+    if not plan.measurements:
+        return cells
+    return f"{cells}, {plan.measured} of {count(plan.measurements, 'measurement')}"
+
+
 def _next(status: "Status") -> list[str]:
     """Return what to do about failed and missing cells."""
     steps = []
@@ -60,11 +70,15 @@ def _next(status: "Status") -> list[str]:
         steps.append(f"ubench show {status.folder} {traced.key[:_DIGITS]} prints the traceback")
     for plan in status.plans:
         command = _into(status.folder, plan.command)
-        if command and plan.failed:
+        if plan.failed and command.startswith("ubench run "):
             steps.append(f"{command.replace(_RETRY, '')}{_RETRY}")
-        elif command and plan.done < plan.cells and not status.running:
+        elif command and _is_open(plan) and not status.running:
             steps.append(command)
     return steps
+
+
+def _is_open(plan: "PlanState") -> bool:
+    return plan.done < plan.cells or plan.measured < plan.measurements
 
 
 def _into(folder: str, command: str) -> str:
