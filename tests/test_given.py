@@ -151,6 +151,9 @@ def test_what_is_no_such_plugin_is_refused(data: str, file: Path, tmp_path: Path
         keys(data, methods=[names["MyNoise"]])
     with pytest.raises(UserError, match=r"methods=\.\.\.\) takes str, got 3 of type int"):
         keys(data, methods=[3])
+    for name in ("surrogate", "dataset", "preset", "precision"):
+        with pytest.raises(UserError, match=rf"{name}=\.\.\.\) takes str, got 3 of type int"):
+            make_plan(**{"methods": ["random"], "dataset": data, name: 3})
     file.write_text(
         FILE.replace("MyDefense(Defense)", "Two(Attack)").replace("prepare", "generate")
     )

@@ -1,9 +1,12 @@
 """What `ubench run --dry-run` prints of a plan's cost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from commands import Command, run_tiny
+
+from unlearnable_bench.results.marker import TEXT
 
 H200 = Path(__file__).parents[2] / "benchmarks" / "h200" / "bench.json"
 
@@ -40,6 +43,23 @@ def test_standard_output_holds_nothing_but_json(ubench: Command) -> None:
     # No cell failed, so that none is left.
     found = json.loads(ubench(*asked, "--retry-failed", "--out", "results").out)
     assert (found["cells"], found["work"]) == (2, [])
+
+
+def test_a_folder_that_lost_its_marker_counts_and_another_is_refused(
+    ubench: Command, refused: Callable[..., str]
+) -> None:
+    asked = (*run_tiny("--methods", "random"), "--dry-run", "--json")
+    assert ubench(*asked[:-2]).code == 0
+    Path("out/ubench.json").unlink()
+    assert json.loads(ubench(*asked).out)["finished"] == 2
+    assert json.loads(ubench(*asked, "--out", "new").out)["finished"] == 0
+    Path("mine").mkdir()
+    Path("mine/photo.png").touch()
+    for name in ("mine", "tiny.npz"):
+        assert f"{name} is " in refused(*asked, "--out", name)
+        assert "results folder" in refused(*asked, "--out", name)
+    Path("out/ubench.json").write_text(TEXT.replace("1}", "9}"))
+    assert "from another version of ubench" in refused(*asked)
 
 
 def test_options_of_the_estimate_need_a_dry_run(ubench: Command) -> None:

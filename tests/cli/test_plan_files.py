@@ -84,8 +84,9 @@ def test_a_written_plan_has_the_key_of_the_command_that_wrote_it(
     asked = ["--methods", "sc", "--set", "training.lr=5e-2", "--set", "training.epochs=1", *DATA]
     asked += ["--defenses", "none,jpeg", "--no-clean", "--set", "jpeg.quality=90,10"]
     elsewhere = [*CPU, "--out", "out"]
-    done = ubench("run", *asked, *elsewhere, "--dry-run", "--write", "new/grid.toml")
-    machine = "--out out --device cpu"
+    more = ["--export", "noise", "--stall-limit", "2h"]
+    done = ubench("run", *asked, *elsewhere, *more, "--dry-run", "--write", "new/grid.toml")
+    machine = "--out out --device cpu --export noise --stall-limit 2h\n"
     assert f"run it: ubench run new/grid.toml {machine}" in done.out
     assert not (workplace / "out").exists()
     assert tomllib.loads((workplace / "new" / "grid.toml").read_text()) == {

@@ -40,6 +40,16 @@ def test_an_empty_folder_is_no_results_folder(refused: Callable[..., str], workp
     assert "empty is not a results folder" in refused("report", "empty")
 
 
+def test_a_folder_without_cells_has_no_reports(
+    refused: Callable[..., str], workplace: Path
+) -> None:
+    ResultsFolder(workplace / "new", create=True)
+    for more in ((), ("--all",)):
+        assert "no finished cell to report; run `ubench run` first" in refused(
+            "report", "new", *more
+        )
+
+
 def test_one_folder_of_several_that_is_none_is_named(
     refused: Callable[..., str], workplace: Path
 ) -> None:

@@ -102,6 +102,7 @@ Benches = Annotated[
         "may be repeated.",
     ),
 ]
+STALL_LIMIT = "24h"
 StallLimit = Annotated[
     str,
     text_option(

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from unlearnable_bench.commands.arguments import (
+    STALL_LIMIT,
     Dataset,
     Debug,
     Device,
@@ -80,7 +81,7 @@ def correlate(
     out: ResultsOut = None,
     pack: Pack = None,
     threads: Threads = None,
-    stall_limit: StallLimit = "24h",
+    stall_limit: StallLimit = STALL_LIMIT,
     dry_run: DryRun = False,
     _debug: Debug = False,
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unlearnable_bench.commands.arguments import (
+    STALL_LIMIT,
     AsJson,
     Benches,
     Dataset,
@@ -213,7 +214,7 @@ def run(
     dry_run: DryRun = False,
     benches: Benches = [],  # noqa: B006
     as_json: AsJson = False,
-    stall_limit: StallLimit = "24h",
+    stall_limit: StallLimit = STALL_LIMIT,
     retry_failed: Annotated[
         bool,
         typer.Option(
@@ -293,7 +294,8 @@ def run(
             machine = {
                 "--out": out, "--device": device, "--pack": pack, "--threads": threads,
                 "--executor": executor_name, "--gpus": gpus, "--workers": workers, "--shard": shard,
-                "--ray-address": ray_address,
+                "--ray-address": ray_address, "--export": exported,
+                "--stall-limit": None if stall_limit == STALL_LIMIT else stall_limit,
             }  # fmt: skip
             own = {key: value for key, value in asked.items() if key not in options["set"]}
             again = _next_command(written, plugins, machine, own, keep_learners=keep_learners)

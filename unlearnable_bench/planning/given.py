@@ -48,6 +48,11 @@ def name_of(kind: Registry[Any], item: Any) -> Any:
     return names[0]
 
 
+def if_given(value: Any) -> list[Any]:
+    """Return a list of one argument, or an empty one if it is None."""
+    return [] if value is None else [value]
+
+
 def refuse_types(**given: tuple[Any, Any]) -> None:
     """Refuse arguments from a notebook that are not lists of the right type."""
     for name, (values, kind) in given.items():

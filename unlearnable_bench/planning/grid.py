@@ -27,7 +27,7 @@ from unlearnable_bench.planning.composition import (
     refuse_shares,
     without_effect,
 )
-from unlearnable_bench.planning.given import name_of, names_of, refuse_types
+from unlearnable_bench.planning.given import if_given, name_of, names_of, refuse_types
 from unlearnable_bench.planning.plan import Cell, Plan, PoisonPlan
 from unlearnable_bench.planning.pretrained import (
     architecture_of,
@@ -107,6 +107,8 @@ def make_plan(
     maker_name: str | None = name_of(registry.learners, surrogate)
     data_name: str | None = name_of(registry.datasets, dataset)
     refuse_types(
+        surrogate=(if_given(maker_name), str), dataset=(if_given(data_name), str),
+        preset=(if_given(preset), str), precision=(if_given(precision), str),
         methods=(rows, str), rho_a=(rho_a, Radius), rho_u=(rho_u, Radius), seeds=(seeds, int),
         noise_seeds=(noise_seeds, int), defenses=(defenses, str), learners=(learners, str),
         protect=(protect, (int, float)), protect_classes=(protect_classes, str),

@@ -58,7 +58,7 @@ def sections_of(settings: Mapping[str, Setting]) -> Sections:
 def single(name: str, variants: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the settings of a section without variants; refuse several values of an option."""
     first, last = variants[0], variants[-1]
-    for option in first:
+    for option in first if len(variants) > 1 else ():
         if first[option] != last[option]:
             values = f"{as_text(first[option])} and {as_text(last[option])}"
             raise UserError(

@@ -198,9 +198,14 @@ def rendered(plugin: Report, name: str, frame: pd.DataFrame, *, empty: bool = Fa
     return found
 
 
-def _refuse_empty(frame: pd.DataFrame, kind: type[Report] = Report) -> None:
+def refuse_no_cells(frame: pd.DataFrame) -> None:
+    """Raise a UserError if there is no cell, finished or not."""
     if frame.empty:
         raise UserError("no finished cell to report; run `ubench run` first")
+
+
+def _refuse_empty(frame: pd.DataFrame, kind: type[Report] = Report) -> None:
+    refuse_no_cells(frame)
     if finished(frame).empty and not kind.shows_unfinished:
         failed = frame[frame["status"] == "failed"]
         why = f" ({failed['reason'].iloc[0]})" if len(failed) else ""

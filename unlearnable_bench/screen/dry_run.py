@@ -11,7 +11,6 @@ import torch
 from unlearnable_bench.planning.card import Card
 from unlearnable_bench.planning.cost import Portion, work_of
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
-from unlearnable_bench.results import marker
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running.executor import fastest_pack
 from unlearnable_bench.running.finished import is_done
@@ -43,8 +42,11 @@ def work_left(plan: Plan, folder: Path, only: Collection[str] | None = None) -> 
         plan: the plan.
         folder: the results folder, which need not exist.
         only: keys of the cells to compute; None: all.
+
+    Raises:
+        UserError: the folder is something else.
     """
-    known = ResultsFolder(folder) if marker.is_marked(folder) else None
+    known = ResultsFolder.if_made(folder)
     missing = [item for item in plan.work if not (known and is_done(known, item))]
     items = [item for item in missing if only is None or item.key in only]
 

@@ -16,6 +16,7 @@ from unlearnable_bench.results.rendering import (
     TABLE_FORMATS,
     make_piece,
     pieces,
+    refuse_no_cells,
     write,
 )
 from unlearnable_bench.results.replicates import seed_pairs
@@ -152,8 +153,9 @@ def write_all(frame: pd.DataFrame, folder: Path) -> None:
     """Write every report in every format to a folder; report skipped ones on stderr.
 
     Raises:
-        UserError: the folder is a file, or a file cannot be written.
+        UserError: there is no cell, the folder is a file, or a file cannot be written.
     """
+    refuse_no_cells(frame)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file; with --all, give a folder")
     _refuse_results(folder)
@@ -168,7 +170,7 @@ def write_all(frame: pd.DataFrame, folder: Path) -> None:
             continue
         _write(folder / name, piece.content)
         written += 1
-    sys.stdout.write(f"wrote {written} files to {folder}\n")
+    sys.stdout.write(f"wrote {count(written, 'file')} to {folder}\n")
 
 
 def _refuse_results(output: Path) -> None:
