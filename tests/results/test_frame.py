@@ -130,6 +130,20 @@ def test_a_finished_cell_counts_where_another_folder_lacks_it(folder: Path) -> N
     assert set(both["status"]) == {"done"}
 
 
+def test_a_measurement_may_be_in_another_folder_than_the_cell(tmp_path: Path) -> None:
+    whole, cells, measured = (tmp_path / name for name in ("whole", "cells", "measured"))
+    shutil.copytree(MEASURED.with_name("cifar10-correlation"), whole)
+    shutil.copytree(whole, cells)
+    ResultsFolder(measured, create=True)
+    (cells / "robustness").rename(measured / "robustness")
+    expected = load_records(whole).drop(columns="folder")
+    assert expected["surrogate_accuracy"].notna().any()
+    for folders in ([cells, measured], [measured, cells]):
+        found = load_records(folders).drop(columns="folder")
+        pd.testing.assert_frame_equal(found, expected)
+    assert load_records([cells])["surrogate_accuracy"].isna().all()
+
+
 def test_garbage_is_collected_again_after_loading(folder: Path) -> None:
     load_records(folder)
     assert gc.isenabled()

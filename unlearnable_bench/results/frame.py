@@ -5,6 +5,8 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -94,12 +96,13 @@ def load_records(
     Raises:
         UserError: not a results folder.
     """
-    paths = [out] if isinstance(out, Path | str) else list(out)
+    paths = [Path(one) for one in ([out] if isinstance(out, Path | str) else out)]
     rows: dict[str, dict[str, Any]] = {}
     differing = 0
     with _no_collection():
+        measured = _Measured(paths)
         for path in paths:
-            for row in _rows(Path(path), keys, unfinished=unfinished):
+            for row in map(measured.added, _rows(path, keys, unfinished=unfinished)):
                 known = rows.setdefault(row["key"], row)
                 if known["status"] != "done":
                     rows[row["key"]] = row
@@ -133,16 +136,33 @@ def _rows(
         row["last_run"] = max(row["created"], last_runs.get(key, ""))
     made = sorted(records.values(), key=lambda row: [row[name] for name in ("created", *_SEEDS)])
     position = {key: k for k, key in enumerate(order)}
-    detections: dict[tuple[str, str], dict[str, float]] = {}
-    for one in DETECTIONS.all(path):  # of several with one name, the newest
-        detections.setdefault((one.identity["data"], one.images), {})[one.test] = one.accuracy
-    robustness: dict[str, dict[Any, Robustness]] = {}
-    for measured in MEASURED_ROBUSTNESS.all(path):
-        robustness.setdefault(measured.poison, {})[measured.identity.get("reference")] = measured
-    for row in sorted(made, key=lambda row: position.get(row["key"], len(position))):
-        images = (row.pop("data", ""), row.get("poison_sha256", ""))
-        row["detection"] = detections.get(images, {})
-        yield _with_robustness(row, robustness.get(row.get("poison", ""), {}))
+    yield from sorted(made, key=lambda row: position.get(row["key"], len(position)))
+
+
+class _Measured:
+    """The measurements of poisons in some folders, of equal ones the newest.
+
+    Args:
+        paths: the results folders; a cell and the measurement of its poison may be in two.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._detections: dict[tuple[str, str], dict[str, float]] = {}
+        self._robustness: dict[str, dict[Any, Robustness]] = {}
+        detections = chain.from_iterable(map(DETECTIONS.all, paths))
+        for one in sorted(detections, key=attrgetter("created")):
+            images = one.identity["data"], one.images
+            self._detections.setdefault(images, {})[one.test] = one.accuracy
+        robustness = chain.from_iterable(map(MEASURED_ROBUSTNESS.all, paths))
+        for found in sorted(robustness, key=attrgetter("created")):
+            of_poison = self._robustness.setdefault(found.poison, {})
+            of_poison[found.identity.get("reference")] = found
+
+    def added(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row with what is measured of its poison."""
+        images = row.pop("data", ""), row.get("poison_sha256", "")
+        row["detection"] = self._detections.get(images, {})
+        return _with_robustness(row, self._robustness.get(row.get("poison", ""), {}))
 
 
 def _plan_order(
