@@ -12,9 +12,9 @@ from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.reports.main import settings
 from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, positions
 from unlearnable_bench.results.intervals import FEWEST, NotComputable, by_seed
-from unlearnable_bench.results.names import radius_note
+from unlearnable_bench.results.names import display, radius_note
 from unlearnable_bench.results.needs import needs_of
-from unlearnable_bench.results.pivot import cells, column, shared
+from unlearnable_bench.results.pivot import cells, collapsed, column, shared
 from unlearnable_bench.results.replicates import Design, Pair, replicates, seed_pairs
 from unlearnable_bench.results.statistics import Paired as Comparison
 from unlearnable_bench.results.statistics import compare_paired, rank_intervals
@@ -35,6 +35,10 @@ _CAPTION = "Paired comparison: difference of clean test accuracy (percentage poi
 _NOTE = (
     "Difference: first minus second on the same seeds; below 0, the first protects better. "
     "Paired t-test, two-sided; Holm adjusts over the table. No p if all differences are equal."
+)
+_COLLAPSED = (
+    "Training collapsed for some cells of {}: at chance on their own training images, their "
+    "accuracy says nothing about the noise, and neither do its rank and differences."
 )
 _NOTHING = "--"  # all differences are equal
 _RANKS = "Rank by clean test accuracy, with the simultaneous 95 % interval"
@@ -80,6 +84,7 @@ def paired_tables(
         labels |= {*whole["attack"]}
         plain = whole[whole["defense"] == "none"]
         whole = plain if len(plain) and not defended else whole
+        first = len(tables)
         radii = whole.groupby("defense")["rho_a"].nunique()
         swept = whole["defense"].map(radii) > 1
         for _, group in whole[swept].groupby("defense", sort=False):
@@ -88,6 +93,10 @@ def paired_tables(
             tables += _ranks(group, "defense")
         for _, group in whole.groupby(["defense", "rho_a"], sort=False):
             tables += _pairs(group, against)
+        names = ", ".join(map(display, dict.fromkeys(whole["attack"][collapsed(whole)])))
+        if names:
+            note = _COLLAPSED.format(names)
+            tables[first:] = [replace(one, notes=(*one.notes, note)) for one in tables[first:]]
     if against and against not in labels:
         raise unknown("attack", against, labels)
     if not tables:

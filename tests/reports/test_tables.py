@@ -160,6 +160,15 @@ def test_training_that_collapsed_is_no_protection() -> None:
     assert any(note.startswith("~ ") and "never bold" in note for note in table.notes)
 
 
+def test_pairs_and_ranks_name_what_collapsed() -> None:
+    usual = {"classes": 10, "train_accuracy": 99.0}
+    rest = [*near("sem", 20, **usual), *near("rem", 50, **usual)]
+    collapsed = near("tap", 10, **(usual | {"train_accuracy": 10.0}))
+    for table in paired_tables(frame(*collapsed, *rest)):
+        assert any("collapsed for some cells of TAP: at chance" in note for note in table.notes)
+    assert not any("collapsed" in str(table.notes) for table in paired_tables(frame(*rest)))
+
+
 def test_several_radii_of_the_noise_are_several_rows() -> None:
     (table,) = default_tables(
         frame(cell("sem", 10), cell("sem", 20, rho_u="16/255"), cell("rem", 30), cell("clean", 90))

@@ -143,7 +143,7 @@ class Entries:
         self._status = part["status"].to_numpy(object) if "status" in part else None
         self._peak = numbers(part["peak_accuracy"]) if "peak_accuracy" in part else None
         self._keys = part["key"].to_numpy(object) if "key" in part else None
-        self._collapsed = _collapsed(part)
+        self._collapsed = collapsed(part)
         self._pairs = seed_pairs(part)
         self._attacks = part["attack"].to_numpy(object)
         named = zip(self._attacks, self._pairs, strict=True)
@@ -208,7 +208,7 @@ def _number(value: float | NotComputable) -> float | None:
     return None if isinstance(value, NotComputable) else value
 
 
-def _collapsed(part: pd.DataFrame) -> npt.NDArray[np.bool_]:
+def collapsed(part: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Return for each cell whether its learner is at chance on both test and training images.
 
     Such a learner has learned nothing, which would look like a perfect poison.
