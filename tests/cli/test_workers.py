@@ -120,7 +120,9 @@ def test_a_cell_that_ends_its_workers_fails_and_the_others_are_finished(tmp_path
     assert code == 2
     assert "2 cells computed, 0 reused" in out
     assert err.count("was killed by SIGKILL (out of memory?); its cell is free (deadly, ") == 2
-    assert err.count("was killed by SIGKILL (out of memory?); its cell is given up (deadly, ") == 1
+    # The other worker may have begun it before the third loss was seen.
+    given_up = err.count("was killed by SIGKILL (out of memory?); its cell is given up (deadly, ")
+    assert given_up in (1, 2)
     assert "deadly, small-cnn, rho_a 0, seed 0: 3 worker processes were lost at it; the last" in err
     assert "wrong, small-cnn, rho_a 0, seed 0: ValueError: not today" in err
     assert "blocked, small-cnn, rho_a 0, seed 0: it made no step of its loops for 3s and" in err
