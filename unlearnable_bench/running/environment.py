@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.running.allocator import keep_freed_memory
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def pick_device(name: str | None) -> torch.device:
 
 
 def use_fast_path(device: torch.device, without: Collection[str] = ()) -> None:
-    """Let the harness use the fast path on a GPU; does nothing for a CPU.
+    """Let the harness use the fast path on a GPU; on a CPU, only keep freed memory.
 
     Args:
         device: device of the run.
@@ -68,6 +69,7 @@ def use_fast_path(device: torch.device, without: Collection[str] = ()) -> None:
         UserError: an unknown technique.
     """
     if device.type != "cuda":
+        keep_freed_memory()
         return
     try:
         # Loads torch's compiler, which takes seconds, so only for work on a GPU.
