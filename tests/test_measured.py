@@ -18,6 +18,7 @@ from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.reports.cost import cost_tables
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.frame import select
+from unlearnable_bench.results.marker import TEXT
 from unlearnable_bench.results.rendering import default_tables
 from unlearnable_bench.results.samples import read_strip
 from unlearnable_bench.results.versions import earlier
@@ -83,6 +84,7 @@ if asked[0] == "run":
     poison = pathlib.Path(asked[asked.index("--out") + 1], "poisons", "0.safetensors")
     poison.parent.mkdir(parents=True, exist_ok=True)
     poison.touch()
+    pathlib.Path(asked[asked.index("--out") + 1], "ubench.json").write_text({marker!r})
 """
 
 
@@ -91,7 +93,7 @@ def test_the_script_asks_for_what_can_be_run(
 ) -> None:
     calls, stand_in = tmp_path / "calls", tmp_path / "bin" / "ubench"
     stand_in.parent.mkdir()
-    stand_in.write_text(STAND_IN.format(python=sys.executable, calls=calls))
+    stand_in.write_text(STAND_IN.format(python=sys.executable, calls=calls, marker=TEXT))
     stand_in.chmod(0o755)
     monkeypatch.setenv("PATH", str(stand_in.parent), prepend=os.pathsep)
     script = ["bash", str(ROOT / "benchmarks" / "measure.sh")]

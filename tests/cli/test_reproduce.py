@@ -1,11 +1,12 @@
 """`ubench reproduce`: what counts as the same result."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from commands import Command, keys
 from msgspec.structs import replace
 
@@ -36,6 +37,23 @@ def change(key: str, **changed: Any) -> None:
     if device:
         fields["environment"]["device"] = device
     path.write_text(sealed_json(fields | changed))
+
+
+@pytest.fixture
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads")
+def test_a_cell_is_computed_with_the_threads_of_its_record(ubench: Command) -> None:
+    key, data = keys()["clean"], ("--dataset", "npz:tiny.npz", "--device", "cpu")
+    folder = ResultsFolder(Path("results"))
+    (record,) = [one for one in folder.records() if one.key == key]
+    change(key, environment=record.environment | {"threads": 2})
+    assert "threads: 2, 1" not in ubench("reproduce", "results", key, *data).out
+    assert "threads: 2, 1" in ubench("reproduce", "results", key, *data, "--threads", "1").out
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,12 @@ from unlearnable_bench.datasets.npz import write_npz
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.executors import gpus
 from unlearnable_bench.executors.gpus import Card, parse_cards
+from unlearnable_bench.executors.local import Local, usual_workers
 from unlearnable_bench.planning import registry
+from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running import pool, worker_process
 from unlearnable_bench.running.work import longest_first
+from unlearnable_bench.storage.locks import is_siblings
 
 CARDS = """0, GPU-aaaa, NVIDIA H200, 4, 143771
 1, GPU-bbbb, NVIDIA H200, 70000, 143771
@@ -104,7 +108,7 @@ def test_two_worker_processes_give_the_results_of_one(ubench: Command, workplace
     words = run_tiny("--methods", "random,sc", "--rho-a", "0,1/255", "--threads", "1")
     result = ubench(*words, "--workers", "2")
     assert (result.code, result.err) == (0, "")
-    assert "device    2 worker processes, each on CPU" in result.out
+    assert "device    2 worker processes on CPU" in result.out
     assert result.out.count("done: ") == 6
     assert "6 cells computed, 0 reused" in result.out
     alone = ubench(*words[:-2], "--threads", "1", "--out", "alone")
@@ -113,6 +117,50 @@ def test_two_worker_processes_give_the_results_of_one(ubench: Command, workplace
     assert tables[0] == tables[1]
     frames = [load_records(workplace / name).set_index("key") for name in ("out", "alone")]
     assert frames[0]["test_accuracy"].to_dict() == frames[1]["test_accuracy"].to_dict()
+
+
+def test_a_cpu_has_a_worker_for_each_of_its_threads(
+    ubench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearnable_bench.running.threads.default_threads", lambda: 2)
+    words = run_tiny("--methods", "random", "--dry-run")
+    assert "device    2 worker processes on CPU" in ubench(*words).out
+    for option in (
+        ("--workers", "1"), ("--executor", "local"), ("--pack", "1"), ("--threads", "1"),
+        ("--set", "local.workers=1"), ("--no-clean",),
+    ):  # fmt: skip
+        assert "device    CPU" in ubench(*words, *option).out
+    done = ubench(*words[:-1])
+    assert done.code == 0
+    assert {record.environment["threads"] for record in ResultsFolder(Path("out")).records()} == {1}
+    assert [*map(usual_workers, (1, 2, 9))] == [None, Local(workers=2), Local(workers=2)]
+    monkeypatch.setattr("unlearnable_bench.running.threads.default_threads", lambda: 64)
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096}.get(name, 10**9))
+    assert usual_workers(30) == Local(workers=8)
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096}.get(name, 4 << 20))
+    assert usual_workers(30) == Local(workers=4)  # 16 GiB
+
+
+def test_a_lock_of_another_worker_of_the_same_command_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    hold = (
+        "from pathlib import Path; from unlearnable_bench.storage.locks import locked; import sys\n"
+        "with locked(Path(sys.argv[1]), wait=False): print('held', flush=True); input()"
+    )
+    look = (
+        "from pathlib import Path; from unlearnable_bench.storage.locks import is_siblings\n"
+        "import sys; print(is_siblings(Path(sys.argv[1])))"
+    )
+    words = [sys.executable, "-c"]
+    with subprocess.Popen(
+        [*words, hold, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holding:
+        assert holding.stdout is not None
+        assert holding.stdout.readline() == "held\n"
+        assert subprocess.check_output([*words, look, path], text=True) == "True\n"
+        assert not is_siblings(path)  # a child's
+        holding.communicate("\n")
+    assert not is_siblings(path)
 
 
 def test_a_cell_that_ends_its_workers_fails_and_the_others_are_finished(tmp_path: Path) -> None:

@@ -73,8 +73,10 @@ def reproduce(
 
     load_plugins(plugins)
     where = pick_device(device or None)
-    use_threads(threads)
     record = reproduction.recorded(folder, key)
+    if where.type == "cpu":  # on whose number results depend
+        threads = threads or record.environment.get("threads")
+    use_threads(threads)
     plan = reproduction.plan_of(record, {"dataset": dataset, "methods": methods}, plugins)
     with ExitStack() as stack:
         stack.enter_context(damage_named())

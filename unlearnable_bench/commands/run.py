@@ -193,7 +193,8 @@ def run(
             metavar="COUNT",
             min=1,
             max=1024,
-            help="Number of worker processes on this machine; default: 1.",
+            help="Number of worker processes on this machine; default: on a CPU one per core, at "
+            "most 8, one per cell and per 4 GiB of memory, unless --pack or --threads is given.",
         ),
     ] = None,
     shard: Annotated[
@@ -335,6 +336,7 @@ def run(
             stall=stall,
             executor=executor,
             make_job=make_job,
+            in_one=bool(workers or executor_name or len(asked) > len(options["set"])),
         )
         if exported and not dry_run:
             failed |= not _export_finished(plan, folder, exported, where)

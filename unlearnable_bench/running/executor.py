@@ -43,7 +43,7 @@ from unlearnable_bench.running.stall import Stall, Watch
 from unlearnable_bench.running.worker import Worker, reason
 from unlearnable_bench.stop import Stop, StoppedError
 from unlearnable_bench.storage.disk import DiskError
-from unlearnable_bench.storage.locks import owner
+from unlearnable_bench.storage.locks import is_siblings, owner
 from unlearnable_bench.traces import has_trace, trace_of
 
 _LOG = logging.getLogger(__name__)
@@ -288,10 +288,12 @@ class _Workers:
             return True
 
     def _name_owner(self, item: Cell | Probe) -> None:
-        """Name the process that is waited for."""
+        """Name the process that is waited for, unless it is a worker of the same command."""
         key, what = item.key, item.name
         if self._is_unclaimed(key):
             key, what = item.poison.key, f"the noise of {item.poison.name}"
+        if self._part.job and is_siblings(self._folder.lock(key)):
+            return  # the command shows what it does
         _LOG.warning("ubench: waiting for %s%s", what, owner(self._folder.lock(key)))
 
     def _run(self, cells: list[Cell | Probe]) -> list[Cell | Probe]:

@@ -21,21 +21,28 @@ def use_threads(threads: int | None) -> None:
     """Let torch compute with a number of threads on the CPU from now on.
 
     Args:
-        threads: the number; None: torch's own number, which OMP_NUM_THREADS or
-            `torch.set_num_threads` may have set, but without OMP_NUM_THREADS at most
-            `usable_cores`.
+        threads: the number; None: `default_threads`.
 
     Raises:
         UserError: a number out of range.
     """
     if threads is None:
-        if os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip().isdecimal():
-            return
-        threads = min(torch.get_num_threads(), usable_cores())
+        threads = default_threads()
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST:
         raise UserError(f"threads={threads!r}: give a whole number from 1 to {MOST}")
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
+
+
+def default_threads() -> int:
+    """Return the number of threads if the user gives none.
+
+    torch's own number, which OMP_NUM_THREADS or `torch.set_num_threads` may have set, but without
+    OMP_NUM_THREADS at most `usable_cores`.
+    """
+    if os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip().isdecimal():
+        return torch.get_num_threads()
+    return min(torch.get_num_threads(), usable_cores())
 
 
 def usable_cores(root: Path = Path("/")) -> int:

@@ -18,6 +18,7 @@ from rich.text import Text
 from unlearnable_bench import api, traces
 from unlearnable_bench.errors import UserError, unknown
 from unlearnable_bench.execution import Executor
+from unlearnable_bench.executors.local import usual_workers
 from unlearnable_bench.harness.progress import Progress
 from unlearnable_bench.planning.checks import check_names
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
@@ -68,6 +69,7 @@ def run(
     keep_learners: bool = False,
     executor: Executor | None = None,
     make_job: Callable[[list[str]], Job] | None = None,
+    in_one: bool = False,
 ) -> bool:
     """Print the plan, run it with progress bars, print its tables.
 
@@ -86,13 +88,16 @@ def run(
         only: keys of the cells to compute; None: all.
         stall: time without a step after which a cell is ended, as text and in seconds.
         keep_learners: write trained learners to the folder.
-        executor: computes the cells; None: this process.
+        executor: computes the cells; None: this process, or on a CPU the usual worker processes.
         make_job: makes the job of an executor from the keys of the missing cells.
+        in_one: without an executor, compute in this process.
     """
     check_names(plan)
     use_threads(threads)
     out, pace = terminal(), Pace(plan, pack or 1)
     left = work_left(plan, folder, only)
+    if make_job and not (executor or in_one or pack or threads) and device.type == "cpu":
+        executor = usual_workers(len(plan.work))
     where = executor.described(device_name(device)) if executor else device_name(device)
     lines = _described(plan, folder, device, where, left.done, chosen_preset=chosen_preset)
     lines["estimate"] = "nothing to compute"

@@ -227,6 +227,20 @@ def _sign(descriptor: int, what: str) -> None:
         os.pwrite(descriptor, json.dumps(about).encode(), 0)
 
 
+def is_siblings(path: Path) -> bool:
+    """Return whether a lock is held by another child of this process's parent.
+
+    Args:
+        path: the lock's file.
+    """
+    process = (holder(path) or {}).get("process")
+    try:
+        state = Path(f"/proc/{process}/stat").read_text()
+    except OSError:  # on another machine, or not Linux
+        return False
+    return int(state.rpartition(")")[2].split()[1]) == os.getppid()
+
+
 def owner(path: Path) -> str:
     """Return who took a lock last, as the end of a sentence; empty if its file does not say."""
     try:
