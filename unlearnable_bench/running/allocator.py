@@ -1,8 +1,8 @@
 """The C library's allocator, for work on a CPU.
 
 glibc returns large blocks to the system as soon as they are freed. A step frees and asks for the
-same activations again and again, and the system hands them out page by page: a third of the time
-of a small network's input gradient (docs/performance.md).
+same activations again and again, and the system hands them out page by page
+(docs/performance.md#on-a-cpu).
 """
 
 import ctypes
