@@ -62,6 +62,7 @@ def _has_content(path: Path) -> bool:
     return any(one.suffix != ".tmp" and one.name not in ignored for one in path.iterdir())
 
 
+_NEITHER = "{} is neither empty nor a results folder; choose another --out"
 _PLAN = ("cells",)
 _FAILURE = ("reason", "created")
 
@@ -94,7 +95,14 @@ class ResultsFolder:
         Raises:
             UserError: something else is there.
         """
-        return cls(path) if marker.is_marked(path) or _has_content(path) else None
+        if marker.is_marked(path) or (path.exists() and not path.is_dir()):
+            return cls(path)
+        if not _has_content(path):
+            return None
+        try:
+            return cls(path)
+        except UserError:
+            raise UserError(_NEITHER.format(path)) from None
 
     def _mark(self, *, create: bool) -> None:
         """Make a folder that has no marker a results folder, if it is new or was one."""
@@ -109,7 +117,7 @@ class ResultsFolder:
         foreign = not sound and _has_content(path)
         # Another run may have made the folder in the meantime.
         if foreign and marker.is_cut_off(marker.content(path)):
-            raise UserError(f"{path} is neither empty nor a results folder; choose another --out")
+            raise UserError(_NEITHER.format(path))
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / marker.NAME, marker.TEXT)
 
