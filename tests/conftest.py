@@ -34,9 +34,10 @@ def _garbage_is_searched_for_among_what_a_test_makes() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _global_random_numbers_do_not_depend_on_earlier_tests() -> None:
-    """Initial weights of networks come from them, and a failure must be seen again."""
+def _torch_does_not_depend_on_earlier_tests() -> None:
+    """Initial weights come from its random numbers; with several threads a run has workers."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

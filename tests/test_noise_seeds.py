@@ -94,7 +94,9 @@ def test_plan_files_and_the_command_line_take_noise_seeds(tmp_path: Path) -> Non
     found = plan_file.arguments(plan_file.read(file), "")
     assert (found["seeds"], found["noise_seeds"]) == ([0, 1, 2], [0, 1])
     line = "run --methods random --seeds 0-2 --noise-seeds 0,5 --preset smoke --dry-run"
-    shown = CliRunner().invoke(app, [*line.split(), "--out", str(tmp_path)], env={"COLUMNS": "200"})
+    shown = CliRunner().invoke(
+        app, [*line.split(), "--out", str(tmp_path / "out")], env={"COLUMNS": "200"}
+    )
     assert shown.exit_code == 0, shown.output
     assert "x noise seeds 0, 5 x seeds 0, 1, 2" in shown.output
 
