@@ -96,13 +96,14 @@ def load_records(
     Raises:
         UserError: not a results folder.
     """
-    paths = [Path(one) for one in ([out] if isinstance(out, Path | str) else out)]
+    paths = [out] if isinstance(out, Path | str) else out
+    folders = [ResultsFolder(Path(path)) for path in paths]
     rows: dict[str, dict[str, Any]] = {}
     differing = 0
     with _no_collection():
-        measured = _Measured(paths)
-        for path in paths:
-            for row in map(measured.added, _rows(path, keys, unfinished=unfinished)):
+        measured = _Measured([folder.path for folder in folders])
+        for folder in folders:
+            for row in map(measured.added, _rows(folder, keys, unfinished=unfinished)):
                 known = rows.setdefault(row["key"], row)
                 if known["status"] != "done":
                     rows[row["key"]] = row
@@ -116,9 +117,9 @@ def load_records(
 
 
 def _rows(
-    path: Path, keys: Collection[str] | None, *, unfinished: bool
+    folder: ResultsFolder, keys: Collection[str] | None, *, unfinished: bool
 ) -> Iterator[dict[str, Any]]:
-    folder = ResultsFolder(path)
+    path = folder.path
     records = {record.key: _row(record, path) for record in folder.sound_records(keys)}
     plans = folder.plans(lenient=True) if keys is None or unfinished else {}
     order = _plan_order(plans, records)
