@@ -279,6 +279,7 @@ def run(
         ray_address=ray_address,
         device=device,
     )
+    own = {key: value for key, value in asked.items() if key not in options["set"]}
     if exported:
         _check_export(exported, executor, executor_name)
     theirs = executor.worker_device() if executor else None
@@ -298,7 +299,6 @@ def run(
                 "--ray-address": ray_address, "--export": exported,
                 "--stall-limit": None if stall_limit == STALL_LIMIT else stall_limit,
             }  # fmt: skip
-            own = {key: value for key, value in asked.items() if key not in options["set"]}
             again = _next_command(written, plugins, machine, own, keep_learners=keep_learners)
             shown = sys.stderr if as_json else sys.stdout
             shown.write(f"wrote {written}; run it: {again}\n")
@@ -336,7 +336,7 @@ def run(
             stall=stall,
             executor=executor,
             make_job=make_job,
-            in_one=bool(workers or executor_name or len(asked) > len(options["set"])),
+            in_one=bool(workers or executor_name or own or pack or threads),
         )
         if exported and not dry_run:
             failed |= not _export_finished(plan, folder, exported, where)

@@ -96,7 +96,7 @@ def run(
     use_threads(threads)
     out, pace = terminal(), Pace(plan, pack or 1)
     left = work_left(plan, folder, only)
-    if make_job and not (executor or in_one or pack or threads) and device.type == "cpu":
+    if make_job and not (executor or in_one) and device.type == "cpu":
         executor = usual_workers(len(plan.work))
     where = executor.described(device_name(device)) if executor else device_name(device)
     lines = _described(plan, folder, device, where, left.done, chosen_preset=chosen_preset)
