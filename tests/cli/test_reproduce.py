@@ -1,12 +1,11 @@
 """`ubench reproduce`: what counts as the same result."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from commands import Command, keys
 from msgspec.structs import replace
 
@@ -39,14 +38,6 @@ def change(key: str, **changed: Any) -> None:
     path.write_text(sealed_json(fields | changed))
 
 
-@pytest.fixture
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("_threads")
 def test_a_cell_is_computed_with_the_threads_of_its_record(ubench: Command) -> None:
     key, data = keys()["clean"], ("--dataset", "npz:tiny.npz", "--device", "cpu")
     folder = ResultsFolder(Path("results"))
