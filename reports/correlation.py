@@ -8,6 +8,7 @@ from unlearnable_bench import Report
 from unlearnable_bench.results.correlation import Correlation, PermutationP
 from unlearnable_bench.results.intervals import Interval, NotComputable
 from unlearnable_bench.results.names import display
+from unlearnable_bench.results.pivot import caveats
 from unlearnable_bench.results.table import Column, Entry, Row, Table
 from unlearnable_bench.results.variants import QUANTITIES, correlations, seeds_note, variants
 
@@ -104,7 +105,7 @@ def _points(points: pd.DataFrame) -> Table:
             for q in QUANTITIES
         ),
     )
-    notes = (seeds_note(points),)
+    notes = (seeds_note(points), *caveats(points))
     caption = "Variants of the noise"
     return Table("variants", caption, _title(points), columns, rows, "Variant", notes)
 

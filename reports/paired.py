@@ -14,7 +14,7 @@ from unlearnable_bench.results.aggregate import CONTROLS, finished, order_of, po
 from unlearnable_bench.results.intervals import FEWEST, NotComputable, by_seed
 from unlearnable_bench.results.names import display, radius_note
 from unlearnable_bench.results.needs import needs_of
-from unlearnable_bench.results.pivot import cells, collapsed, column, shared
+from unlearnable_bench.results.pivot import caveats, cells, collapsed, column, shared
 from unlearnable_bench.results.replicates import Design, Pair, replicates, seed_pairs
 from unlearnable_bench.results.statistics import Paired as Comparison
 from unlearnable_bench.results.statistics import compare_paired, rank_intervals
@@ -93,10 +93,11 @@ def paired_tables(
             tables += _ranks(group, "defense")
         for _, group in whole.groupby(["defense", "rho_a"], sort=False):
             tables += _pairs(group, against)
+        more = caveats(whole)
         names = ", ".join(map(display, dict.fromkeys(whole["attack"][collapsed(whole)])))
         if names:
-            note = _COLLAPSED.format(names)
-            tables[first:] = [replace(one, notes=(*one.notes, note)) for one in tables[first:]]
+            more.append(_COLLAPSED.format(names))
+        tables[first:] = [replace(one, notes=(*one.notes, *more)) for one in tables[first:]]
     if against and against not in labels:
         raise unknown("attack", against, labels)
     if not tables:

@@ -82,7 +82,7 @@ def _table(whole: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Table:
         notes=(_NOTE, *([] if all(map(_is_whole, entries)) else [_UNFINISHED])),
         needs=needs_of(found),
     )
-    return with_notes(table)
+    return with_notes(table, found)
 
 
 def _is_whole(entry: Entry) -> bool:

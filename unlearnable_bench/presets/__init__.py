@@ -27,6 +27,8 @@ class Preset:
         attacks: options by attack, or by attack and what the user must have set for them to hold,
             as tables name the row: `em[variant=misaligned]`.
         defenses: options by defense.
+        caveat: sentence below each table of its accuracies, such as how far they are from those
+            of a longer schedule; empty for none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Preset:
     surrogate_training: dict[str, Any] = field(default_factory=dict)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     defenses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    caveat: str = ""
 
     def options_of(self, attack: str, passed: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of an attack.

@@ -1,5 +1,6 @@
 """The tables of a paper: methods as rows, one axis as columns."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import itemgetter
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from unlearnable_bench.errors import UserError
+from unlearnable_bench.presets import load_preset, preset_names
 from unlearnable_bench.results.aggregate import (
     CONTROLS,
     Places,
@@ -111,7 +113,7 @@ def pivot(
         rows,
         needs=needs_of(part),
     )
-    return with_notes(table, reasons)
+    return with_notes(table, part, reasons)
 
 
 def _refuse_mixture(part: pd.DataFrame, axis: str) -> None:
@@ -252,8 +254,8 @@ def _one_noise(methods: Iterable[Entry]) -> bool:
     return any(design is not None and design.one_noise for _, design in lowest)
 
 
-def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
-    """Return the table with notes on its seeds, spread, bold entries and marks."""
+def with_notes(table: Table, part: pd.DataFrame, reasons: Sequence[str] = ()) -> Table:
+    """Return the table with notes on its seeds, spread, bold entries, marks and preset."""
     seeds = {entry.seeds for entry in table.entries if entry.mean is not None}
     notes = [LOWER]
     if seeds == {1}:
@@ -272,7 +274,15 @@ def with_notes(table: Table, reasons: Sequence[str] = ()) -> Table:
         notes.append(
             "#: other code, options or data under the same name; what was run last has no #."
         )
-    return replace(table, notes=(*table.notes, *notes))
+    return replace(table, notes=(*table.notes, *notes, *caveats(part)))
+
+
+def caveats(part: pd.DataFrame) -> list[str]:
+    """Return what a reader of accuracies must know of the presets of cells, a sentence each."""
+    names = dict.fromkeys(re.split(r"\[| #", label)[0] for label in part["preset"])
+    known = preset_names()
+    found = (load_preset(name).caveat for name in names if name in known)
+    return [caveat for caveat in found if caveat]
 
 
 def _seeds(table: Table) -> str:
