@@ -220,6 +220,25 @@ def test_the_minutes_of_the_comparison_are_those_of_the_report() -> None:
     assert "of `fast` took {} and those of `paper` {} GPU minutes".format(*minutes) in text
 
 
+def test_the_differences_between_two_hosts_are_those_of_the_records() -> None:
+    cell = ["attack", "rho_a", "seed"]
+    one, other = (
+        api.load_records(CARD / name).set_index(cell)
+        for name in ("cifar10-scale", "cifar10-scale-1")
+    )
+    gap = (one["test_accuracy"] - other["test_accuracy"]).abs()
+    same = one["poison_sha256"] == other["poison_sha256"]
+    standard = gap.index.get_level_values("rho_a") == "0"
+    assert (one["epoch_accuracy"] == other["epoch_accuracy"])[same & standard].all()
+    found = rows("docs/results.md", "Reproduce a cell", "|")[-3:]
+    assert [row[2] for row in found] == [
+        str(part.sum()) for part in (same & standard, same & ~standard, ~same)
+    ]
+    for part, row in zip((same & ~standard, ~same), found[1:], strict=True):
+        assert row[3] == f"{gap[part].mean():.1f} points on average, at most {gap[part].max():.1f}"
+    assert {*one[same].index.unique("attack")} == {"clean", "em"}
+
+
 def test_the_two_forms_of_em_are_those_of_the_records() -> None:
     kinds = [("none", "0"), ("grayscale", "0"), ("jpeg", "0"), ("none", "4/255")]
     of_version_1 = api.load_records(CARD / "cifar10-fast")  # centred, before that was an option
