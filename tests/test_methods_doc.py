@@ -282,6 +282,12 @@ def fill(out: Path) -> None:
         {"methods": ["sem"], "settings": settings | {"small-cnn.width": "4,8"}},
         {"defenses": ["none", "jpeg"], "settings": settings | {"jpeg.quality": "90,50"}},
         {"protect": [0.5, 1.0]},
+        {  # of which there are published figures
+            "dataset": "cifar10",
+            "methods": ["random"],
+            "learners": ["resnet18"],
+            "settings": {"training.steps": "1"},
+        },
     ):
         assert not api.run(api.make_plan(**(usual | asked)), out, device="cpu").failures
     noises = [Noise("none"), Noise("uniform")]
@@ -312,6 +318,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, D
     write_stand_ins(folder, data)
     with pytest.MonkeyPatch.context() as patch:
         small = Shapes(train=120, test=40).load()
+        stand_in_for_data(patch, folder, data)
         patch.setattr(Shapes, "load", lambda _: small)
         fill(folder / "results" / "shapes-smoke")
     yield folder, data

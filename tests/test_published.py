@@ -1,0 +1,159 @@
+"""Published figures: the file of them, the report beside them, and its tables in the benchmarks.
+
+`python tests/test_published.py` writes the tables of benchmarks/README.md again.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_cells import cell, frame, near
+
+from unlearnable_bench import api
+from unlearnable_bench.errors import UserError
+from unlearnable_bench.planning import registry
+from unlearnable_bench.radius import Radius
+from unlearnable_bench.reports import _markdown
+from unlearnable_bench.reports.beside_published import (
+    BesidePublished,
+    published,
+    sources,
+    tables_beside_published,
+)
+from unlearnable_bench.results.frame import select
+from unlearnable_bench.results.rendering import render
+from unlearnable_bench.results.table import Table
+from unlearnable_bench.results.versions import earlier
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = ROOT / "benchmarks" / "README.md"
+BLOCK = re.compile(
+    r"(<!-- rendered by tests/test_published\.py -->\n)(.*?)(<!-- end -->)", re.DOTALL
+)
+FOLDERS = ["cifar10-both", "cifar10-fast", "cifar10-methods"]
+METHODS = ["clean", "random", "em", "tap", "ntga", "sc", "rem", "sem", "ops", "ar"]
+AS = {"dataset": "cifar10", "learner": "resnet18", "preset": "paper"}
+
+
+def rendered() -> str:
+    """Return the tables of the measured cells, and once below them what their notes say."""
+    records = api.load_records([ROOT / "benchmarks" / "h200" / name for name in FOLDERS])
+    newest = select(records[~earlier(records).any(axis=1)], preset=["fast"], attack=METHODS)
+    tables = list(tables_beside_published(newest))
+    notes = dict.fromkeys(note for table in tables for note in table.notes)
+    found = _markdown.render([replace(table, notes=()) for table in tables], _markdown.Style())
+    about = [note for note in notes if note.startswith(("Beyond", *sources()))]
+    return f"\n{found.strip()}\n\n" + "".join(f"- {note}\n" for note in about) + "\n"
+
+
+def blocks() -> list[str]:
+    return [found[1] for found in BLOCK.findall(DOCUMENT.read_text(encoding="utf-8"))]
+
+
+def test_the_benchmarks_show_what_the_report_makes() -> None:
+    assert blocks() == [rendered()]
+
+
+def test_every_figure_has_labels_of_ours_and_a_source() -> None:
+    known = published()
+    labels = ["source", "dataset", "learner", "noise", "defense", "rho_a"]
+    assert not known.duplicated(labels).any()
+    assert known["accuracy"].between(0, 100, inclusive="neither").all()
+    assert {*known["dataset"]} <= {*registry.datasets.names()}
+    assert {*known["learner"]} <= {*registry.learners.names()}
+    assert {*known["defense"]} <= {*registry.defenses.names()}
+    assert {*known["noise"].str.partition("[")[0]} <= {*registry.attacks.names()}
+    assert all(str(Radius(radius)) == radius for radius in known["rho_a"].unique())
+    assert {*known["source"]} == {*sources()}
+
+
+@pytest.mark.parametrize(
+    ("source", "noise", "defense", "rho_a", "accuracy"),
+    [
+        ("MI-UE", "sem", "none", "4/255", 29.77),
+        ("REM", "rem", "none", "4/255", 48.16),
+        ("DUNE", "sem", "grayscale", "0", 31.94),
+        ("BridgePure", "ops", "none", "8/255", 9.60),
+        ("ISS", "rem", "jpeg", "0", 81.50),
+        ("APBench", "sc", "none", "0", 13.06),
+    ],
+)
+def test_figures_are_those_of_their_sources(
+    source: str, noise: str, defense: str, rho_a: str, accuracy: float
+) -> None:
+    known = published().set_index(["source", "dataset", "learner", "noise", "defense", "rho_a"])
+    found = known["accuracy"]
+    assert found[source, "cifar10", "resnet18", noise, defense, rho_a] == accuracy
+
+
+def texts(table: Table) -> dict[str, list[object]]:
+    return {
+        row.name(): [
+            entry and (entry.mean if entry.text is None else entry.text) for entry in row.entries
+        ]
+        for row in table.rows
+    }
+
+
+def test_an_accuracy_is_beside_the_figures_of_its_own_training() -> None:
+    cells = frame(
+        *near("sem", 40, rho_a="4/255", **AS),
+        *near("rem", 45, rho_a="4/255", **AS),
+        *near("clean", 89.6, rho_a="4/255", **AS),
+        *near("sem", 15, **AS),
+        *near("sem", 10, defense="grayscale", **AS),
+    )
+    plain, grey, robust = tables_beside_published(cells)
+    assert [column.heading for column in robust.columns] == [
+        "Here",
+        "MI-UE",
+        "REM",
+        "EntF",
+        "Beyond",
+    ]
+    assert texts(robust) == {
+        "Clean": [pytest.approx(89.6), 89.77, 89.51, 90.31, "within"],
+        "SEM": [pytest.approx(40), 29.77, None, None, "+10.2"],
+        "REM": [pytest.approx(45), 39.45, 48.16, None, "within"],
+    }
+    assert texts(plain)["SEM"] == [pytest.approx(15), 15.94, 14.78, "within"]
+    assert texts(grey)["SEM"] == [pytest.approx(10), 31.94, "-21.9"]
+    assert robust.title == "CIFAR-10, ResNet-18, paper preset, rho_a 4/255"
+    assert grey.title.endswith("defense Grayscale")
+    assert any(note.startswith("Mean over 3 seeds") for note in robust.notes)
+    assert [note.partition(":")[0] for note in grey.notes[-2:]] == ["Beyond", "DUNE"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"attack": "sem[steps=500]"}, {"attack": "mine"}, {"rho_u": "4/255"}, {"protect": 0.5},
+        {"defense": "cutout[size=3]"}, {"rho_a": "5/255"}, {"learner": "small-cnn"},
+        {"dataset": "svhn"},
+    ],
+)  # fmt: skip
+def test_other_options_radii_and_shares_have_no_published_figure(
+    changed: dict[str, object],
+) -> None:
+    own = {"attack": "sem", **AS} | changed
+    cells = frame(cell(str(own.pop("attack")), 40, **own))
+    with pytest.raises(UserError, match=r"no published figure of these cells .* cifar10, cifar100"):
+        BesidePublished().render(cells)
+    assert list(tables_beside_published(frame(cell("sem", 40, **AS))))
+
+
+def test_methods_without_an_option_of_the_radius_are_compared() -> None:
+    cells = frame(cell("ops", 20, rho_u="l0 1", **AS), cell("sc", 20, rho_u="l2 1.3", **AS))
+    assert {*texts(*tables_beside_published(cells))} == {"OPS", "SC"}
+
+
+@pytest.mark.parametrize("form", ["latex", "markdown", "csv", "html"])
+def test_it_is_made_in_every_format(form: str) -> None:
+    text = str(render(frame(cell("sem", 40, rho_a="4/255", **AS)), "published", form))
+    assert "29.8" in text or "29.77" in text
+
+
+if __name__ == "__main__":
+    text = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(BLOCK.sub(lambda b: b[1] + rendered() + b[3], text), encoding="utf-8")
