@@ -332,3 +332,39 @@ def test_rm_removes_failures(failing: Command) -> None:
     assert failing("rm", "out", "--failed", "--yes").code == 0
     state = json.loads(failing("status", "out", "--json").out)
     assert (len(state["failed"]), len(state["missing"]), len(state["done"])) == (0, 1, 1)
+
+
+def test_rm_removes_failures_of_measurements(
+    ubench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "measure", broken)
+        assert ubench(*CORRELATE).code == 2
+    failures = {path.stem: path for path in Path("out/failures").iterdir()}
+    assert len(failures) == 2
+    listed = ubench("rm", "out", "--failed").out
+    assert all(str(path) in listed for path in failures.values())
+    assert "would remove 2 failures" in listed
+    first, second = failures
+    with locked(Path("out/work", f"{first}.lock"), wait=False):
+        left = ubench("rm", "out", "--failed", "--yes").out
+    assert f"left alone, because they are being computed: {first}" in left
+    assert (failures[first].exists(), failures[second].exists()) == (True, False)
+    # The labels of a cell are not those of a measurement.
+    assert "removed nothing" in ubench("rm", "out", "--failed", "--attack", "sem", "--yes").out
+    assert ubench("rm", "out", "--failed", "--keys", first[:9], "--yes").out == (
+        "removed 1 failure\n"
+    )
+    state = json.loads(ubench("status", "out", "--json").out)
+    assert (state["failed"], state["missing"].keys()) == ([], failures.keys())
+    assert ubench("rm", "out", "--failed", "--yes").out == "removed nothing\n"
+
+
+def test_rm_keeps_a_measurement_whose_failure_was_left_behind(ubench: Command) -> None:
+    """As after the merge of a folder in which it failed into one in which it succeeded."""
+    assert ubench(*CORRELATE).code == 0
+    key = min(Path("out/robustness").iterdir()).stem
+    ResultsFolder(Path("out")).write_failure(key, {"measurement": "robustness"}, "why", "trace")
+    before = contents(Path("out"))
+    assert "removed nothing" in ubench("rm", "out", "--failed", "--yes").out
+    assert contents(Path("out")) == before

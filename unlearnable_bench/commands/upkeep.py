@@ -62,7 +62,12 @@ def remove(
     ] = "",
     keys: Annotated[str, text_option("KEYS", "Comma-separated keys, or their first digits.")] = "",
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only cells that failed and have no record.")
+        bool,
+        typer.Option(
+            "--failed",
+            help="Only failed cells without a record; alone or with --keys, failed measurements of "
+            "robustness too.",
+        ),
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove them; without it, they are only listed.")

@@ -21,9 +21,9 @@ class Removal:
     """Files to remove.
 
     Attributes:
-        cells: keys of the cells.
+        cells: keys of the cells, and of failed measurements.
         files: every file, the cells' first.
-        busy: keys of cells that a process is computing, which are left alone.
+        busy: keys of those that a process is computing, which are left alone.
     """
 
     cells: tuple[str, ...]
@@ -45,7 +45,7 @@ def removal_of(path: Path, keys: Collection[str]) -> Removal:
 
     Args:
         path: the results folder.
-        keys: keys of the cells, finished or not.
+        keys: keys of the cells, finished or not, and of failed measurements.
 
     Raises:
         UserError: a record is damaged, so that it is unknown which poison it needs.
