@@ -37,7 +37,7 @@ from safetensors.numpy import save_file
 
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.images import Pixels
-from unlearnable_bench.results import marker, presence, upkeep
+from unlearnable_bench.results import marker, opening, presence
 from unlearnable_bench.results.records import NewerFormatError, Record
 from unlearnable_bench.storage import seal
 from unlearnable_bench.storage.arrays import read_pixels
@@ -54,15 +54,6 @@ def _json_files(folder: Path) -> list[str]:
     return [name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
 
 
-def _has_content(path: Path) -> bool:
-    """Return whether something that is not the beginning of a results folder is at a path."""
-    if not path.is_dir():
-        return path.exists()
-    ignored = (".DS_Store", marker.NAME)
-    return any(one.suffix != ".tmp" and one.name not in ignored for one in path.iterdir())
-
-
-_NEITHER = "{} is neither empty nor a results folder; choose another --out"
 _PLAN = ("cells",)
 _FAILURE = ("reason", "created")
 
@@ -80,13 +71,7 @@ class ResultsFolder:
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
-        found = marker.content(path)
-        if marker.is_cut_off(found):
-            self._mark(create=create)
-        elif found != marker.TEXT.encode():
-            raise marker.refusal(path, found)
-        if create:
-            upkeep.clear(path)
+        opening.open_folder(path, self._has_record, create=create)
 
     @classmethod
     def if_made(cls, path: Path) -> "ResultsFolder | None":
@@ -97,41 +82,15 @@ class ResultsFolder:
         """
         if marker.is_marked(path) or (path.exists() and not path.is_dir()):
             return cls(path)
-        if not _has_content(path):
+        if not opening.has_content(path):
             return None
         try:
             return cls(path)
         except UserError:
-            raise UserError(_NEITHER.format(path)) from None
+            raise opening.refusal(path) from None
 
-    def _mark(self, *, create: bool) -> None:
-        """Make a folder that has no marker a results folder, if it is new or was one."""
-        path = self.path
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{path} is a file, not a results folder; give another folder")
-        sound = self._is_sound()
-        if sound and not create:
-            return
-        if not create:
-            raise UserError(f"{path} is not a results folder; give one made by `ubench run`")
-        foreign = not sound and _has_content(path)
-        # Another run may have made the folder in the meantime.
-        if foreign and marker.is_cut_off(marker.content(path)):
-            raise UserError(_NEITHER.format(path))
-        path.mkdir(parents=True, exist_ok=True)
-        write_text(path / marker.NAME, marker.TEXT)
-
-    def _is_sound(self) -> bool:
-        """Return whether a folder without a marker has a sound record and nothing foreign.
-
-        Its marker was lost, e.g. because it was moved while a run worked on it.
-        """
-        try:
-            names = {name for name in os.listdir(self.path) if name[0] != "."}  # noqa: PTH208
-        except OSError:
-            return False
-        if not names <= upkeep.FOLDERS | {marker.NAME}:
-            return False
+    def _has_record(self) -> bool:
+        """Return whether the folder holds a sound record."""
         for name in _json_files(self.path / "cells"):
             with suppress(UserError):  # damaged
                 if self.record(name.removesuffix(".json")):
