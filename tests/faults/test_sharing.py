@@ -88,11 +88,16 @@ def _wrong(world: World, ended: list[Result], victim: int | None) -> Iterator[st
     killed = [place == victim and one.code == -SIGKILL for place, one in enumerate(ended)]
     wrong = [one for one, by_us in zip(ended, killed, strict=True) if one.code and not by_us]
     if wrong:
-        # After a crash the stack comes before a long list of modules.
-        texts = [one.text.partition("Extension modules:")[0][-3000:] for one in wrong]
-        yield f"ended with {[one.code for one in ended]}: {texts}"
+        yield f"ended with {[one.code for one in ended]}: {[_end(one.text) for one in wrong]}"
     made = Path("made").read_text().split()
     # A killed process may have made a noise that it could not store.
     if len(made) - len(set(made)) > (victim is not None):
         yield f"noise was made {len(made)} times for {len(set(made))} poisons"
     yield from world.repeated(ended[0], kept=True)
+
+
+def _end(text: str) -> str:
+    """Return what a process printed last; after a crash, its reason and the first stacks."""
+    before, crash, stacks = text.partition("Fatal Python error")
+    # A library says why it aborts just before; a long list of modules comes last.
+    return before[-3000:] + crash + stacks.partition("Extension modules:")[0][:6000]
