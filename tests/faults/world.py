@@ -1,7 +1,9 @@
 """A small command in a folder of its own, its result, and repetitions of it under faults.
 
 A `World` lives in a process of its own (`elsewhere`), which has imported everything and run the
-command once. Each repetition is a fork of it, and takes a third of a second.
+command once. Each repetition is a fork of it, and takes a third of a second; a fresh process that
+has only imported everything takes more than three times as long. The process of the `World` has one
+thread, so that a fork lacks nothing: no lock is held by a thread that it does not have.
 """
 
 import faulthandler
@@ -11,6 +13,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,6 +31,7 @@ from processes import FORKSERVER
 
 from faults import outcome
 from unlearnable_bench import cli
+from unlearnable_bench.harness import pauses
 from unlearnable_bench.harness.checkpoint import Checkpoint
 
 T = TypeVar("T")
@@ -79,6 +83,13 @@ class Tally:
             self.wrong += [f"{fault}: {one}" for one in wrong]
 
 
+class _NoWatch:
+    """Looks for no pauses, and so needs no thread."""
+
+    def paused(self) -> float:
+        return 0.0
+
+
 @dataclass(frozen=True)
 class Result:
     """How a command ended; the exit code is negative after a signal."""
@@ -123,6 +134,7 @@ class World:
         torch.set_num_threads(1)
         assert Checkpoint.__init__.__defaults__ == (60.0,)
         Checkpoint.__init__.__defaults__ = (0.0,)  # after every step, not every minute
+        pauses._WATCH = _NoWatch()  # type: ignore[assignment]
         _write_data()
         self._warm()
         self._marker = Path("out/ubench.json").read_bytes()
@@ -192,6 +204,8 @@ class World:
         """
         receive, send = os.pipe()
         sys.stdout.flush(), sys.stderr.flush()
+        # Also those that a library starts.
+        assert len([*Path("/proc/self/task").iterdir()]) == 1, threading.enumerate()
         pid = os.fork()
         if pid:
             os.close(send)
@@ -202,6 +216,7 @@ class World:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.alarm(_SECONDS)
             faulthandler.enable()  # says where a process was when it crashed
+            pauses._WATCH = pauses._Watch()
             disturb()
             code = _ubench(self.command) if work is None else work()
         except BaseException:
