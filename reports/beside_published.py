@@ -16,6 +16,7 @@ from unlearnable_bench.results.aggregate import CONTROLS, order_of
 from unlearnable_bench.results.pivot import Entries, cells, shared, with_notes
 from unlearnable_bench.results.table import Column, Entry, Row, Table
 
+_CAPTION = "Clean test accuracy (%) beside published figures"
 _NOTE = (
     "Beyond: points above (+) or below (-) all published figures. No two sources share a protocol: "
     "compare orders, not decimals."
@@ -112,7 +113,7 @@ def _table(group: pd.DataFrame, known: pd.DataFrame) -> Table:
         rows.append(Row(attack, (here, *theirs, _beyond(here, figures))))
     title = shared(group, "none")
     columns = (Column("Here"), *map(Column, names), Column("Beyond"))
-    table = Table("published", "Clean test accuracy (%)", title, columns[:1], tuple(mine))
+    table = Table("published", _CAPTION, title, columns[:1], tuple(mine))
     noted = with_notes(table, group)
     notes = (*noted.notes, _NOTE, *(sources()[name] for name in names))
     return replace(noted, columns=columns, rows=tuple(rows), notes=notes)
