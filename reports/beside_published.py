@@ -110,9 +110,9 @@ def _table(group: pd.DataFrame, known: pd.DataFrame) -> Table:
         figures = known[known["noise"] == attack].set_index("source")["accuracy"]
         theirs = [Entry(figures[name]) if name in figures else None for name in names]
         mine.append(Row(attack, (here,)))
-        rows.append(Row(attack, (here, *theirs, _beyond(here, figures))))
+        rows.append(Row(attack, (here, _beyond(here, figures), *theirs)))
     title = shared(group, "none")
-    columns = (Column("Here"), *map(Column, names), Column("Beyond"))
+    columns = (Column("Here"), Column("Beyond"), *map(Column, names))
     table = Table("published", _CAPTION, title, columns[:1], tuple(mine))
     noted = with_notes(table, group)
     notes = (*noted.notes, _NOTE, *(sources()[name] for name in names))
