@@ -202,6 +202,21 @@ def test_fast_agrees_with_paper() -> None:
         assert f"{figures} % with `{preset}`" in text
 
 
+def test_the_two_figures_of_the_papers_page_are_beside_those_of_the_records() -> None:
+    robust = MEASURED[(MEASURED["rho_a"] == "4/255") & (MEASURED["defense"] == "none")]
+    rem, sem = (robust[robust["attack"] == attack] for attack in ("rem", "sem"))
+    text = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    left, (first, second) = rem["test_accuracy"].item(), sorted(sem["test_accuracy"])
+    gap = left - sem["test_accuracy"].mean()
+    assert f"REM leaves {left:.1f} % and two of SEM {first:.1f} and {second:.1f}: {gap:.1f}" in text
+    assert f"or {100 * gap / left:.0f} % relative" in text
+    slow, quick = rem["generation_seconds"].item(), sem["generation_seconds"]
+    low, high = sorted(quick)
+    ratio = slow / quick.mean()
+    assert f"took {slow:,.0f} s and SEM's {low:.0f} and {high:.0f}, a ratio of {ratio:.1f}" in text
+    assert f"9.3 times the passes, each {ratio / 9.3:.2f} times as long" in text
+
+
 def test_the_minutes_of_the_comparison_are_those_of_the_report() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     tables = cost_tables(api.load_records(CARD / "cifar10-both"))
