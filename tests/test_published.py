@@ -1,26 +1,22 @@
-"""Published figures: the file of them, the report beside them, and its tables in the benchmarks.
+"""Published figures: the file of them, the report next to them, and its tables in the benchmarks.
 
 `python tests/test_published.py` writes the tables of benchmarks/README.md again.
 """
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_cells import cell, frame, near
+from report_cells import cell, frame, near, setting
 
 from unlearnable_bench import api
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports import _markdown
-from unlearnable_bench.reports.beside_published import (
-    BesidePublished,
-    published,
-    sources,
-    tables_beside_published,
-)
+from unlearnable_bench.reports.published import Published, figures, published_tables, sources
 from unlearnable_bench.results.frame import select
 from unlearnable_bench.results.rendering import render
 from unlearnable_bench.results.table import Table
@@ -40,7 +36,7 @@ def rendered() -> str:
     """Return the tables of the measured cells, and once below them what their notes say."""
     records = api.load_records([ROOT / "benchmarks" / "h200" / name for name in FOLDERS])
     newest = select(records[~earlier(records).any(axis=1)], preset=["fast"], attack=METHODS)
-    tables = list(tables_beside_published(newest))
+    tables = list(published_tables(newest))
     notes = dict.fromkeys(note for table in tables for note in table.notes)
     found = _markdown.render([replace(table, notes=()) for table in tables], _markdown.Style())
     about = [note for note in notes if note.startswith(("Beyond", *sources()))]
@@ -55,15 +51,12 @@ def test_the_benchmarks_show_what_the_report_makes() -> None:
     assert blocks() == [rendered()]
 
 
-def test_every_figure_has_labels_of_ours_and_a_source() -> None:
-    known = published()
+def test_every_figure_is_there_once_and_has_a_source() -> None:
+    known = figures()
     labels = ["source", "dataset", "learner", "noise", "defense", "rho_a"]
     assert not known.duplicated(labels).any()
     assert known["accuracy"].between(0, 100, inclusive="neither").all()
     assert {*known["dataset"]} <= {*registry.datasets.names()}
-    assert {*known["learner"]} <= {*registry.learners.names()}
-    assert {*known["defense"]} <= {*registry.defenses.names()}
-    assert {*known["noise"].str.partition("[")[0]} <= {*registry.attacks.names()}
     assert all(str(Radius(radius)) == radius for radius in known["rho_a"].unique())
     assert {*known["source"]} == {*sources()}
 
@@ -82,7 +75,7 @@ def test_every_figure_has_labels_of_ours_and_a_source() -> None:
 def test_figures_are_those_of_their_sources(
     source: str, noise: str, defense: str, rho_a: str, accuracy: float
 ) -> None:
-    known = published().set_index(["source", "dataset", "learner", "noise", "defense", "rho_a"])
+    known = figures().set_index(["source", "dataset", "learner", "noise", "defense", "rho_a"])
     found = known["accuracy"]
     assert found[source, "cifar10", "resnet18", noise, defense, rho_a] == accuracy
 
@@ -96,7 +89,7 @@ def texts(table: Table) -> dict[str, list[object]]:
     }
 
 
-def test_an_accuracy_is_beside_the_figures_of_its_own_training() -> None:
+def test_an_accuracy_is_next_to_the_figures_of_its_own_training() -> None:
     cells = frame(
         *near("sem", 40, rho_a="4/255", **AS),
         *near("rem", 45, rho_a="4/255", **AS),
@@ -104,7 +97,7 @@ def test_an_accuracy_is_beside_the_figures_of_its_own_training() -> None:
         *near("sem", 15, **AS),
         *near("sem", 10, defense="grayscale", **AS),
     )
-    plain, grey, robust = tables_beside_published(cells)
+    plain, grey, robust = published_tables(cells)
     assert [column.heading for column in robust.columns] == [
         "Here",
         "Beyond",
@@ -113,12 +106,12 @@ def test_an_accuracy_is_beside_the_figures_of_its_own_training() -> None:
         "EntF",
     ]
     assert texts(robust) == {
-        "Clean": [pytest.approx(89.6), "within", 89.77, 89.51, 90.31],
-        "SEM": [pytest.approx(40), "+10.2", 29.77, None, None],
-        "REM": [pytest.approx(45), "within", 39.45, 48.16, None],
+        "Clean": [pytest.approx(89.6), 0, 89.77, 89.51, 90.31],
+        "SEM": [pytest.approx(40), pytest.approx(10.23), 29.77, None, None],
+        "REM": [pytest.approx(45), 0, 39.45, 48.16, None],
     }
-    assert texts(plain)["SEM"] == [pytest.approx(15), "within", 15.94, 14.78]
-    assert texts(grey)["SEM"] == [pytest.approx(10), "-21.9", 31.94]
+    assert texts(plain)["SEM"] == [pytest.approx(15), 0, 15.94, 14.78]
+    assert texts(grey)["SEM"] == [pytest.approx(10), pytest.approx(-21.94), 31.94]
     assert robust.title == "CIFAR-10, ResNet-18, paper preset, rho_a 4/255"
     assert grey.title.endswith("defense Grayscale")
     assert any(note.startswith("Mean over 3 seeds") for note in robust.notes)
@@ -128,7 +121,8 @@ def test_an_accuracy_is_beside_the_figures_of_its_own_training() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"attack": "sem[steps=500]"}, {"attack": "mine"}, {"rho_u": "4/255"}, {"protect": 0.5},
+        {"attack": "sem[steps=500]"}, {"attack": "mine"}, {"setting": setting(rho_u="4/255")},
+        {"attack": "em[variant=misaligned]", "setting": setting(rho_u="4/255")}, {"protect": 0.5},
         {"defense": "cutout[size=3]"}, {"rho_a": "5/255"}, {"learner": "small-cnn"},
         {"dataset": "svhn"},
     ],
@@ -139,13 +133,46 @@ def test_other_options_radii_and_shares_have_no_published_figure(
     own = {"attack": "sem", **AS} | changed
     cells = frame(cell(str(own.pop("attack")), 40, **own))
     with pytest.raises(UserError, match=r"no published figure of these cells .* cifar10, cifar100"):
-        BesidePublished().render(cells)
-    assert list(tables_beside_published(frame(cell("sem", 40, **AS))))
+        Published().render(cells)
+    assert list(published_tables(frame(cell("sem", 40, **AS))))
 
 
-def test_methods_without_an_option_of_the_radius_are_compared() -> None:
-    cells = frame(cell("ops", 20, rho_u="l0 1", **AS), cell("sc", 20, rho_u="l2 1.3", **AS))
-    assert {*texts(*tables_beside_published(cells))} == {"OPS", "SC"}
+def test_the_radius_that_counts_is_the_one_asked_for_and_a_row_names_that_of_its_noise() -> None:
+    cells = frame(
+        cell("ops", 20, rho_u="l0 1", **AS),
+        cell("sc", 20, rho_u="l2 1.3", **AS),
+        cell("dune", 20, rho_u="33/255", setting=setting(rho_u="8/255"), **AS),
+        cell("sem", 20, rho_u="16/510", setting=setting(rho_u="16/510"), **AS),
+        cell("em[variant=misaligned]", 20, setting=setting(rho_u="8/255"), **AS),
+    )
+    (table,) = published_tables(cells)
+    assert {*texts(table)} == {
+        "OPS (L0 1)", "SC (L2 1.3)", "DUNE (33/255)", "SEM", "EM (variant=misaligned)",
+    }  # fmt: skip
+    budgets = str(render(cells, "published", "markdown", budget="true"))
+    assert re.search(r"\| SC +\| L2 1.3 ", budgets)
+
+
+def test_unfinished_cells_are_left_out() -> None:
+    done = cell("sem", 40, rho_a="4/255", status="done", **AS)
+    missing = cell("clean", math.nan, status="missing", **AS | {"setting": ""})
+    (table,) = published_tables(frame(done, missing))
+    assert {*texts(table)} == {"SEM"}
+    with pytest.raises(UserError, match="no published figure"):
+        Published().render(frame(missing))
+
+
+def test_every_figure_can_be_met() -> None:
+    """Its labels are those that a plan with these options gets."""
+    found = figures()
+    for name in ("noise", "learner", "defense"):
+        kind = {"noise": registry.attacks, "learner": registry.learners}.get(
+            name, registry.defenses
+        )
+        for label in found[name].unique():
+            base, _, inside = label.rstrip("]").partition("[")
+            options = dict(one.split("=") for one in inside.split(",") if one)
+            assert kind.choose(base, options).label == label
 
 
 @pytest.mark.parametrize("form", ["latex", "markdown", "csv", "html"])

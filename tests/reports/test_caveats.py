@@ -40,7 +40,13 @@ def cells(preset: str) -> pd.DataFrame:
 )
 @pytest.mark.parametrize(
     ("preset", "warned"),
-    [("fast", True), ("fast[training.epochs=7]", True), ("paper", False), ("theirs", False)],
+    [
+        ("fast", True),
+        ("fast #1a2b", True),
+        ("fast[training.epochs=7]", False),
+        ("paper", False),
+        ("theirs", False),
+    ],
 )
 def test_tables_of_fast_say_how_far_it_is_from_paper(
     report: Callable[[pd.DataFrame], Iterable[Table]], preset: str, *, warned: bool

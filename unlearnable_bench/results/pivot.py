@@ -1,6 +1,5 @@
 """The tables of a paper: methods as rows, one axis as columns."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import itemgetter
@@ -278,8 +277,11 @@ def with_notes(table: Table, part: pd.DataFrame, reasons: Sequence[str] = ()) ->
 
 
 def caveats(part: pd.DataFrame) -> list[str]:
-    """Return what a reader of accuracies must know of the presets of cells, a sentence each."""
-    names = dict.fromkeys(re.split(r"\[| #", label)[0] for label in part["preset"])
+    """Return what a reader of accuracies must know of the presets of cells, a sentence each.
+
+    A preset with changed schedules is another one, whose accuracy nobody compared.
+    """
+    names = dict.fromkeys(label.partition(" #")[0] for label in part["preset"])
     known = preset_names()
     found = (load_preset(name).caveat for name in names if name in known)
     return [caveat for caveat in found if caveat]

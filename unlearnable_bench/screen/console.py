@@ -109,7 +109,7 @@ def run(
             torch.device(theirs) if theirs and not dry_run else device,
             works=left.works,
             dry_run=dry_run,
-            pace=pace,
+            pace=None if executor else pace,  # workers have threads of their own
             remote=bool(executor and executor.remote),
         )
     _print_plan(out, lines)

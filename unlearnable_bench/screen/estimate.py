@@ -57,7 +57,7 @@ def estimate(
         device: this device.
         works: what is left to do; None: the whole plan.
         dry_run: whether the plan is not run.
-        pace: receives the time of a pass.
+        pace: receives the time of a pass on a CPU; None: no hint of busy cores.
         remote: whether other machines compute, which no device here is like.
     """
     works = work_of(plan) if works is None else works
@@ -86,7 +86,7 @@ def measured(
         device: this device.
         works: what is left to do.
         trial: try methods without a network on a few images.
-        pace: receives the time of a pass on a CPU.
+        pace: receives the time of a pass on a CPU; None: no hint of busy cores.
 
     Returns:
         The estimate, and a hint if other programs use the cores of a CPU, or "".
@@ -117,6 +117,7 @@ def measured(
     forecast = by_passes(works, device, name, fastest / batch, trial=trial)
     if on_gpu:
         return forecast, ""
-    if pace:
-        pace.expect(fastest / batch)
+    if not pace:
+        return forecast, ""
+    pace.expect(fastest / batch)
     return forecast, crowded(partial(gradient, x, y), fastest)
