@@ -13,13 +13,14 @@ import pytest
 import torch
 from commands import arrays, run_tiny
 from helpers import random_images
+from typer.testing import CliRunner
 
 from unlearnable_bench import UserError, cli, load_records, make_plan, run
 from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.planning.plan import Plan
 from unlearnable_bench.running import threads
 from unlearnable_bench.running.threads import usable_cores, use_threads
-from unlearnable_bench.screen import pace
+from unlearnable_bench.screen import estimate, pace
 from unlearnable_bench.screen.pace import Pace, crowded
 
 
@@ -149,6 +150,18 @@ def test_a_step_that_one_thread_does_faster_gives_a_hint(
     assert text == (f"{hint}other programs may use the cores: try --threads 1" if hint else "")
     assert all(number == 1 for number in seen)
     assert torch.get_num_threads() == now
+
+
+@pytest.mark.parametrize(("workers", "hinted"), [("1", True), ("2", False)])
+def test_workers_with_threads_of_their_own_get_no_such_hint(
+    workers: str, *, hinted: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimate, "crowded", lambda *_: "try --threads 1")
+    words = ["run", "--methods", "random", "--rho-a", "0,4/255", "--workers", workers, "--dry-run"]
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 0, result.output
+    assert ("try --threads 1" in result.output) == hinted
 
 
 @pytest.fixture
