@@ -77,7 +77,7 @@ def figures() -> pd.DataFrame:
 def sources() -> dict[str, str]:
     """Return where each source of `figures` is, in the order of their columns."""
     read = _read("published_sources.csv").to_dict("records")
-    return {row["source"]: "{source}: {url} ({note}).".format(**row) for row in read}
+    return {row["source"]: f"{row['source']}: {row['url']} ({row['note']})." for row in read}
 
 
 def _read(name: str) -> pd.DataFrame:
