@@ -137,4 +137,4 @@ def _beyond(here: Entry | None, theirs: pd.Series) -> Entry | None:
     if here is None or here.mean is None:
         return None
     within = min(max(here.mean, theirs.min()), theirs.max())
-    return Entry(here.mean - within, seeds=here.seeds, keys=here.keys)
+    return Entry(here.mean - within, keys=here.keys)  # one number: no spread is printed

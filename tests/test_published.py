@@ -64,11 +64,11 @@ def test_every_figure_is_there_once_and_has_a_source() -> None:
 @pytest.mark.parametrize(
     ("source", "noise", "defense", "rho_a", "accuracy"),
     [
-        ("MI-UE", "sem", "none", "4/255", 29.77),
-        ("REM", "rem", "none", "4/255", 48.16),
-        ("DUNE", "sem", "grayscale", "0", 31.94),
+        ("MI-UE paper", "sem", "none", "4/255", 29.77),
+        ("REM paper", "rem", "none", "4/255", 48.16),
+        ("DUNE digest", "sem", "grayscale", "0", 31.94),
         ("BridgePure", "ops", "none", "8/255", 9.60),
-        ("ISS", "rem", "jpeg", "0", 81.50),
+        ("ISS README", "rem", "jpeg", "0", 81.50),
         ("APBench", "sc", "none", "0", 13.06),
     ],
 )
@@ -101,9 +101,9 @@ def test_an_accuracy_is_next_to_the_figures_of_its_own_training() -> None:
     assert [column.heading for column in robust.columns] == [
         "Here",
         "Beyond",
-        "MI-UE",
-        "REM",
-        "EntF",
+        "MI-UE paper",
+        "REM paper",
+        "EntF paper",
     ]
     assert texts(robust) == {
         "Clean": [pytest.approx(89.6), 0, 89.77, 89.51, 90.31],
@@ -115,7 +115,7 @@ def test_an_accuracy_is_next_to_the_figures_of_its_own_training() -> None:
     assert robust.title == "CIFAR-10, ResNet-18, paper preset, rho_a 4/255"
     assert grey.title.endswith("defense Grayscale")
     assert any(note.startswith("Mean over 3 seeds") for note in robust.notes)
-    assert [note.partition(":")[0] for note in grey.notes[-2:]] == ["Beyond", "DUNE"]
+    assert [note.partition(":")[0] for note in grey.notes[-2:]] == ["Beyond", "DUNE digest"]
 
 
 @pytest.mark.parametrize(
