@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 from report_cells import cell, frame, near, setting
+from table_views import headings, means
 
 from unlearnable_bench import api
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.planning import registry
+from unlearnable_bench.presets import split_label
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.reports import _markdown
 from unlearnable_bench.reports.published import Published, figures, published_tables, sources
 from unlearnable_bench.results.frame import select
 from unlearnable_bench.results.rendering import render
-from unlearnable_bench.results.table import Table
 from unlearnable_bench.results.versions import earlier
 
 ROOT = Path(__file__).parent.parent
@@ -80,15 +81,6 @@ def test_figures_are_those_of_their_sources(
     assert found[source, "cifar10", "resnet18", noise, defense, rho_a] == accuracy
 
 
-def texts(table: Table) -> dict[str, list[object]]:
-    return {
-        row.name(): [
-            entry and (entry.mean if entry.text is None else entry.text) for entry in row.entries
-        ]
-        for row in table.rows
-    }
-
-
 def test_an_accuracy_is_next_to_the_figures_of_its_own_training() -> None:
     cells = frame(
         *near("sem", 40, rho_a="4/255", **AS),
@@ -98,20 +90,20 @@ def test_an_accuracy_is_next_to_the_figures_of_its_own_training() -> None:
         *near("sem", 10, defense="grayscale", **AS),
     )
     plain, grey, robust = published_tables(cells)
-    assert [column.heading for column in robust.columns] == [
+    assert headings(robust) == [
         "Here",
         "Beyond",
         "MI-UE paper",
         "REM paper",
         "EntF paper",
     ]
-    assert texts(robust) == {
+    assert means(robust) == {
         "Clean": [pytest.approx(89.6), 0, 89.77, 89.51, 90.31],
         "SEM": [pytest.approx(40), pytest.approx(10.23), 29.77, None, None],
         "REM": [pytest.approx(45), 0, 39.45, 48.16, None],
     }
-    assert texts(plain)["SEM"] == [pytest.approx(15), 0, 15.94, 14.78]
-    assert texts(grey)["SEM"] == [pytest.approx(10), pytest.approx(-21.94), 31.94]
+    assert means(plain)["SEM"] == [pytest.approx(15), 0, 15.94, 14.78]
+    assert means(grey)["SEM"] == [pytest.approx(10), pytest.approx(-21.94), 31.94]
     assert robust.title == "CIFAR-10, ResNet-18, paper preset, rho_a 4/255"
     assert grey.title.endswith("defense Grayscale")
     assert any(note.startswith("Mean over 3 seeds") for note in robust.notes)
@@ -146,7 +138,7 @@ def test_the_radius_that_counts_is_the_one_asked_for_and_a_row_names_that_of_its
         cell("em[variant=misaligned]", 20, setting=setting(rho_u="8/255"), **AS),
     )
     (table,) = published_tables(cells)
-    assert {*texts(table)} == {
+    assert {*means(table)} == {
         "OPS (L0 1)", "SC (L2 1.3)", "DUNE (33/255)", "SEM", "EM (variant=misaligned)",
     }  # fmt: skip
     budgets = str(render(cells, "published", "markdown", budget="true"))
@@ -157,7 +149,7 @@ def test_unfinished_cells_are_left_out() -> None:
     done = cell("sem", 40, rho_a="4/255", status="done", **AS)
     missing = cell("clean", math.nan, status="missing", **AS | {"setting": ""})
     (table,) = published_tables(frame(done, missing))
-    assert {*texts(table)} == {"SEM"}
+    assert {*means(table)} == {"SEM"}
     with pytest.raises(UserError, match="no published figure"):
         Published().render(frame(missing))
 
@@ -170,9 +162,7 @@ def test_every_figure_can_be_met() -> None:
             name, registry.defenses
         )
         for label in found[name].unique():
-            base, _, inside = label.rstrip("]").partition("[")
-            options = dict(one.split("=") for one in inside.split(",") if one)
-            assert kind.choose(base, options).label == label
+            assert kind.choose(*split_label(label)).label == label
 
 
 @pytest.mark.parametrize("form", ["latex", "markdown", "csv", "html"])
