@@ -29,7 +29,7 @@ BLOCK = re.compile(
     r"(<!-- rendered by tests/test_published\.py -->\n)(.*?)(<!-- end -->)", re.DOTALL
 )
 FOLDERS = ["cifar10-both", "cifar10-fast", "cifar10-methods"]
-METHODS = ["clean", "random", "em", "tap", "ntga", "sc", "rem", "sem", "ops", "ar"]
+METHODS = ["clean", "random", "em", "tap", "ntga", "sc", "rem", "sem", "ops", "ar", "cuda", "pil", "tue"]
 AS = {"dataset": "cifar10", "learner": "resnet18", "preset": "paper"}
 
 
