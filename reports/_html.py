@@ -1,5 +1,6 @@
 """HTML tables: fragments for a web page, without style or script."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -9,6 +10,8 @@ from unlearnable_bench.results.table import Table
 
 Style = TableStyle
 
+_ADDRESS = re.compile(r"https://[^\s()]*[\w/]")
+
 
 def render(tables: Sequence[Table], style: TableStyle) -> str:
     """Return one `table` element for each table, with its notes in the caption."""
@@ -16,19 +19,21 @@ def render(tables: Sequence[Table], style: TableStyle) -> str:
 
 
 def _table(sheet: Sheet, style: TableStyle) -> str:
-    caption = " ".join([f"{sheet.caption}.", *sheet.notes])
-    legend = "; ".join(f"{symbol} {text}" for symbol, text in sheet.legend)
-    if legend:
-        caption += f" {legend}."
+    caption = _linked(escape(f"{sheet.caption}. {sheet.below}".strip()))
     corner = f'<th scope="col">{escape(sheet.corner)}</th>' if sheet.corner else "<td></td>"
     headings = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in sheet.headings)
-    lines = ["<table>", f"<caption>{escape(caption)}</caption>"]
+    lines = ["<table>", f"<caption>{caption}</caption>"]
     lines.append(f"<thead><tr>{corner}{headings}</tr></thead>")
     lines.append("<tbody>")
     for name, cells in sheet.rows:
         entries = "".join(f"<td>{_text(cell, style)}</td>" for cell in cells)
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{entries}</tr>')
     return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def _linked(text: str) -> str:
+    """Return escaped text with its addresses as links."""
+    return _ADDRESS.sub(lambda found: f'<a href="{found[0]}">{found[0]}</a>', text)
 
 
 def _text(cell: Cell | None, style: TableStyle) -> str:

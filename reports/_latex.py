@@ -115,6 +115,7 @@ def _in_letters(sheet: Sheet, style: Style) -> tuple[Sheet, dict[str, str]]:
         latin(sheet.caption, raw=style.unicode),
         tuple(latin(note, raw=style.unicode) for note in sheet.notes),
         sheet.legend,
+        tuple(latin(source, raw=style.unicode) for source in sheet.sources),
         latin(sheet.corner),
         tuple(map(written, sheet.headings)),
         tuple(rows),
@@ -141,14 +142,14 @@ def _environment(sheet: Sheet, label: str, style: Style) -> str:
         *([_BOLD_NUMBERS] if any(one.best for one in columns) else []),
         "\n\\par\\medskip\n".join(map(_tabular, blocks)),
     ]
-    if sheet.legend:
-        legend = "; ".join(
-            rf"\textsuperscript{{{escape(symbol)}}}\,{escape(text)}"
-            for symbol, text in sheet.legend
-        )
+    marks = "; ".join(
+        rf"\textsuperscript{{{escape(symbol)}}}\,{escape(text)}" for symbol, text in sheet.legend
+    )
+    below = " ".join([*([f"{marks}."] if marks else []), *map(flowing, sheet.sources)])
+    if below:
         lines += [
             r"\par\smallskip",
-            rf"\begin{{minipage}}{{\linewidth}}\footnotesize\raggedright {legend}.\end{{minipage}}",
+            rf"\begin{{minipage}}{{\linewidth}}\footnotesize\raggedright {below}\end{{minipage}}",
         ]
     return "\n".join([*lines, rf"\end{{{environment}}}"])
 

@@ -30,8 +30,7 @@ def _table(sheet: Sheet, style: TableStyle) -> str:
     lines = [_row(map(_padded, row, widths, numbers)) for row in escaped]
     lines.insert(1, _row(_rule(*column) for column in zip(widths, numbers, strict=True)))
     lines = [_escape(sheet.caption), "", *lines]
-    notes = [*sheet.notes, *(f"{symbol} {text}." for symbol, text in sheet.legend)]
-    return "\n".join([*lines, "", _escape(" ".join(notes))] if notes else lines)
+    return "\n".join([*lines, "", _escape(sheet.below)] if sheet.below else lines)
 
 
 def _numeric(cells: Iterable[Cell | None]) -> bool:

@@ -222,6 +222,7 @@ def _table(table: Table, aliases: str, place: Mapping[str, int]) -> dict[str, An
         "rows": rows,
         "notes": list(sheet.notes),
         "legend": [list(pair) for pair in sheet.legend],
+        "sources": list(sheet.sources),
     }
 
 

@@ -30,6 +30,7 @@ class Sheet:
         caption: quantity and common setting.
         notes: sentences on seeds and bold entries.
         legend: symbol and meaning of each mark.
+        sources: sentences on where published figures are from.
         corner: heading of the column of row names.
         headings: headings of the other columns.
         rows: a name, and a cell or None for each column.
@@ -38,9 +39,16 @@ class Sheet:
     caption: str
     notes: tuple[str, ...]
     legend: tuple[tuple[str, str], ...]
+    sources: tuple[str, ...]
     corner: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+
+    @property
+    def below(self) -> str:
+        """What stands below the table as one paragraph: notes, legend, sources."""
+        legend = (f"{symbol} {text}." for symbol, text in self.legend)
+        return " ".join([*self.notes, *legend, *self.sources])
 
 
 def arrange(table: Table, style: TableStyle) -> Sheet:
@@ -72,6 +80,7 @@ def arrange(table: Table, style: TableStyle) -> Sheet:
             if note not in texts
         ),
         tuple(legend),
+        tuple(map(printable, table.sources)),
         printable(corner),
         headings,
         tuple(zip(names, cells, strict=True)),

@@ -128,8 +128,13 @@ def _table(group: pd.DataFrame, known: pd.DataFrame) -> Table:
     columns = (Column("Here"), Column("Beyond"), *map(Column, names))
     table = Table("published", _CAPTION, shared(group, "none"), columns[:1], tuple(mine))
     noted = with_notes(table, group)
-    notes = (*noted.notes, _NOTE, *(sources()[name] for name in names))
-    return replace(noted, columns=columns, rows=tuple(rows), notes=notes)
+    return replace(
+        noted,
+        columns=columns,
+        rows=tuple(rows),
+        notes=(*noted.notes, _NOTE),
+        sources=tuple(sources()[name] for name in names),
+    )
 
 
 def _beyond(here: Entry | None, theirs: pd.Series) -> Entry | None:

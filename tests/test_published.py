@@ -17,7 +17,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.planning import registry
 from unlearnable_bench.presets import split_label
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.reports import _markdown
+from unlearnable_bench.reports import _html, _latex, _markdown
 from unlearnable_bench.reports.published import Published, figures, published_tables, sources
 from unlearnable_bench.results.frame import select
 from unlearnable_bench.results.rendering import render
@@ -29,7 +29,21 @@ BLOCK = re.compile(
     r"(<!-- rendered by tests/test_published\.py -->\n)(.*?)(<!-- end -->)", re.DOTALL
 )
 FOLDERS = ["cifar10-both", "cifar10-fast", "cifar10-methods"]
-METHODS = ["clean", "random", "em", "tap", "ntga", "sc", "rem", "sem", "ops", "ar", "cuda", "pil", "tue"]
+METHODS = [
+    "clean",
+    "random",
+    "em",
+    "tap",
+    "ntga",
+    "sc",
+    "rem",
+    "sem",
+    "ops",
+    "ar",
+    "cuda",
+    "pil",
+    "tue",
+]
 AS = {"dataset": "cifar10", "learner": "resnet18", "preset": "paper"}
 
 
@@ -38,10 +52,10 @@ def rendered() -> str:
     records = api.load_records([ROOT / "benchmarks" / "h200" / name for name in FOLDERS])
     newest = select(records[~earlier(records).any(axis=1)], preset=["fast"], attack=METHODS)
     tables = list(published_tables(newest))
-    notes = dict.fromkeys(note for table in tables for note in table.notes)
-    found = _markdown.render([replace(table, notes=()) for table in tables], _markdown.Style())
-    about = [note for note in notes if note.startswith(("Beyond", *sources()))]
-    return f"\n{found.strip()}\n\n" + "".join(f"- {note}\n" for note in about) + "\n"
+    notes = dict.fromkeys(note for table in tables for note in (table.notes[-1], *table.sources))
+    plain = [replace(table, notes=(), sources=()) for table in tables]
+    found = _markdown.render(plain, _markdown.Style())
+    return f"\n{found.strip()}\n\n" + "".join(f"- {note}\n" for note in notes) + "\n"
 
 
 def blocks() -> list[str]:
@@ -107,7 +121,20 @@ def test_an_accuracy_is_next_to_the_figures_of_its_own_training() -> None:
     assert robust.title == "CIFAR-10, ResNet-18, paper preset, rho_a 4/255"
     assert grey.title.endswith("defense Grayscale")
     assert any(note.startswith("Mean over 3 seeds") for note in robust.notes)
-    assert [note.partition(":")[0] for note in grey.notes[-2:]] == ["Beyond", "DUNE digest"]
+    assert grey.notes[-1].startswith("Beyond")
+    assert [source.partition(":")[0] for source in grey.sources] == ["DUNE digest"]
+
+
+def test_the_sources_are_below_the_table_and_links_in_html() -> None:
+    tables = [*published_tables(frame(*near("sem", 40, rho_a="4/255", **AS)))]
+    [source] = tables[0].sources
+    assert source.startswith("MI-UE paper: https://arxiv.org/abs/2603.03725 (")
+    latex = _latex.render(tables, _latex.Style())
+    assert "MI-UE paper: https" in latex.partition("\\end{tabular}")[2]
+    assert "MI-UE paper: https" not in latex.partition("\\end{tabular}")[0]
+    link = '<a href="https://arxiv.org/abs/2603.03725">https://arxiv.org/abs/2603.03725</a> ('
+    assert link in _html.render(tables, _html.Style())
+    assert source in _markdown.render(tables, _markdown.Style())
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,13 @@ function written(text) {
     );
 }
 
+/** Return the nodes of a text whose addresses are links. */
+function linked(text) {
+  return text
+    .split(/(https:\/\/[^\s()]*[\w/])/)
+    .flatMap((part, k) => (k % 2 ? [element("a", { href: part }, part)] : written(part)));
+}
+
 // Filters by ranges of numbers: parameter, label, column.
 const numbered = [
   ["seeds", "Seeds", "seed"],

@@ -161,9 +161,13 @@ function reportTable(group, table, number, open) {
   return { id, title: table.title || table.caption, section: element_, show, table };
 }
 
-/** Return the lines below a table: seeds, what is bold, what marks mean. */
+/** Return the lines below a table: seeds, what is bold, what marks mean, where figures are from. */
 function noteOf(table) {
   const marks = table.legend.map(([symbol, text]) => `${symbol} ${text}.`);
   const text = [...table.notes, ...marks].join(" ");
-  return text ? element("p", { class: "note" }, ...written(text)) : null;
+  const from = table.sources.map((source) => element("li", {}, ...linked(source)));
+  const sources = from.length
+    ? element("details", {}, element("summary", {}, "Sources"), element("ul", {}, ...from))
+    : null;
+  return text || sources ? element("div", { class: "note" }, ...written(text), sources) : null;
 }

@@ -20,6 +20,15 @@ def test_a_table_is_that_of_the_records(opened: Opener, frame: pd.DataFrame) -> 
     assert dict(zip(rows(page), column(page, 2), strict=True))["SEM"] == f"{mean:.1f} ± 0.7"
 
 
+def test_published_figures_have_links_to_their_sources(opened: Opener) -> None:
+    note = opened().locator("#published-1 .note")
+    assert "arxiv.org" not in note.inner_text()
+    note.get_by_text("Sources").click()
+    found = [link.get_attribute("href") for link in note.get_by_role("link").all()]
+    assert "https://arxiv.org/abs/2605.01718" in found
+    assert found == [link.inner_text() for link in note.get_by_role("link").all()]
+
+
 def test_a_heading_sorts_upwards_downwards_and_back(opened: Opener) -> None:
     page = opened()
     before = rows(page)

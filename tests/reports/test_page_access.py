@@ -9,6 +9,8 @@ from page_checks import WIDTHS, Opener, panel
 @pytest.mark.parametrize("width", list(WIDTHS))
 def test_axe_finds_nothing_and_no_width_overflows(opened: Opener, width: str, scheme: str) -> None:
     page = opened(width=width, scheme=scheme)
+    for sources in page.locator(".note summary").all():
+        sources.click()
     for step in ("page", "filters", "panel"):
         if step == "filters" and width == "phone":
             page.get_by_text("Filters and contents").click()
@@ -42,6 +44,7 @@ def test_a_print_has_tables_without_controls(opened: Opener) -> None:
     assert page.get_by_role("button", name="Download CSV of main-1").is_hidden()
     assert page.get_by_label("Search").is_hidden()
     assert page.locator("#main-1 table").is_visible()
+    assert page.locator("#published-1 .note a").first.is_visible()
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == "rgb(253, 253, 251)"
 

@@ -117,6 +117,7 @@ class Table:
         corner: heading of the column of row names.
         notes: sentences below the table: seeds, bold entries, differences.
         needs: label and need of each method and defense that needs more than images and labels.
+        sources: sentences with addresses, on where published figures are from.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Table:
     corner: str = "Method"
     notes: tuple[str, ...] = field(default=())
     needs: tuple[tuple[str, str], ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     def entries(self) -> list[Entry]:

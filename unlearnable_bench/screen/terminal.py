@@ -58,9 +58,8 @@ def print_table(out: Console, table: Table) -> None:
     for name, cells in sheet.rows:
         grid.add_row(Text(name), *(_text(cell, between) for cell in cells))
     print_grid(out, grid)
-    notes = " ".join([*sheet.notes, *(f"{symbol} {text}." for symbol, text in sheet.legend)])
-    if notes:
-        say(out, notes)
+    if sheet.below:
+        say(out, sheet.below)
 
 
 def new_grid(texts: Sequence[str], numbers: Sequence[str]) -> Grid:
