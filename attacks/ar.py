@@ -256,12 +256,13 @@ def _scan(draws: Field, coefficients: Field) -> Field:
     """
     channels, patterns, count = draws.shape
     side = count // 4 + 1
-    field = np.empty((side, side, channels, patterns))
-    draws = np.moveaxis(draws, 2, 0)
-    field[:2] = draws[: 2 * side].reshape(2, side, channels, patterns)
-    field[2:, :2] = draws[2 * side :].reshape(side - 2, 2, channels, patterns)
-    weights = [coefficients[:, k, None] for k in range(8)]
-    term = np.empty((channels, patterns))
+    # Channels and patterns in one axis, along which NumPy computes: patterns alone may be three.
+    field = np.empty((side, side, channels * patterns))
+    draws = np.moveaxis(draws, 2, 0).reshape(count, -1)
+    field[:2] = draws[: 2 * side].reshape(2, side, -1)
+    field[2:, :2] = draws[2 * side :].reshape(side - 2, 2, -1)
+    weights = np.repeat(coefficients.T, patterns, axis=1)
+    term = np.empty(channels * patterns)
     for row in range(side - 2):
         for column in range(side - 2):
             total = field[row + 2, column + 2]
@@ -269,4 +270,5 @@ def _scan(draws: Field, coefficients: Field) -> Field:
             for k in range(1, 8):
                 np.multiply(weights[k], field[row + k // 3, column + k % 3], out=term)
                 total += term
+    field = field.reshape(side, side, channels, patterns)
     return field[_DROPPED:, _DROPPED:]
