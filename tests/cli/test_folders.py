@@ -361,7 +361,7 @@ def test_rm_removes_failures_of_measurements(
 
 
 def test_rm_keeps_a_measurement_whose_failure_was_left_behind(ubench: Command) -> None:
-    """As after the merge of a folder in which it failed into one in which it succeeded."""
+    """As earlier versions did when they merged a folder in which it had failed."""
     assert ubench(*CORRELATE).code == 0
     key = min(Path("out/robustness").iterdir()).stem
     ResultsFolder(Path("out")).write_failure(key, {"measurement": "robustness"}, "why", "trace")

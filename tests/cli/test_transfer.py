@@ -106,14 +106,19 @@ def test_a_record_of_a_newer_version_is_not_called_damaged(ubench: Command) -> N
         assert "damaged" not in found.err
 
 
-def test_other_pixels_and_other_measurements_are_named_too(ubench: Command) -> None:
+def a_measurement() -> Robustness:
     measured = {"surrogate_loss": 1.0, "surrogate_accuracy": 50.0, "noise_loss": 1.0}
     (sem,) = (r for r in ResultsFolder(Path("results")).records() if r.attack.startswith("sem"))
     identity = {"poison": sem.identity["poison"], "rho_a": "4/255"}
-    one = Robustness(
+    return Robustness(
         format=1, key=key_of(identity), identity=identity, environment={}, created="2026",
         poison=sem.poison["key"], rho_a="4/255", noise_accuracy=50.0, seconds={}, **measured,
     )  # fmt: skip
+
+
+def test_other_pixels_and_other_measurements_are_named_too(ubench: Command) -> None:
+    (sem,) = (r for r in ResultsFolder(Path("results")).records() if r.attack.startswith("sem"))
+    one = a_measurement()
     MEASURED_ROBUSTNESS.write(Path("results"), one)
     shutil.copytree("results", "other")
     path = Path("other/robustness", f"{one.key}.json")
@@ -129,6 +134,21 @@ def test_other_pixels_and_other_measurements_are_named_too(ubench: Command) -> N
         f"{sem.key}.json was trained on other pixels than the other; it is unchanged" in found.err
     )
     assert f"{one.key}.json has other figures than that of other; it is unchanged" in found.err
+
+
+def test_a_measurement_that_failed_in_one_folder_only_has_succeeded(ubench: Command) -> None:
+    one = a_measurement()
+    for folder, other in (("done", "failed"), ("failed", "done")):
+        shutil.copytree("results", "done")
+        MEASURED_ROBUSTNESS.write(Path("done"), one)
+        shutil.copytree("results", "failed")
+        labels = {"measurement": "robustness"}
+        ResultsFolder(Path("failed")).write_failure(one.key, labels, "why", "trace")
+        assert ubench("merge", folder, other).code == 0
+        assert MEASURED_ROBUSTNESS.has(Path(folder), one.key)
+        assert ResultsFolder(Path(folder)).failures() == {}
+        shutil.rmtree("done")
+        shutil.rmtree("failed")
 
 
 def test_a_cut_off_archive_and_other_files_are_refused(

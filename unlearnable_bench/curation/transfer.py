@@ -23,6 +23,7 @@ from unlearnable_bench.errors import UserError
 from unlearnable_bench.results import marker
 from unlearnable_bench.results.measurements import Measurement
 from unlearnable_bench.results.records import Record
+from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS
 from unlearnable_bench.results.store import ResultsFolder, left_out
 from unlearnable_bench.storage import seal
 from unlearnable_bench.storage.damage import DamagedError, note, set_aside
@@ -30,6 +31,7 @@ from unlearnable_bench.storage.files import replacing, scratch
 
 MANIFEST = "manifest.json"
 _MODES = {".tar": "", ".gz": "gz", ".tgz": "gz", ".xz": "xz"}
+_RESULTS = ("cells", "robustness")  # whose failures are kept until they succeed
 _CHUNK = 1 << 20
 
 
@@ -188,10 +190,10 @@ def _merge(target: ResultsFolder, source: ResultsFolder) -> Merged:
         place = target.path / kind / path.name
         line = _difference(target, source, kind, path.stem) if place.exists() else None
         if line is None and not place.exists():
-            if kind == "failures" and target.record(path.stem):
+            if kind == "failures" and _has_result(target, path.stem):
                 continue
             _copy(path, place)
-            if kind == "cells":
+            if kind in _RESULTS:
                 target.clear_failure(path.stem)
             merged.added[kind] = merged.added.get(kind, 0) + 1
         elif line:
@@ -199,6 +201,11 @@ def _merge(target: ResultsFolder, source: ResultsFolder) -> Merged:
         else:
             merged.same += 1
     return merged
+
+
+def _has_result(folder: ResultsFolder, key: str) -> bool:
+    """Return whether a cell or measurement, which may have failed before, has succeeded."""
+    return folder.record(key) is not None or MEASURED_ROBUSTNESS.has(folder.path, key)
 
 
 def _difference(target: ResultsFolder, source: ResultsFolder, kind: str, key: str) -> str | None:
