@@ -34,6 +34,7 @@ from unlearnable_bench.results.names import parse_aliases
 
 COLUMN_WIDTH = 86.0  # mm: one column of a two-column paper
 MOST_PANELS = 12
+_EQUALS = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 _MOST_LINES = 3  # of a title; longer ones are truncated
 NOTE_LINES = 12  # of a note, such as the rows without images
 NAME_LINES = 8  # of a row's name, whose end may be all that differs
@@ -196,7 +197,10 @@ def literal(text: str, *, width: int | None = None, lines: int = _MOST_LINES) ->
     line = "".join(drawn)
     if width is None:
         return line
-    return "\n".join(textwrap.wrap(line, width, max_lines=lines, placeholder="…"))
+    # A radius stays on one line: textwrap breaks at ordinary spaces only.
+    whole = line.replace(" = ", _EQUALS)
+    wrapped = textwrap.wrap(whole, width, max_lines=lines, placeholder="…")
+    return "\n".join(wrapped).replace(_EQUALS, " = ")
 
 
 def figure(width_mm: float = COLUMN_WIDTH, height_mm: float = 60.0) -> Figure:

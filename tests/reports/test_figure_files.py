@@ -198,6 +198,7 @@ def test_what_no_font_has_becomes_its_code_and_an_alias_helps() -> None:
     assert literal("Ελληνικά Кириллица العربية") == "Ελληνικά Кириллица العربية"
     assert literal(r"$x_1$ \alpha %") == r"$x_1$ \alpha %"
     assert literal("one two three", width=8) == "one two\nthree"
+    assert literal("fast preset, a = 0", width=15) == "fast preset,\na = 0"
     assert literal("a b c d e", width=1).splitlines()[:2] == ["a", "b"]
     assert literal("a b c d e", width=1).endswith("…")
     found = frame(cell("中文", 1), cell("中文", 2, "4/255"))
