@@ -22,6 +22,7 @@ from unlearnable_bench.images import centre
 
 _BETAS = (0.9, 0.999)  # of Adam
 _TINY = 1e-8
+_MOMENTUM = 0.1  # of BatchNorm's statistics, in one pass
 _SMALLEST = 8  # side of the images in pixels
 
 
@@ -37,8 +38,9 @@ class GUE(Attack):
 
     needs = "labels"
     # In version 1, other random numbers initialised the generator; in version 2, the networks
-    # subtracted 0.5 from their input and the generator's steps up took pixels as areas.
-    version: ClassVar[str] = "3"
+    # subtracted 0.5 from their input and the generator's steps up took pixels as areas; in version
+    # 3, fewer passes changed the statistics of the generator's BatchNorm, which the noise has.
+    version: ClassVar[str] = "4"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     epochs: int = option(50, "number of passes over the training set", minimum=1)
@@ -74,6 +76,12 @@ class GUE(Attack):
         model = harness.network(images, centred=False)
         copy = harness.network(images, "copy", centred=False)
         generator = _generator(self.width, harness)
+        # The authors' loop passes each batch inner_steps + 2 times through the generator, with the
+        # same result each time: so two passes here change the statistics as much as all of those.
+        for module in generator.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                kept = 1 - _MOMENTUM
+                module.momentum = 1 - kept ** ((self.inner_steps + 2) / 2)
         noise = zero_noise(pixels.shape, level_type(self.rho_u), harness.device)
         harness.keep(noise=noise, model=model, copy=copy, generator=generator)
         radius, view = float(self.rho_u), harness.transform.view(images.size)
