@@ -20,7 +20,9 @@ class ChannelNormalisation(Defense):
     ([arXiv 2605.01718](https://arxiv.org/abs/2605.01718)).
     """
 
-    version: ClassVar[str] = "2"  # version 1 gave all images the same standard deviation
+    # Version 1 gave all images the same standard deviation; in version 2, the largest value of an
+    # image could become 254.
+    version: ClassVar[str] = "3"
 
     needs = "nothing"
 
@@ -33,5 +35,5 @@ def _normalised(image: Pixels) -> NDArray[np.uint8]:
     deviation = image.std((0, 1))
     values = (image - image.mean((0, 1))) / np.where(deviation > 0, deviation, 1)
     values -= values.min()
-    levels: NDArray[np.uint8] = (255 * values / max(values.max(), 1e-6)).astype(np.uint8)
+    levels: NDArray[np.uint8] = (values / max(values.max(), 1e-6) * 255).astype(np.uint8)
     return levels

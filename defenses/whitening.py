@@ -12,8 +12,9 @@ from unlearnable_bench.images import Pixels
 def whitened(images: ImageSet, there: int, back: int) -> ImageSet:
     """Stretch each channel of each image, in the colour space, from 0 to 255.
 
-    The authors standardise the channel before, which changes nothing. Values are truncated to 8
-    bits. A constant channel stays as it is.
+    The authors standardise the channel before, which changes rounding only: in their float32, a
+    whole value can become one less. Values are truncated to 8 bits. A constant channel stays as it
+    is.
 
     Args:
         images: the training set, uint8 [N, H, W, 3].

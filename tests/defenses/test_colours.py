@@ -32,6 +32,11 @@ def test_channels_get_the_same_mean_and_deviation() -> None:
     assert prepared(ChannelNormalisation(), np.full((1, 2, 2, 3), 9)).max() == 0
 
 
+def test_the_largest_value_of_each_normalised_image_is_255() -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(300, 4, 4, 3))
+    assert (prepared(ChannelNormalisation(), pixels).max((1, 2, 3)) == 255).all()
+
+
 def test_normalisation_undoes_a_shift_and_a_gain_of_a_channel() -> None:
     pixels = np.random.default_rng(0).integers(40, 100, (4, 8, 8, 3))
     changed = pixels.copy()
