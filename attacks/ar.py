@@ -179,6 +179,12 @@ def _imported(path: Path, images: ImageSet) -> Field:
             f"{name}: process {wrong[0]} diverges on {images.size} px; leave ar.coefficients out "
             "to search stable ones"
         )
+    empty = np.flatnonzero(~largest.reshape(-1, 3).any(1))
+    if len(empty):
+        raise UserError(
+            f"{name}: the pattern of process {empty[0]} is black; leave ar.coefficients out to "
+            "search others"
+        )
     return found
 
 

@@ -17,6 +17,7 @@ from unlearnable_bench import (
     Budget,
     Harness,
     ImageSet,
+    Learner,
     Poison,
     Radius,
     Random,
@@ -101,13 +102,22 @@ class DUNE(Attack):
                 f"{images.size} px; use larger images or --set dune.colour=0"
             )
 
+    def check_surrogate(self, images: ImageSet, learner: Learner, training: Training) -> None:
+        """Refuse too short a training.
+
+        Raises:
+            UserError: the schedule has fewer epochs than the ensemble networks.
+        """
+        self._epochs(training.total_epochs(len(images)))
+
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Attack every image, and search an offset for each class."""
         pixels, labels = harness.tensors(images)
         # In half levels, of which each step is one.
         noise = zero_noise(pixels.shape, torch.int16, harness.device)
         offsets = torch.zeros(images.classes, 3, dtype=harness.dtype, device=harness.device)
-        models = clean_checkpoints(images, harness, self._epochs(images, harness))
+        epochs = self._epochs((harness.training or Training()).total_epochs(len(images)))
+        models = clean_checkpoints(images, harness, epochs)
         random = harness.random("swarm")
         targets = (labels + _SHIFT) % images.classes
         radius, view = float(self.rho_u), harness.transform.view(images.size)
@@ -154,13 +164,12 @@ class DUNE(Attack):
         """Count the passes of the attack, without those of the clean training and of the search."""
         return float(self.checkpoints * self.steps * images)
 
-    def _epochs(self, images: ImageSet, harness: Harness) -> list[int]:
-        """Return the epochs of the checkpoints, the last one included.
+    def _epochs(self, epochs: int) -> list[int]:
+        """Return the epochs of the checkpoints of so many, the last one included.
 
         Raises:
             UserError: the schedule has fewer epochs.
         """
-        epochs = (harness.training or Training()).total_epochs(len(images))
         if epochs < self.checkpoints:
             raise UserError(
                 f"dune.checkpoints={self.checkpoints}: the clean training has {epochs} epochs; use "

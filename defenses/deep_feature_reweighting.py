@@ -29,7 +29,7 @@ class DeepFeatureReweighting(Defense):
     share: float = option(
         0.1,
         "share of the training images that are held out without poison",
-        minimum=0,
+        minimum=1e-3,
         maximum=0.9,
     )
     weight_decay: float = option(
@@ -41,6 +41,19 @@ class DeepFeatureReweighting(Defense):
         "images whose statistics BatchNorm normalises by: the held-out clean ones, or the poisoned "
         "ones of training",
     )
+
+    def check(self, images: ImageSet) -> None:
+        """Refuse fewer held-out images than classes.
+
+        Raises:
+            UserError: names both numbers.
+        """
+        held_out = max(1, round(self.share * len(images)))
+        if held_out < images.classes:
+            raise UserError(
+                f"deep-feature-reweighting.share={self.share:g} holds out {held_out:,} of "
+                f"{len(images):,} images, fewer than there are classes ({images.classes}); raise it"
+            )
 
     def validation_share(self) -> float:
         """Return the option `share`."""

@@ -19,7 +19,7 @@ class EarlyStopping(Defense):
     share: float = option(
         0.02,
         "share of the training images that are held out without poison",
-        minimum=0,
+        minimum=1e-3,
         maximum=0.9,
     )
 

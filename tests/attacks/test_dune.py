@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from attack_table import DUAL
-from helpers import make_harness, random_images
+from helpers import Tiny, make_harness, random_images
 from numpy.typing import NDArray
 from oracle_parts import pixels_of, slope_at
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -150,7 +150,8 @@ def test_the_similarity_is_that_of_scikit_image() -> None:
 def test_more_checkpoints_than_epochs_are_refused() -> None:
     images = random_images()
     with pytest.raises(UserError, match=r"dune\.checkpoints=4: the clean training has 3 epochs"):
-        DUNE(**BASE | {"checkpoints": 4}).generate(images, harness_for())
+        DUNE(**BASE | {"checkpoints": 4}).check_surrogate(images, Tiny(), SCHEDULE)
+    DUNE(**BASE | {"checkpoints": 3}).check_surrogate(images, Tiny(), SCHEDULE)
 
 
 def test_images_below_the_window_are_refused() -> None:

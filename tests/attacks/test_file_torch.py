@@ -125,10 +125,11 @@ def test_the_authors_coefficients_make_the_patterns(
         (torch.ones(2, 3, 3, 3), "windows whose last entry is not 0"),
         (windows(LEFT, [0, 0, 0, 0, 0, 0, 0, 1e9]), "process 1 diverges on 8 px"),
         (windows(LEFT, [float("nan")] * 8), "process 1 diverges on 8 px"),
+        (windows(LEFT, [0.0] * 8), "the pattern of process 1 is black"),
         ({"a": windows(LEFT), "b": windows(LEFT)}, r"holds \[1, 3, 3, 3\], \[1, 3, 3, 3\]"),
         ([Fraction(1, 2)], "holds fractions.Fraction"),
     ],
-    ids=["few", "shape", "last entry", "diverges", "nan", "two", "class"],
+    ids=["few", "shape", "last entry", "diverges", "nan", "black", "two", "class"],
 )
 def test_unusable_coefficients_are_refused(tmp_path: Path, saved: Any, words: str) -> None:
     path = tmp_path / "processes.pt"

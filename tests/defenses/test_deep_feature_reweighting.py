@@ -117,6 +117,19 @@ def test_combined_it_refits_and_does_not_choose_the_epoch() -> None:
         compose("early-stopping+deep-feature-reweighting", {})
 
 
+def test_fewer_held_out_images_than_classes_are_refused() -> None:
+    images = random_images(count=60, size=8)
+    with pytest.raises(UserError, match=r"share=0\.03 holds out 2 of 60 images, fewer .* \(3\)"):
+        DeepFeatureReweighting(share=0.03).check(images)
+    DeepFeatureReweighting(share=0.05).check(images)
+
+
+@pytest.mark.parametrize("name", ["deep-feature-reweighting", "early-stopping"])
+def test_a_share_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}\.share"):
+        compose(name, {name: {"share": "0"}})
+
+
 def test_a_learner_without_linear_layers_is_refused() -> None:
     class Flat(Learner):
         def build(self, classes: int, size: int) -> nn.Module:
