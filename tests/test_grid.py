@@ -19,6 +19,7 @@ from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.radius import Radius
 
 TINY = {
+    "deep-feature-reweighting.share": "0.4",
     "training.steps": "1",
     "training.batch_size": "4",
     "adversarial.pgd_steps": "1",
