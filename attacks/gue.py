@@ -78,10 +78,10 @@ class GUE(Attack):
         generator = _generator(self.width, harness)
         # The authors' loop passes each batch inner_steps + 2 times through the generator, with the
         # same result each time: so two passes here change the statistics as much as all of those.
+        momentum = 1 - (1 - _MOMENTUM) ** ((self.inner_steps + 2) / 2)
         for module in generator.modules():
             if isinstance(module, nn.BatchNorm2d):
-                kept = 1 - _MOMENTUM
-                module.momentum = 1 - kept ** ((self.inner_steps + 2) / 2)
+                module.momentum = momentum
         noise = zero_noise(pixels.shape, level_type(self.rho_u), harness.device)
         harness.keep(noise=noise, model=model, copy=copy, generator=generator)
         radius, view = float(self.rho_u), harness.transform.view(images.size)

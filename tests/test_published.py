@@ -30,20 +30,8 @@ BLOCK = re.compile(
 )
 FOLDERS = ["cifar10-both", "cifar10-fast", "cifar10-methods"]
 METHODS = [
-    "clean",
-    "random",
-    "em",
-    "tap",
-    "ntga",
-    "sc",
-    "rem",
-    "sem",
-    "ops",
-    "ar",
-    "cuda",
-    "pil",
-    "tue",
-]
+    "clean", "random", "em", "tap", "ntga", "sc", "rem", "sem", "ops", "ar", "cuda", "pil", "tue",
+]  # fmt: skip
 AS = {"dataset": "cifar10", "learner": "resnet18", "preset": "paper"}
 
 
@@ -104,13 +92,8 @@ def test_an_accuracy_is_next_to_the_figures_of_its_own_training() -> None:
         *near("sem", 10, defense="grayscale", **AS),
     )
     plain, grey, robust = published_tables(cells)
-    assert headings(robust) == [
-        "Here",
-        "Beyond",
-        "MI-UE paper",
-        "REM paper",
-        "EntF paper",
-    ]
+    names = ["Here", "Beyond", "MI-UE paper", "REM paper", "EntF paper"]
+    assert headings(robust) == names
     assert means(robust) == {
         "Clean": [pytest.approx(89.6), 0, 89.77, 89.51, 90.31],
         "SEM": [pytest.approx(40), pytest.approx(10.23), 29.77, None, None],

@@ -31,7 +31,7 @@ from unlearnable_bench.storage.files import replacing, scratch
 
 MANIFEST = "manifest.json"
 _MODES = {".tar": "", ".gz": "gz", ".tgz": "gz", ".xz": "xz"}
-_RESULTS = ("cells", "robustness")  # whose failures are kept until they succeed
+_RESULTS = ("cells", MEASURED_ROBUSTNESS.kind)  # whose failures are kept until they succeed
 _CHUNK = 1 << 20
 
 
