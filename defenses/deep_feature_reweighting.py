@@ -48,7 +48,7 @@ class DeepFeatureReweighting(Defense):
         Raises:
             UserError: names both numbers.
         """
-        held_out = max(1, round(self.share * len(images)))
+        held_out = self.held_out_count(len(images))
         if held_out < images.classes:
             raise UserError(
                 f"deep-feature-reweighting.share={self.share:g} holds out {held_out:,} of "

@@ -239,6 +239,11 @@ class Defense(Plugin):
         """Return the share of images to hold out clean, for the epoch or `refit`, 0 to 1."""
         return 0.0
 
+    def held_out_count(self, images: int) -> int:
+        """Return how many of so many images that share is: at least one, or 0 without a share."""
+        share = self.validation_share()
+        return max(1, round(share * images)) if share else 0
+
     def chooses_epoch(self) -> bool:
         """Return whether the held-out images choose the epoch; otherwise it is the last."""
         return True

@@ -135,7 +135,7 @@ def refuse_shares(
                 f"defense {one.name!r} holds out a share of {share:g} (`validation_share`); "
                 "allowed: 0 to below 1"
             )
-        if share and max(1, round(share * min(counts))) >= min(counts):
+        if share and one.plugin.held_out_count(min(counts)) >= min(counts):
             raise UserError(
                 f"defense {one.label} holds out {100 * share:g} % of {min(counts)} training "
                 "images, so that none is left; give more images, or hold out a smaller share"

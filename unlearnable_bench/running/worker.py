@@ -359,7 +359,7 @@ def _hold_out(cell: Cell, poisoned: ImageSet, clean: ImageSet) -> tuple[ImageSet
     if not 0 < share < 1:
         raise UserError(f"the defense's `validation_share` is {share:g}; allowed: 0 to below 1")
     order = Random(cell.seed, "validation images").permutation(len(clean)).numpy()
-    held = max(1, round(share * len(clean)))
+    held = cell.defense.plugin.held_out_count(len(clean))
     return poisoned.subset(np.sort(order[held:])), clean.subset(order[:held])
 
 
