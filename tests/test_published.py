@@ -31,6 +31,7 @@ BLOCK = re.compile(
 FOLDERS = ["cifar10-both", "cifar10-fast", "cifar10-methods"]
 METHODS = [
     "clean", "random", "em", "tap", "ntga", "sc", "rem", "sem", "ops", "ar", "cuda", "pil", "tue",
+    "mi-ue", "sep", "entf",
 ]  # fmt: skip
 AS = {"dataset": "cifar10", "learner": "resnet18", "preset": "paper"}
 
