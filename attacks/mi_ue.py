@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -14,6 +15,8 @@ from unlearnable_bench.attacks._rounds import alternate_epochs, cosine
 from unlearnable_bench.harness import (
     StoredNoise,
     batch_gradient,
+    input_gradient,
+    pgd,
     refuse_divergence,
     refuse_featureless,
     set_lr,
@@ -22,6 +25,7 @@ from unlearnable_bench.harness import (
 from unlearnable_bench.schedule import Training
 
 _LAST_LR = 1e-6
+_ATTACK_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +40,13 @@ class MIUE(Attack):
     ([arXiv 2603.03725](https://arxiv.org/abs/2603.03725)).
 
     `variant=misaligned` is the command of the authors' code: images are mirrored and their noise is
-    not, in both phases.
+    not, in both phases. `rho_a` is that code's option of a PGD adversary in the surrogate's
+    updates: 10 steps from the poisoned images.
     """
 
-    # In version 1, the step size was constant, the surrogate subtracted 0.5 from its input, and
-    # the misaligned form trained on noise mirrored with its image.
-    version: ClassVar[str] = "2"
+    # In version 1, the step size was constant, and the misaligned form trained on noise mirrored
+    # with its image. In version 2, the surrogate did not subtract 0.5.
+    version: ClassVar[str] = "3"
 
     needs = "labels"
 
@@ -60,6 +65,16 @@ class MIUE(Attack):
         None,
         "step size towards which it moves evenly from sweep to sweep; none: rho_u / (2 "
         "noise_steps)",
+    )
+    rho_a: Radius | None = option(
+        None,
+        "radius of the adversarial perturbation of the surrogate's images, L-infinity; none: no "
+        "perturbation",
+    )
+    alpha_a: Radius | None = option(
+        None,
+        "step size of this perturbation by 10 steps of PGD; none: rho_a / 5",
+        when=("rho_a is above 0", lambda attack: attack.rho_a),
     )
     temperature: float = option(0.1, "temperature of the contrastive loss", minimum=1e-3)
     zeta: float = option(0.1, "weight of the distances within classes", minimum=0)
@@ -90,7 +105,7 @@ class MIUE(Attack):
     def generate(self, images: ImageSet, harness: Harness) -> Poison:
         """Alternate epochs of the surrogate and sweeps of the noise, which is warm-started."""
         pixels, labels = harness.tensors(images)
-        model = harness.network(images, size=images.size, centred=False)
+        model = harness.network(images, size=images.size)
         features = harness.features(model)
         optimizer = sgd(model, lr=self.lr, weight_decay=1e-4)
         random = harness.random("mirrors")
@@ -111,6 +126,10 @@ class MIUE(Attack):
             flip = mirrored_or_not(len(index))
             x, delta = harness.unit(pixels[index]), noise.at(index)
             x = _mirrored(x + delta, flip) if aligned else _mirrored(x, flip) + delta
+            if self.rho_a:
+                step_length = self.rho_a.step_size(_ATTACK_STEPS, self.alpha_a)
+                slope = partial(input_gradient, model, y=labels[index])
+                x = pgd(x, slope, float(self.rho_a), step_length, _ATTACK_STEPS)
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model(x), labels[index]).backward()
             optimizer.step()
@@ -186,7 +205,8 @@ class MIUE(Attack):
     def image_passes(self, images: int) -> float:
         """Count forward-and-backward passes: 11 per image and epoch by default."""
         size = min(self.batch_size, images)
-        return float(self.epochs * (images // size * size + images * self.noise_steps))
+        inner = _ATTACK_STEPS + 1 if self.rho_a else 1
+        return float(self.epochs * (images // size * size * inner + images * self.noise_steps))
 
 
 def _mirrored(x: Tensor, flip: Tensor) -> Tensor:

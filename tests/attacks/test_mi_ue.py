@@ -1,6 +1,7 @@
 """MI-UE equals its literal transcription, and refuses what has no features."""
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -9,15 +10,25 @@ import numpy as np
 import pytest
 import torch
 from helpers import Linear, Pooled, Tiny, make_harness, random_images
-from oracle_parts import SGD, added, pixels_of, quantised, windows
+from oracle_parts import SGD, added, pixels_of, quantised, slope_at, windows
 from torch import Tensor, nn
 
 from unlearnable_bench import ImageSet, Random, UserError
 from unlearnable_bench.attacks.mi_ue import MIUE
 from unlearnable_bench.harness import ShuffledBatches
+from unlearnable_bench.learners import Normalise
 from unlearnable_bench.planning.grid import make_plan
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.schedule import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centred(Pooled):
+    """`Pooled` that subtracts 0.5 first, as the built-in learners do."""
+
+    def build(self, classes: int, size: int) -> nn.Module:
+        return nn.Sequential(Normalise(), *super().build(classes, size).children())
+
 
 SMALL: dict[str, Any] = {"epochs": 2, "noise_steps": 2, "batch_size": 4, "sweep_size": 5}
 
@@ -33,6 +44,17 @@ def loss_by_loops(z: Tensor, y: list[int], temperature: float, zeta: float) -> T
         distances = sum(torch.linalg.vector_norm(z[i] - other) for other in others)
         terms.append(term + zeta * torch.log1p(distances / z.shape[1] + 0 * term))
     return torch.stack(terms).mean()
+
+
+def ascended(network: nn.Module, x: Tensor, y: Tensor, radius: float, length: float) -> Tensor:
+    """Ten steps up the sign of the loss's slope, without a random start."""
+    found = [image.clone() for image in x]
+    for _ in range(10):
+        slopes = slope_at(network, torch.stack(found), y)
+        for i in range(len(x)):
+            moved = found[i] + length * slopes[i].sign() - x[i]
+            found[i] = (x[i] + moved.clamp(-radius, radius)).clamp(0, 1)
+    return torch.stack(found)
 
 
 def poisoned_by_loops(
@@ -65,7 +87,11 @@ def poisoned_by_loops(
                 turned(x[i], m) + turned(noise[i], m and own)
                 for i, m in zip(batch, turns, strict=True)
             ]
-            optimizer.step(torch.stack(seen), labels[batch], lr)
+            at = torch.stack(seen)
+            if attack.rho_a is not None:
+                length = attack.alpha_a or Radius(f"{float(attack.rho_a) * 255 / 5}/255")
+                at = ascended(network, at, labels[batch], float(attack.rho_a), float(length))
+            optimizer.step(at, labels[batch], lr)
             k += 1
         network.eval()
         left = (attack.epochs - epoch) / attack.epochs
@@ -103,12 +129,14 @@ def poisoned_by_loops(
         ({"temperature": 0.5, "rho_u": Radius("16/255"), "sweep_size": 20}, True),
         ({"alpha_u": Radius("3/255"), "rho_u": Radius("4/255"), "lr": 0.0}, True),
         ({"alpha_u": Radius("0"), "last_alpha_u": Radius("2/255"), "epochs": 3}, True),
+        ({"rho_a": Radius("8/255")}, True),
+        ({"rho_a": Radius("4/255"), "alpha_a": Radius("8/255"), "variant": "misaligned"}, True),
     ],
     ids=str,
 )
 def test_equals_the_transcription(changed: dict[str, Any], *, flip: bool) -> None:
     attack, images = MIUE(**SMALL | changed), random_images(count=11, size=6)
-    harness = make_harness(flip=flip, learner=Pooled())
+    harness = make_harness(flip=flip, learner=Centred())
     network = attack_checks.starting_network(harness, images).network
     assert isinstance(network, nn.Module)
     expected = poisoned_by_loops(network, images, attack, 0, flip=flip)
@@ -179,6 +207,12 @@ def test_it_is_refused_in_the_plan() -> None:
         make_plan(methods=["mi-ue"], preset="smoke", settings=few)
 
 
+def test_step_sizes_of_pgd_without_pgd_are_refused() -> None:
+    few = {"shapes.train": "40", "shapes.test": "10", "mi-ue.alpha_a": "2/255"}
+    with pytest.raises(UserError, match=r"mi-ue\.alpha_a has no effect.*if rho_a is above 0"):
+        make_plan(methods=["mi-ue"], preset="smoke", settings=few)
+
+
 def test_step_sizes_rise_as_in_the_code_of_the_authors() -> None:
     """0.2/255 in the first of 100 sweeps, 0.2 + 0.99 * 0.2 in the last: on a grid of 0.002/255."""
     attack = MIUE()
@@ -192,5 +226,6 @@ def test_step_sizes_rise_as_in_the_code_of_the_authors() -> None:
     assert 255 * constant._grid() == 255 * constant._step_size(99) == Fraction(1, 5)
 
 
-def test_an_epoch_costs_eleven_passes_of_each_image_by_default() -> None:
+def test_an_epoch_costs_eleven_passes_of_each_image_and_ten_more_with_pgd() -> None:
     assert MIUE().image_passes(128 * 391) == 100 * 391 * 128 * 11
+    assert MIUE(rho_a=Radius("8/255")).image_passes(128 * 391) == 100 * 391 * 128 * 21

@@ -144,7 +144,7 @@ def pgd(
     radius: float,
     step_size: float,
     steps: int,
-    random: Random,
+    random: Random | None = None,
 ) -> Tensor:
     """Maximise a loss inside an L-infinity ball by projected sign ascent.
 
@@ -158,7 +158,7 @@ def pgd(
         radius: radius of the ball in units of the pixel range, 0 to 1.
         step_size: step size in the same unit.
         steps: number of steps.
-        random: stream of the random start.
+        random: stream of the random start; None: x_0 = x.
 
     Returns:
         The perturbed images, float [B, 3, H, W] in [0, 1].
@@ -171,8 +171,9 @@ def pgd(
         >>> pgd(x, torch.ones_like, 0.25, 0.125, 4, Random(0, "example")).unique().tolist()
         [0.75]
     """
-    x = x.detach()
-    adversarial = _clip(x + random.uniform(*x.shape, low=-radius, high=radius), x, radius)
+    adversarial = x = x.detach()
+    if random is not None:
+        adversarial = _clip(x + random.uniform(*x.shape, low=-radius, high=radius), x, radius)
     for _ in range(steps):
         adversarial = _ascend(adversarial, gradient(adversarial), x, radius, step_size)
     return adversarial
