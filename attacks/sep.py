@@ -32,7 +32,6 @@ from unlearnable_bench.harness import (
 from unlearnable_bench.schedule import Training
 
 _REDUCED = ("variant is fa-vr", lambda attack: attack.variant == "fa-vr")
-_SHIFT = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,8 @@ class SEP(Attack):
     squared distance of the pooled features from that class's mean feature, `fa-vr` (SEP-FA-VR) the
     same with the gradient of an inner loop, which reduces its variance over the ensemble.
     """
+
+    version: ClassVar[str] = "2"  # version 1 targeted class y + 5 of any number of classes
 
     needs = "labels"
 
@@ -72,8 +73,7 @@ class SEP(Attack):
     )
     shift: int | None = option(
         None,
-        "number of classes from an image's class to its target; none: 5, or half of the classes "
-        "if that is the class itself",
+        "number of classes from an image's class to its target; none: half of the classes",
         minimum=1,
     )
     batch_size: int = option(
@@ -185,8 +185,7 @@ class SEP(Attack):
         return self.checkpoints or (15 if self.variant == "fa-vr" else 30)
 
     def _shift(self, classes: int) -> int:
-        usual = _SHIFT if _SHIFT % classes else max(1, classes // 2)
-        return usual if self.shift is None else self.shift
+        return max(1, classes // 2) if self.shift is None else self.shift
 
     def _epochs(self, total: int) -> list[int]:
         """Return the evenly spaced epochs of the ensemble, of which the last is the last one."""

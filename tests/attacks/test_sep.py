@@ -35,7 +35,7 @@ def poisoned_by_loops(  # noqa: C901 - in one piece, to be read beside the paper
     length, classes = float(attack.alpha_u), images.classes
     random, noise = Random(0, "generation"), torch.zeros_like(pixels)
     trunks = [nn.Sequential(*[*network.children()][:-1]).eval() for network in networks]
-    shift = 5 if attack.shift is None else attack.shift
+    shift = classes // 2 if attack.shift is None else attack.shift
     centres: list[list[Tensor]] = []
     for trunk in trunks:
         with torch.no_grad():
@@ -114,9 +114,9 @@ def test_the_bug_of_the_last_target_changes_the_noise() -> None:
     assert (own != last).mean() > 0.01
 
 
-def test_the_default_target_is_five_classes_on() -> None:
+def test_the_default_target_is_half_of_the_classes_on() -> None:
     found = {classes: SEP()._shift(classes) for classes in (2, 3, 4, 5, 10, 100)}
-    assert found == {2: 5, 3: 5, 4: 5, 5: 2, 10: 5, 100: 5}
+    assert found == {2: 1, 3: 1, 4: 2, 5: 2, 10: 5, 100: 50}
     assert SEP(shift=3)._shift(10) == 3
 
 
