@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearnable_bench import Harness, ImageSet
-from unlearnable_bench.harness import Network, frozen, sgd
+from unlearnable_bench.harness import Network, clamp_unit, frozen, sgd
 
 View = Callable[[Tensor], Tensor]
 
@@ -97,7 +97,7 @@ class MoCo:
             The gradient, float [B, 3, H, W].
         """
         at = x.detach().requires_grad_()
-        shown = at.clamp(0, 1)
+        shown = clamp_unit(at)
         with frozen(self.query), frozen(self.key):
             queries = self._features(self.query, view(shown))
             keys = self._features(self.key, view(shown))

@@ -19,7 +19,7 @@ from unlearnable_bench.attacks._contrastive import contrastive_view
 from unlearnable_bench.attacks.aap import AAP
 from unlearnable_bench.attacks.aue import AUE
 from unlearnable_bench.harness import ShuffledBatches
-from unlearnable_bench.harness.colours import hue
+from unlearnable_bench.harness.colours import brightness, contrast, hue, saturation
 
 PLAIN = Transform(2, flip=True)
 
@@ -54,6 +54,15 @@ def test_a_view_of_strength_0_is_the_image_or_its_mirror() -> None:
     assert (straight ^ mirrored).all()
     assert straight.any()
     assert mirrored.any()
+
+
+@pytest.mark.parametrize("change", [brightness, contrast, saturation])
+def test_gradients_pass_at_black_and_white(change: Any) -> None:
+    """Those of `torch.clamp` do until torch 2.13, and do not since 2.14."""
+    x = torch.tensor([0.0, 1.0, 0.25]).expand(1, 3, 2, 3).clone().requires_grad_()
+    changed = change(x, torch.ones(1))
+    torch.testing.assert_close(changed, x)
+    torch.testing.assert_close(torch.autograd.grad(changed.sum(), x)[0], torch.ones_like(x))
 
 
 def test_hue_rotates_by_a_share_of_the_circle() -> None:

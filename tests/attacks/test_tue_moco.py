@@ -183,6 +183,14 @@ def test_batch_norm_of_parts_is_that_of_the_whole_if_there_is_one_part() -> None
     torch.testing.assert_close(part.eval()(x), whole.eval()(x))
 
 
+def test_black_and_white_images_change() -> None:
+    """Also in the first steps, when the noise is 0 and the values are on the bounds."""
+    pixels = np.random.default_rng(0).choice([0, 255], (16, 8, 8, 3)).astype(np.uint8)
+    images = ImageSet(pixels, np.arange(16) % 2, 2)
+    poison = TUE(**SMALL | {"separation": 0.0}).generate(images, make_harness(learner=Pooled()))
+    assert (poison.images != pixels).mean() > 0.4  # into the range, for half of the values
+
+
 def test_a_batch_of_one_class_has_the_gradient_of_the_contrastive_loss_alone() -> None:
     images = colourful(16)
     one = ImageSet(images.images, np.zeros(16, np.int64), 2)

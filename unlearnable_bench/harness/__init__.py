@@ -3,7 +3,13 @@
 from unlearnable_bench.harness.batches import ShuffledBatches, sweep
 from unlearnable_bench.harness.core import Harness
 from unlearnable_bench.harness.features import refuse_featureless
-from unlearnable_bench.harness.gradient import batch_gradient, frozen, input_gradient, pgd
+from unlearnable_bench.harness.gradient import (
+    batch_gradient,
+    clamp_unit,
+    frozen,
+    input_gradient,
+    pgd,
+)
 from unlearnable_bench.harness.memory import level_type, zero_noise
 from unlearnable_bench.harness.network import Network
 from unlearnable_bench.harness.optimizer import adam, set_lr, sgd
@@ -21,6 +27,7 @@ __all__ = [
     "adam",
     "batch_gradient",
     "central_view",
+    "clamp_unit",
     "crop_flip",
     "frozen",
     "input_gradient",

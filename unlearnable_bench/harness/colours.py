@@ -7,10 +7,12 @@ operations of the same name.
 import torch
 from torch import Tensor
 
+from unlearnable_bench.harness.gradient import clamp_unit
+
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
     """Return factor * x."""
-    return (_each(factor) * x).clamp(0, 1)
+    return clamp_unit(_each(factor) * x)
 
 
 def saturation(x: Tensor, factor: Tensor) -> Tensor:
@@ -37,12 +39,12 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     sector = sector + 6 * _each(shift)
     # Each channel is the value, less the chroma times a trapezoid around the opposite hue.
     place = (torch.arange(5, 0, -2, device=x.device)[:, None, None] + sector) % 6
-    return value - chroma * torch.minimum(place, 4 - place).clamp(0, 1)
+    return value - chroma * clamp_unit(torch.minimum(place, 4 - place))
 
 
 def blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
     """Return factor * x + (1 - factor) * other, clipped to [0, 1]."""
-    return (_each(factor) * x + _each(1 - factor) * other).clamp(0, 1)
+    return clamp_unit(_each(factor) * x + _each(1 - factor) * other)
 
 
 def grey(x: Tensor) -> Tensor:
