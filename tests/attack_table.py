@@ -231,6 +231,7 @@ TABLE = {
         attack=MIUE(epochs=3, noise_steps=2, batch_size=10, sweep_size=9),
         learner=Pooled(),
         stops=(("alternation", 1), ("alternation", 4), ("alternation", 11)),
+        others=(MIUE(epochs=2, noise_steps=2, batch_size=10, rho_a=Radius("8/255")),),
     ),
     "sep": Entry(
         attack=SEP(checkpoints=1, steps=2, draws=2, batch_size=10),
