@@ -23,7 +23,7 @@ def test_every_built_in_attack_is_in_the_table() -> None:
     assert all(type(entry.attack) is attacks.get(k.split()[0]) for k, entry in TABLE.items())
 
 
-@pytest.mark.parametrize("name", ["aap", "aue", "gue", "mi-ue", "tue moco"])
+@pytest.mark.parametrize("name", ["aap", "aue", "gue", "tue moco"])
 def test_the_network_sees_0_to_1_as_in_the_code_of_the_authors(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
