@@ -1,5 +1,6 @@
 """Game-theoretic unlearnable examples."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +13,7 @@ from unlearnable_bench import Attack, Harness, ImageSet, Poison, Radius, UserErr
 from unlearnable_bench.attacks._unet import UNet
 from unlearnable_bench.harness import (
     Network,
+    Random,
     ShuffledBatches,
     level_type,
     refuse_divergence,
@@ -39,8 +41,9 @@ class GUE(Attack):
     needs = "labels"
     # In version 1, other random numbers initialised the generator; in version 2, the networks
     # subtracted 0.5 from their input and the generator's steps up took pixels as areas; in version
-    # 3, fewer passes changed the statistics of the generator's BatchNorm, which the noise has.
-    version: ClassVar[str] = "4"
+    # 3, fewer passes changed the statistics of the generator's BatchNorm, which the noise has; in
+    # version 4, the classifier started from the surrogate's own weights.
+    version: ClassVar[str] = "5"
 
     rho_u: Radius = option(Radius("8/255"), "radius of the noise, L-infinity")
     epochs: int = option(50, "number of passes over the training set", minimum=1)
@@ -75,6 +78,7 @@ class GUE(Attack):
         pixels, labels = harness.tensors(images)
         model = harness.network(images, centred=False)
         copy = harness.network(images, "copy", centred=False)
+        _initialise(model, harness.random("weights"))
         generator = _generator(self.width, harness)
         # The authors' loop passes each batch inner_steps + 2 times through the generator, with the
         # same result each time: so two passes here change the statistics as much as all of those.
@@ -177,6 +181,20 @@ def _least_likely(logits: Tensor, y: Tensor) -> Tensor:
     own = y[:, None] == torch.arange(logits.shape[1], device=y.device)
     losses = (-logits.log_softmax(1)).masked_fill(own, -torch.inf)
     return losses.amax(1).mean()
+
+
+@torch.no_grad()
+def _initialise(network: nn.Module, random: Random) -> None:
+    """Give convolutions normal weights of variance 2 / fan-out, and linear layers no bias.
+
+    The authors' classifier starts so. It has no weight decay: larger weights move less.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.weight[:, 0].numel()
+            module.weight.copy_(math.sqrt(2 / fan_out) * random.normal(*module.weight.shape))
+        elif isinstance(module, nn.Linear) and module.bias is not None:
+            module.bias.zero_()
 
 
 def _generator(width: int, harness: Harness) -> Network:

@@ -14,7 +14,7 @@ from oracle_parts import added, pixels_of, quantised
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlearnable_bench import ImageSet, UserError
+from unlearnable_bench import ImageSet, Random, UserError
 from unlearnable_bench.attacks import gue
 from unlearnable_bench.attacks._unet import UNet, _enlarged
 from unlearnable_bench.attacks.gue import GUE
@@ -68,6 +68,17 @@ def played(classifier: nn.Module, generator: nn.Module, images: ImageSet, option
     return noise
 
 
+def start_by_fan_out(network: nn.Module, random: Random) -> None:
+    """N(0, 2 / (outputs * height * width of the kernel)) for each convolution; no linear bias."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            outputs, height, width = len(layer.weight), *layer.weight.shape[2:]
+            drawn = random.normal(*layer.weight.shape).double()
+            layer.weight.data = drawn * (2 / (outputs * height * width)) ** 0.5
+        if isinstance(layer, nn.Linear):
+            layer.bias.data = torch.zeros(len(layer.bias), dtype=torch.float64)
+
+
 @pytest.mark.parametrize(
     "changed",
     [{}, {"inner_steps": 1, "inner_lr": 0.1}, {"eta": 0.0}, {"lr": 0.2}, {"generator_lr": 2.0}],
@@ -77,6 +88,7 @@ def test_equals_the_transcription(changed: dict[str, Any]) -> None:
     options, images = GUE(**GAME | changed), random_images()
     harness = make_harness()
     classifier = attack_checks.starting_network(harness, images)
+    start_by_fan_out(classifier, Random(0, "weights"))
     generator = copy.deepcopy(gue._generator(options.width, make_harness()))
     poison = options.generate(images, harness)
     noise = played(classifier, generator, images, options)
