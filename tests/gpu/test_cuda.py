@@ -14,13 +14,18 @@ from unlearnable_bench import ImageSet, Radius, ResizedCrop, Transform, UserErro
 from unlearnable_bench.attacks.aap import AAP
 from unlearnable_bench.attacks.asr import ASR
 from unlearnable_bench.attacks.aue import AUE
+from unlearnable_bench.attacks.dune import DUNE
 from unlearnable_bench.attacks.em import EM
+from unlearnable_bench.attacks.entf import EntF
 from unlearnable_bench.attacks.gue import GUE
 from unlearnable_bench.attacks.hypo import HYPO
+from unlearnable_bench.attacks.mi_ue import MIUE
 from unlearnable_bench.attacks.ntga import NTGA
 from unlearnable_bench.attacks.ntk import Kernel, cnn_ntk, fnn_ntk, part_gradients
 from unlearnable_bench.attacks.rem import REM
 from unlearnable_bench.attacks.sem import SEM
+from unlearnable_bench.attacks.sep import SEP
+from unlearnable_bench.attacks.tap import TAP
 from unlearnable_bench.attacks.tue import TUE
 from unlearnable_bench.cli import app
 from unlearnable_bench.contract import Attack
@@ -57,6 +62,12 @@ ATTACKS = [
     HYPO(epochs=2, batch_size=40, steps=4, attack_steps=2),
     GUE(epochs=2, batch_size=20, inner_steps=2, inner_lr=0.01, width=4),
     TUE(variant="moco", epochs=2, batch_size=20, steps=2, queue=40, splits=2),
+    MIUE(epochs=2, batch_size=20, sweep_size=40, noise_steps=3),
+    MIUE(epochs=2, batch_size=20, sweep_size=40, noise_steps=3, rho_a=Radius("8/255")),
+    TAP(steps=4, batch_size=40),
+    SEP(checkpoints=2, steps=3, draws=3, batch_size=40),
+    EntF(steps=4, batch_size=40),
+    DUNE(checkpoints=2, batch_size=40),
     NTGA(block=30, validation=35),
     NTGA(block=30, validation=35, kernel="fnn"),
 ]
@@ -79,8 +90,10 @@ def image_set(count: int = 100, size: int = 16) -> ImageSet:
 
 def harness(precision: str = "bf16", device: str = CUDA, path: Path | None = None) -> Harness:
     checkpoint = Checkpoint(path, interval=0)
-    learner = SmallCNN(width=8)
-    return Harness(torch.device(device), 0, precision, TRANSFORM, learner, checkpoint=checkpoint)  # type: ignore[arg-type]
+    learner, on = SmallCNN(width=8), torch.device(device)
+    made = Harness(on, 0, precision, TRANSFORM, learner, checkpoint=checkpoint)  # type: ignore[arg-type]
+    made.training = Training(steps=10, batch_size=20, pgd_steps=2)  # of clean surrogates
+    return made
 
 
 def test_random_numbers_are_those_of_the_cpu() -> None:
