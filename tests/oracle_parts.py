@@ -238,13 +238,15 @@ def ascend(
     network: nn.Module,
     x: Tensor,
     y: Tensor,
-    start: Tensor,
+    start: Tensor | None,
     radius: float,
     steps: int,
     length: Radius | None = None,
 ) -> Tensor:
     """PGD: steps of 2 radius / steps (or of a given length) up the sign of the gradient."""
-    found = [into_ball_and_box(x[i] + start[i], x[i], radius) for i in range(len(x))]
+    found = [*x]
+    if start is not None:
+        found = [into_ball_and_box(x[i] + start[i], x[i], radius) for i in range(len(x))]
     for _ in range(steps):
         slopes = slope_at(network, torch.stack(found), y)
         for i in range(len(x)):

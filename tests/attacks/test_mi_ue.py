@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Linear, Pooled, Tiny, make_harness, random_images
-from oracle_parts import SGD, added, pixels_of, quantised, slope_at, windows
+from oracle_parts import SGD, added, ascend, pixels_of, quantised, windows
 from torch import Tensor, nn
 
 from unlearnable_bench import ImageSet, Random, UserError
@@ -46,17 +46,6 @@ def loss_by_loops(z: Tensor, y: list[int], temperature: float, zeta: float) -> T
     return torch.stack(terms).mean()
 
 
-def ascended(network: nn.Module, x: Tensor, y: Tensor, radius: float, length: float) -> Tensor:
-    """Ten steps up the sign of the loss's slope, without a random start."""
-    found = [image.clone() for image in x]
-    for _ in range(10):
-        slopes = slope_at(network, torch.stack(found), y)
-        for i in range(len(x)):
-            moved = found[i] + length * slopes[i].sign() - x[i]
-            found[i] = (x[i] + moved.clamp(-radius, radius)).clamp(0, 1)
-    return torch.stack(found)
-
-
 def poisoned_by_loops(
     network: nn.Module, images: ImageSet, attack: MIUE, seed: int, *, flip: bool
 ) -> np.ndarray:
@@ -89,8 +78,8 @@ def poisoned_by_loops(
             ]
             at = torch.stack(seen)
             if attack.rho_a is not None:
-                length = attack.alpha_a or Radius(f"{float(attack.rho_a) * 255 / 5}/255")
-                at = ascended(network, at, labels[batch], float(attack.rho_a), float(length))
+                pgd = float(attack.rho_a), 10, attack.alpha_a
+                at = ascend(network, at, labels[batch], None, *pgd)
             optimizer.step(at, labels[batch], lr)
             k += 1
         network.eval()
