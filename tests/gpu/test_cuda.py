@@ -40,7 +40,7 @@ from unlearnable_bench.learners.resnet18 import ResNet18
 from unlearnable_bench.learners.small_cnn import SmallCNN
 from unlearnable_bench.learners.vgg16_bn import VGG16BN
 from unlearnable_bench.planning.grid import make_plan
-from unlearnable_bench.running.environment import use_fast_path
+from unlearnable_bench.running.environment import use_algorithms
 from unlearnable_bench.running.training import train
 from unlearnable_bench.schedule import Training
 
@@ -75,11 +75,7 @@ ATTACKS = [
 
 @pytest.fixture(autouse=True)
 def _as_in_a_run() -> None:
-    use_fast_path(torch.device(CUDA))
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    use_algorithms(torch.device(CUDA))
 
 
 def image_set(count: int = 100, size: int = 16) -> ImageSet:

@@ -29,7 +29,7 @@ from unlearnable_bench.results.autoattack import ROBUST_ACCURACIES, RobustAccura
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running import interruption
-from unlearnable_bench.running.environment import describe
+from unlearnable_bench.running.environment import describe, use_reproducible_algorithms
 from unlearnable_bench.running.learners import read_learner
 from unlearnable_bench.stop import Stop, StoppedError
 
@@ -181,9 +181,7 @@ def measure(
     with interruption.postponed(stop) as saved, folder.claim(key, wait=True, tick=stop.check):
         if found := ROBUST_ACCURACIES.settle(folder.path, key):
             return found, False
-        # The reference arithmetic, reproducible.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        use_reproducible_algorithms()
         harness = Harness(
             device,
             work.seed,

@@ -217,9 +217,6 @@ def _measured(
     stop: Stop,
 ) -> Detection:
     test, data = item.test, item.suspect.data
-    # fp32 is the reference, so it is computed without TF32.
-    tf32 = test.precision == "bf16"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     harness = Harness(
         device,
         test.seed,

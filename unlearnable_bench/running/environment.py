@@ -83,11 +83,21 @@ def use_fast_path(device: torch.device, without: Collection[str] = ()) -> None:
 def use_algorithms(device: torch.device) -> None:
     """Let runs on a device be fast and reproducible.
 
-    Reproducible: no choice of algorithms by timing, no non-deterministic sums.
+    Reproducible: as `use_reproducible_algorithms`.
     """
     use_fast_path(device)
+    use_reproducible_algorithms()
+
+
+def use_reproducible_algorithms() -> None:
+    """Let torch choose no algorithm by timing, sum in a fixed order, and compute fp32 in fp32.
+
+    TF32 is a switch of the process: cells in its other threads would have it, too.
+    """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def is_usable(device: torch.device) -> bool:

@@ -316,9 +316,6 @@ def harness_of(
         progress: display of the loops' progress; None: not shown.
         stop: request to end the loops; None: there is none.
     """
-    # fp32 is the reference, so it is computed without TF32.
-    torch.backends.cuda.matmul.allow_tf32 = plan.precision != "fp32"
-    torch.backends.cudnn.allow_tf32 = plan.precision != "fp32"
     return Harness(
         device=device,
         seed=plan.seed,

@@ -11,7 +11,7 @@ from unlearnable_bench.errors import plugin_errors
 from unlearnable_bench.harness import Harness, input_gradient
 from unlearnable_bench.planning.cost import Portion, work_of
 from unlearnable_bench.planning.plan import Plan
-from unlearnable_bench.running.environment import device_name, use_fast_path
+from unlearnable_bench.running.environment import device_name, use_algorithms
 from unlearnable_bench.screen.forecast import Forecast, by_passes, passes_of, rest_of
 from unlearnable_bench.screen.pace import Pace, crowded
 from unlearnable_bench.screen.terminal import duration
@@ -94,10 +94,7 @@ def measured(
     cell, on_gpu = plan.cells[0], device.type == "cuda"
     batch, size = 256 if on_gpu else 64, plan.data.test.size
     learner, precision = cell.learner.plugin, cell.poison.precision
-    # As in the run.
-    torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    torch.backends.cudnn.deterministic = True
-    use_fast_path(device)
+    use_algorithms(device)
     harness = Harness(device, 0, precision, plan.data.transform, learner)
     model = harness.network(plan.data.train)
     x = torch.rand(batch, 3, size, size, dtype=harness.dtype, device=device)

@@ -20,7 +20,11 @@ from unlearnable_bench.harness.operations import forward_operations
 from unlearnable_bench.images import ImageSet, Transform
 from unlearnable_bench.planning import registry
 from unlearnable_bench.radius import Radius
-from unlearnable_bench.running.environment import peak_memory, use_fast_path
+from unlearnable_bench.running.environment import (
+    peak_memory,
+    use_fast_path,
+    use_reproducible_algorithms,
+)
 from unlearnable_bench.running.training import train
 from unlearnable_bench.schedule import Training
 from unlearnable_bench.timing.scales import Scale
@@ -277,10 +281,9 @@ def _drive(harnesses: list[Harness], job: Job, repeats: int) -> Timing:
         gc.collect()  # otherwise memory of the last job counts
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        fast = harnesses[0].precision != "fp32"
-        torch.backends.cuda.matmul.allow_tf32 = fast
-        torch.backends.cudnn.allow_tf32 = fast
-        torch.backends.cudnn.deterministic = fast  # as in a run
+        use_reproducible_algorithms()
+        # Plain PyTorch may choose faster ones.
+        torch.backends.cudnn.deterministic = harnesses[0].precision != "fp32"
     stopwatch = _Stopwatch(device, cells)
 
     def work(harness: Harness) -> None:
