@@ -1,7 +1,9 @@
 """The network of D-VAE: an image apart from the perturbation that its class predicts."""
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
@@ -33,10 +35,15 @@ class DVAENetwork(nn.Module):
         size: height and width of the images in pixels, even.
         width: number of channels of the encoder's first stage.
         latent: number of latent channels L.
+        bf16: compute all layers but those that read and write pixels in bf16, by autocast; the type
+            of weights and statistics does not change.
     """
 
-    def __init__(self, classes: int, size: int, width: int, latent: int) -> None:
+    def __init__(
+        self, classes: int, size: int, width: int, latent: int, *, bf16: bool = False
+    ) -> None:
         super().__init__()
+        self.bf16 = bf16
         wide = 2 * width
         shortcut = nn.Sequential(nn.Conv2d(width, wide, 1, 2, bias=False), nn.BatchNorm2d(wide))
         self.encoder = nn.Sequential(
@@ -62,11 +69,16 @@ class DVAENetwork(nn.Module):
             y: labels, int64 [B].
             noise: standard normal draws, float [B, L, H/2, W/2].
         """
-        stem = self.encoder(x)
-        mean, log_variance = self.mean(stem), self.log_variance(stem)
-        z = self.expand(mean + (0.5 * log_variance).exp() * noise)
-        image = self.image(z).sigmoid()
-        perturbation = self.perturbation(z + self.embedding(y).view_as(z))
+        first = self.encoder[0](x)
+        with torch.autocast(x.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            stem = self.encoder[1:](first)
+            mean, log_variance = self.mean(stem).to(x.dtype), self.log_variance(stem).to(x.dtype)
+            z = self.expand(mean + (0.5 * log_variance).exp() * noise)
+            last = self.image[:-1](z)
+            of_class = z + self.embedding(y).view_as(z)
+            last_of_class = self.perturbation[:-1](of_class)
+        image = self.image[-1](last.to(x.dtype)).sigmoid()
+        perturbation = self.perturbation[-1](last_of_class.to(x.dtype))
         return Parts(image, perturbation, mean, log_variance)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class DVAE(Defense):
     """
 
     needs = "labels"
+    version: ClassVar[str] = "2"  # version 1 computed in fp32 with precision bf16, too
 
     epochs: int = option(60, "number of epochs of each of the two networks", minimum=1)
     batch_size: int = option(128, "number of images in a batch", minimum=1)
@@ -58,8 +60,8 @@ class DVAE(Defense):
     def prepare(self, images: ImageSet, harness: Harness) -> ImageSet:
         """Train both networks and purify the images twice.
 
-        The networks are computed in fp32 (fp64 with precision fp64): a perturbation is a few
-        levels, and bf16 rounds values near 1 by one level.
+        With precision bf16, the layers that read and write pixels are computed in fp32: a
+        perturbation is a few levels, and bf16 rounds values near 1 by one level.
         """
         pixels, labels = harness.tensors(images)
         # In torch's default layout: in the other one, torch's gradients of these networks are not
@@ -84,7 +86,13 @@ class DVAE(Defense):
 
     def _network(self, images: ImageSet, harness: Harness, stage: str) -> DVAENetwork:
         network = harness.seeded(
-            lambda: DVAENetwork(images.classes, images.size, self.width, self.latent),
+            lambda: DVAENetwork(
+                images.classes,
+                images.size,
+                self.width,
+                self.latent,
+                bf16=harness.precision == "bf16",
+            ),
             f"{_STREAM}/{stage}",
         )
         return network.to(harness.device, harness.dtype)

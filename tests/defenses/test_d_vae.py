@@ -187,6 +187,29 @@ def test_the_purified_images_equal_the_transcription() -> None:
     np.testing.assert_array_equal(got, current.images)
 
 
+def test_bf16_rounds_between_the_layers_of_pixels() -> None:
+    torch.manual_seed(0)
+    exact, rounded = (DVAENetwork(4, 16, 16, 32, bf16=bf16) for bf16 in (False, True))
+    rounded.load_state_dict(exact.state_dict())
+    x, y = torch.rand(8, 3, 16, 16), torch.arange(8) % 4
+    noise = torch.randn(8, 32, 8, 8)
+    seen: list[Tensor] = []
+    for layer in (rounded.encoder[0], rounded.encoder[3].conv1, rounded.image[-1]):
+        layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    for part, other in zip(exact(x, y, noise), rounded(x, y, noise), strict=True):
+        assert part.dtype == other.dtype == torch.float32
+        difference = (part - other).detach().abs().max() / part.detach().abs().max()
+        assert 0 < difference < 0.03
+    assert [one.dtype for one in seen] == [torch.float32, torch.bfloat16, torch.float32]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_the_networks_have_the_precision_of_the_run(precision: str) -> None:
+    images, harness = random_images(count=6, size=8), make_harness("fp32")
+    harness.precision = precision  # type: ignore[assignment]
+    assert DVAE(**SMALL)._network(images, harness, "first").bf16 == (precision == "bf16")
+
+
 def test_labels_order_and_kind_are_kept_and_the_seed_decides() -> None:
     images = random_images(count=14, size=8)
     purified = [DVAE(**SMALL).prepare(images, make_harness("fp32", seed=s)) for s in (0, 0, 1)]
