@@ -15,6 +15,7 @@ from unlearnable_bench.harness.checkpoint import Checkpoint, Stateful, tensors_o
 from unlearnable_bench.harness.device import EXCLUSIVE, wait
 from unlearnable_bench.harness.features import trunk
 from unlearnable_bench.harness.group import Group, computed_in_parts
+from unlearnable_bench.harness.initialisation import OwnDraws
 from unlearnable_bench.harness.layers import Normalise, seed_dropout
 from unlearnable_bench.harness.memory import max_batch
 from unlearnable_bench.harness.network import Network
@@ -227,9 +228,17 @@ class Harness:
             stream: name of the random stream of the initialisation.
         """
         start = Random(self.seed, f"{stream}/initialisation").integers(1 << 20, 2).tolist()
-        with EXCLUSIVE, torch.random.fork_rng(devices=[]):
-            torch.manual_seed((start[0] << 20) + start[1])
-            return build()
+        seed = (start[0] << 20) + start[1]
+        if not EXCLUSIVE.acquire(blocking=False):  # another cell may compile
+            with self.times.on("warmup"):
+                EXCLUSIVE.acquire()
+        try:
+            # Draws that take no generator are seeded, too.
+            with torch.random.fork_rng(devices=[]), OwnDraws(seed):
+                torch.manual_seed(seed)
+                return build()
+        finally:
+            EXCLUSIVE.release()
 
     def apart(self, name: str) -> "Harness":
         """Return a harness of the same run for other loops, with a checkpoint of their own.
