@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearnable_bench.fast.compiler import Compiler
+from unlearnable_bench.fast.network import FastNetwork
 from unlearnable_bench.harness.device import EXCLUSIVE
 
 
@@ -71,3 +72,31 @@ def test_what_is_compiled_is_compiled_and_called_under_the_lock(
         assert not compiler.call(
             function, False, x
         )  # compiled for this before: nobody waits for who compiles now
+
+
+def test_a_network_compiles_under_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so in its first call of a shape and mode, also outside of captured steps."""
+    monkeypatch.setattr(nn.Module, "compile", lambda *_args, **_options: None)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    model = FastNetwork(network, 2, bf16=False, compiler=Compiler(), techniques=())
+    others: list[bool] = []
+
+    def look(*_: object) -> None:
+        def attempt() -> None:
+            others.append(EXCLUSIVE.acquire(blocking=False))
+            if others[-1]:
+                EXCLUSIVE.release()
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+
+    network.register_forward_hook(look)
+    x = torch.zeros(4, 3, 2, 2)
+    for _ in range(2):
+        model(x)
+    model.eval()
+    for _ in range(2):
+        model(x)
+    model(x[:2])
+    assert others == [False, True, False, True, False]

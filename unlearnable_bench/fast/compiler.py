@@ -1,8 +1,8 @@
 """torch.compile behind a lock, with higher limits on the number of compiled variants."""
 
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -36,16 +36,26 @@ class Compiler:
         self, function: Callable[P, R], any_size: bool, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Call a function of tensors, compiled into few kernels."""
-        # The compiler saves and restores torch's own generator, from which another cell may draw
-        # its weights at the same time: hence the lock. A backward pass does not take the lock,
-        # since it runs in a thread of autograd while the waiting thread may hold the lock.
-        backward = torch._C._current_graph_task_id() >= 0  # noqa: SLF001
-        signature = (function, *_signature((*args, *kwargs.values())))
-        with nullcontext() if backward or signature in self._seen else EXCLUSIVE:
+        with self.compiling((function, *_signature((*args, *kwargs.values())))):
             _prepare()
             result: R = self._of(function, any_size)(*args, **kwargs)
-        self._seen.add(signature)
         return result
+
+    @contextmanager
+    def compiling(self, signature: tuple[object, ...]) -> Iterator[None]:
+        """Let no other thread compile, capture or initialise if a signature is new.
+
+        The compiler saves and restores torch's own generator, from which another cell may draw its
+        weights at the same time. A backward pass does not wait, since it runs in a thread of
+        autograd while the waiting thread may hold the lock.
+
+        Args:
+            signature: what is called, and all for which the compiler may compile again.
+        """
+        backward = torch._C._current_graph_task_id() >= 0  # noqa: SLF001
+        with nullcontext() if backward or signature in self._seen else EXCLUSIVE:
+            yield
+        self._seen.add(signature)
 
     def _of(self, function: Callable[..., Any], any_size: bool) -> Callable[..., Any]:
         with self._lock:

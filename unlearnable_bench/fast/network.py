@@ -1,6 +1,7 @@
 """The harness's network in fewer and faster kernels."""
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,13 +49,18 @@ class FastNetwork(Network):
         self._folded = (folded,) if folded and folded.layers else ()
         self._in_eval = tuple(Network(each, bf16=bf16) for each in self._folded)
         self._known: object = None
+        self._compiler = compiler
         if compiler:
             for part in (*self._as_built, *self._in_eval):
                 compiler.network(part)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, float [B, classes], of x, float [B, 3, H, W] in [0, 1]."""
-        logits: Tensor = self._part()(x)
+        part = self._part()
+        mode = (id(part), self.training, torch.is_grad_enabled())
+        compiling = self._compiler.compiling if self._compiler else nullcontext
+        with compiling((*mode, x.shape, x.dtype, x.requires_grad)):
+            logits: Tensor = part(x)
         return logits
 
     def uncompiled(self, x: Tensor) -> Tensor:
