@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from unlearnable_bench import UserError, api
 from unlearnable_bench.cli import app
 from unlearnable_bench.harness import Random
+from unlearnable_bench.harness.progress import Silent
 from unlearnable_bench.identity import key_of
 from unlearnable_bench.planning.correlation import Noise, make_correlation_plan
 from unlearnable_bench.planning.grid import make_plan
@@ -23,7 +24,11 @@ from unlearnable_bench.planning.plan import Plan, Probe
 from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.frame import load_records
 from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS, Robustness
+from unlearnable_bench.results.store import ResultsFolder
+from unlearnable_bench.running import worker
+from unlearnable_bench.running.company import Company
 from unlearnable_bench.running.robustness import under_attack
+from unlearnable_bench.stop import Stop
 
 SHORT = {
     "shapes.train": "60", "shapes.test": "20", "training.epochs": "1", "adversarial.epochs": "1",
@@ -241,3 +246,26 @@ def test_the_command_prints_its_plan(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "cells     15 and 4 measurements of robustness" in result.output
     assert not (tmp_path / "x").exists()
+
+
+def test_a_measurement_counts_among_packed_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company, together = Company(), []
+    made = worker.Worker(
+        ResultsFolder(tmp_path / "out", create=True),
+        torch.device("cpu"),
+        Silent(),
+        Stop(),
+        company=company,
+    )
+    monkeypatch.setattr(worker.Worker, "poison", lambda *_: (None, {}))
+    monkeypatch.setattr(worker, "set_damaged_aside", lambda *_: False)
+
+    def measured(*_work: Any) -> None:
+        with company.joined() as cell:
+            together.append(cell.most)
+
+    monkeypatch.setattr(worker, "measure", measured)
+    made.measure(plan().probes[0])
+    assert together == [2]

@@ -17,6 +17,7 @@ import torch
 from helpers import random_images
 
 from unlearnable_bench import api
+from unlearnable_bench.attacks.sc import SC
 from unlearnable_bench.errors import UserError
 from unlearnable_bench.harness import Harness
 from unlearnable_bench.harness.progress import Silent
@@ -216,3 +217,28 @@ def test_an_interruption_while_threads_start_ends_those_that_run(
     with pytest.raises(KeyboardInterrupt):
         api.run(asked, tmp_path / "out", device="cpu", pack=2)
     assert time.monotonic() - started < 40
+
+
+def test_noise_too_fast_to_be_stored_has_the_time_that_it_took_alone(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    generate = SC.generate
+
+    def slower_beside_others(attack: SC, images: ImageSet, harness: Harness) -> Any:
+        calls.append(threading.current_thread().name)
+        time.sleep(0.3 * len(calls))
+        return generate(attack, images, harness)
+
+    monkeypatch.setattr(SC, "generate", slower_beside_others)
+    settings = {"training.epochs": "1", "small-cnn.width": "4"}
+    asked = make_plan(
+        dataset=data, settings=settings, methods=["sc"], seeds=[0, 1], noise_seeds=[0]
+    )
+    api.run(asked, tmp_path / "out", device="cpu", pack=2)
+    records = api.load_records(tmp_path / "out")
+    made = records[records["attack"] == "sc"]["generation_seconds"]
+    assert calls[0] == "MainThread"
+    assert len(calls) > 2
+    assert made.nunique() == 1
+    assert 0.3 <= made.iloc[0] < 0.6

@@ -64,6 +64,8 @@ class Worker:
         progress: display of the loops' progress.
         stop: request to end the work.
         failed: poisons that could not be generated, by key, which other cells do not try again.
+        spent: seconds and those of warm-up of the poisons generated here, by key. One that is too
+            fast to be stored is generated for each cell, later ones beside other cells.
         warned: keys of poisons whose samples could not be written, each reported once.
         company: the cells of workers that run at the same time.
         keep_learners: whether trained learners are written to the results folder.
@@ -75,6 +77,7 @@ class Worker:
     progress: Progress
     stop: Stop
     failed: dict[str, FailedWork] = field(default_factory=dict)
+    spent: dict[str, dict[str, float]] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
     company: Company = field(default_factory=Company)
     keep_learners: bool = False
@@ -147,7 +150,8 @@ class Worker:
             probe.poison, self.folder, self.device, progress=progress, stop=self.stop
         )
         reference = self.folder.network(probe.reference_key)
-        return measure(probe, pixels, harness, surrogate, reference, self._environment)
+        with self.company.joined():  # it uses the device like a cell
+            return measure(probe, pixels, harness, surrogate, reference, self._environment)
 
     def prepare(self, plan: PoisonPlan) -> None:
         """Generate a poison that the folder lacks, unless another process does."""
@@ -245,8 +249,7 @@ class Worker:
             "budget": {"norm": poison.budget.norm, "radius": _as_written(poison.budget.radius)},
             "quality": measure_quality(clean.images, poison.images),
             "notes": poison.notes,
-            "warmup_seconds": spent.pop("warmup", 0.0),
-            "seconds": sum(spent.values()) - spent.get("keeping", 0.0),
+            **self.spent.setdefault(plan.key, _as_recorded(spent)),
             "resumed": resumed or bool(trajectory.joined),
             "environment": self._environment,
             **({"shards": group.size} if group else {}),
@@ -288,6 +291,15 @@ class Worker:
                 torch.cuda.set_device(self.device)
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(self.device)
+
+
+def _as_recorded(spent: dict[str, float]) -> dict[str, float]:
+    """Return the seconds of a generation, without those of storing its state, and of warm-up."""
+    warmup = spent.pop("warmup", 0.0)
+    return {
+        "warmup_seconds": warmup,
+        "seconds": sum(spent.values()) - spent.get("keeping", 0.0),
+    }
 
 
 def _refuse_changed(kind: str, chosen: Chosen[Any], planned: dict[str, Any]) -> None:
