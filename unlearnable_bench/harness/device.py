@@ -2,12 +2,14 @@
 
 import functools
 import threading
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 # Held while compiling, capturing or emptying caches, which affects the whole device, and while
 # torch's own generator is seeded, which affects the whole process.
 EXCLUSIVE = threading.RLock()
+_RUNS: dict[torch.device, AbstractContextManager[object]] = {}
 
 
 def wait(device: torch.device) -> None:
@@ -15,6 +17,20 @@ def wait(device: torch.device) -> None:
     if device.type == "cuda":
         # The stream only: another thread may be capturing on the device.
         torch.cuda.current_stream(device).synchronize()
+
+
+def one_run_on(device: torch.device) -> AbstractContextManager[object]:
+    """Let runs in several threads of this process use a GPU one after another.
+
+    Their cells would have the same streams, on which one may launch kernels while another captures.
+
+    Args:
+        device: the CPU, where nothing waits, or a GPU.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    with EXCLUSIVE:
+        return _RUNS.setdefault(device, threading.RLock())
 
 
 def own_stream(device: torch.device, number: int) -> None:

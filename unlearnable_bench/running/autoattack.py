@@ -29,7 +29,11 @@ from unlearnable_bench.results.autoattack import ROBUST_ACCURACIES, RobustAccura
 from unlearnable_bench.results.records import Record
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running import interruption
-from unlearnable_bench.running.environment import describe, use_reproducible_algorithms
+from unlearnable_bench.running.environment import (
+    describe,
+    plain_torch,
+    use_reproducible_algorithms,
+)
 from unlearnable_bench.running.learners import read_learner
 from unlearnable_bench.stop import Stop, StoppedError
 
@@ -160,6 +164,7 @@ def attacked(
     return Attacked(record, learner, weights, data, rho, min(images, len(data.test)), seed)
 
 
+@plain_torch()
 def measure(
     work: Attacked, folder: ResultsFolder, device: torch.device, progress: Progress | None = None
 ) -> tuple[RobustAccuracy, bool]:

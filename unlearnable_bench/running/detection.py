@@ -29,7 +29,7 @@ from unlearnable_bench.radius import Radius
 from unlearnable_bench.results.detection import DETECTIONS, Detection
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running import interruption
-from unlearnable_bench.running.environment import describe, use_algorithms
+from unlearnable_bench.running.environment import describe, plain_torch, use_algorithms
 from unlearnable_bench.running.training import train
 from unlearnable_bench.running.worker import Worker
 from unlearnable_bench.schedule import Precision, Training
@@ -140,6 +140,7 @@ class _Shifted(Defense):
 OnDone = Callable[[Examined, Detection, bool], None]
 
 
+@plain_torch()
 def measure(
     work: Sequence[Examined],
     folder: ResultsFolder,

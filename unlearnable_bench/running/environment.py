@@ -5,9 +5,11 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +98,33 @@ def use_reproducible_algorithms() -> None:
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+    # The switches above leave what a program chose for all backends; mkldnn's are the CPU's.
+    for name in ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv"):
+        attrgetter(name)(torch.backends).fp32_precision = "ieee"
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Compute outside of what the caller set for its thread: autocast, no_grad, inference mode.
+
+    Raises:
+        UserError: another default type than float32, which is a setting of the process.
+    """
+    if (dtype := torch.get_default_dtype()) != torch.float32:
+        raise UserError(
+            f"torch's default type is {dtype}, which would change results; call "
+            "torch.set_default_dtype(torch.float32) before"
+        )
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.enable_grad())
+        yield
 
 
 def is_usable(device: torch.device) -> bool:

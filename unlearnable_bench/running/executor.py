@@ -19,7 +19,7 @@ from functools import partial
 import torch
 
 from unlearnable_bench.errors import UserError
-from unlearnable_bench.harness.device import own_stream
+from unlearnable_bench.harness.device import one_run_on, own_stream
 from unlearnable_bench.harness.progress import Progress, Silent
 from unlearnable_bench.planning.checks import check_names
 from unlearnable_bench.planning.plan import Cell, Plan, Probe
@@ -34,7 +34,7 @@ from unlearnable_bench.results.robustness import MEASURED_ROBUSTNESS, Robustness
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running import interruption
 from unlearnable_bench.running.company import Company
-from unlearnable_bench.running.environment import is_usable, use_algorithms
+from unlearnable_bench.running.environment import is_usable, plain_torch, use_algorithms
 from unlearnable_bench.running.finished import failed_in, is_done, settle
 from unlearnable_bench.running.learners import warn_of_lacking
 from unlearnable_bench.running.restart import given_up
@@ -119,6 +119,7 @@ class Part:
     shards: Shards | None = None
 
 
+@plain_torch()
 def execute(
     plan: Plan,
     folder: ResultsFolder,
@@ -172,7 +173,7 @@ def execute(
     )
     workers.failures += [_failure_of(folder, item) for item in lost]
     workers.total, workers.done = len(part.own), len(part.own) - len(missing)
-    with watch, interruption.postponed(workers.stop) as saved:
+    with one_run_on(device), watch, interruption.postponed(workers.stop) as saved:
         try:
             workers.finish(missing, part.spare)
         except DiskError as error:
@@ -223,6 +224,7 @@ class _Workers:
             watch.progress(progress),
             self.stop,
             failed={},
+            spent={},
             warned=set(),
             company=Company(),
             keep_learners=keep_learners,

@@ -8,11 +8,12 @@ from unlearnable_bench.images import Pixels
 from unlearnable_bench.planning.plan import Cell
 from unlearnable_bench.results.store import ResultsFolder
 from unlearnable_bench.running import interruption
-from unlearnable_bench.running.environment import use_algorithms
+from unlearnable_bench.running.environment import plain_torch, use_algorithms
 from unlearnable_bench.running.worker import Worker
 from unlearnable_bench.stop import Stop
 
 
+@plain_torch()
 def poisoned_images(
     cell: Cell, folder: ResultsFolder, device: torch.device, progress: Progress | None = None
 ) -> Pixels:
