@@ -17,6 +17,7 @@ from unlearnable_bench import api
 from unlearnable_bench.cli import app
 from unlearnable_bench.datasets.shapes import Shapes
 from unlearnable_bench.presets import load_preset
+from unlearnable_bench.reports import published
 from unlearnable_bench.reports.cost import cost_tables
 from unlearnable_bench.results.comparison import compare, rank_correlation
 from unlearnable_bench.results.frame import select
@@ -174,12 +175,43 @@ def test_the_table_of_newer_methods_shows_the_records() -> None:
     records = api.load_records(CARD / "cifar10-methods")
     assert {row[0].lower() for row in shown} == set(records["attack"])
     for name, seconds, *accuracies, poisoned in shown:
-        cells = records[records["attack"] == name.lower()].set_index("rho_a")
+        undefended = select(records, attack=[name.lower()], defense=["none"])
+        cells = undefended.set_index("rho_a")
         found = {rho_a: f"{cell:.1f}" for rho_a, cell in cells["test_accuracy"].items()}
         assert accuracies == [found.get(rho_a, "") for rho_a in ("0", "4/255", "8/255")], name
         share = cells["poisoned_test_accuracy"].get("0")
         assert poisoned == ("" if pd.isna(share) else f"{share:.1f}"), name
         assert seconds in ("", *(f"{cell:.0f}" for cell in cells["generation_seconds"])), name
+
+
+def test_the_table_of_defenses_shows_the_records() -> None:
+    (_, *defenses), _, *shown = rows("benchmarks/README.md", "Defenses", "|")
+    records = select(api.load_records(CARD / "cifar10-methods"), rho_a=["0"])
+    for name, *accuracies in shown:
+        cells = select(records, attack=[name.lower()]).set_index("defense")["test_accuracy"]
+        assert accuracies == [f"{cells[defense.lower()]:.1f}" for defense in defenses]
+    assert {row[0].lower() for row in shown} == set(records[records["defense"] != "none"]["attack"])
+
+
+def test_the_table_of_mi_ue_shows_the_records() -> None:
+    shown = rows("benchmarks/README.md", "MI-UE", "|")[2:]
+    records = api.load_records([CARD / "cifar10-methods", CARD / "cifar10-mi-ue"])
+    forms = {
+        "mi-ue": "100",
+        "mi-ue[epochs=30,variant=misaligned]": "30",
+        "mi-ue[alpha_a=16/255,epochs=25,rho_a=8/255,variant=misaligned]": "25",
+    }
+    for (_, version, epochs, *accuracies), form in zip(shown, forms, strict=False):
+        cells = records[(records["attack"] == form) & (records["defense"] == "none")]
+        cells = cells.set_index("rho_a")
+        assert accuracies == [f"{cells['test_accuracy'][rho_a]:.1f}" for rho_a in ("0", "4/255")]
+        assert epochs == forms[form]
+        assert version.startswith("2" if form == "mi-ue" else "3")
+    known = select(
+        published.figures(), source=["MI-UE paper"], dataset=["cifar10"], noise=["mi-ue"]
+    )
+    known = select(known, learner=["resnet18"], defense=["none"]).set_index("rho_a")["accuracy"]
+    assert shown[-1][3:] == [f"{known[rho_a]:.1f}" for rho_a in ("0", "4/255")]
 
 
 def test_fast_agrees_with_paper() -> None:
