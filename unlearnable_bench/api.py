@@ -47,8 +47,8 @@ def run(
     """Run a plan: compute the cells that the results folder does not have yet.
 
     Several threads and processes may run on one folder; threads of one process use a GPU in turn.
-    Damaged files are moved into a folder `damaged` next to them and made again; each is a warning of
-    the logger `unlearnable_bench.storage.damage`.
+    Damaged files are moved into a folder `damaged` next to them and made again; each is a warning
+    of the logger `unlearnable_bench.storage.damage`.
 
     Args:
         plan: from `make_plan`.
