@@ -81,8 +81,8 @@ def test_measures_every_job_beside_the_eager_path(monkeypatch: pytest.MonkeyPatc
         assert line.share == pytest.approx(line.tflops / ceiling)
         assert line.tflops == pytest.approx(2 * 2 * per_pass * line.images_per_second / 1e12)
         assert line.eager_ratio == pytest.approx(alone / line.milliseconds)
-            # Nothing compiles; of two cells, one may wait for the weights of the other.
-            assert line.warmup_seconds == 0 or (line.cells > 1 and line.warmup_seconds < 1)
+        # Nothing compiles; of two cells, one may wait for the weights of the other.
+        assert line.warmup_seconds == 0 or (line.cells > 1 and line.warmup_seconds < 1)
         assert 50 < line.peak_memory_mib < 20_000
 
 
