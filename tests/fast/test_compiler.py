@@ -13,6 +13,21 @@ from unlearnable_bench.fast.network import FastNetwork
 from unlearnable_bench.harness.device import EXCLUSIVE
 
 
+def taken() -> bool:
+    """Return whether other threads wait for the lock."""
+    found: list[bool] = []
+
+    def attempt() -> None:
+        found.append(EXCLUSIVE.acquire(blocking=False))
+        if found[-1]:
+            EXCLUSIVE.release()
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return not found[0]
+
+
 def test_a_backward_pass_does_not_wait_for_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU it runs in a thread of its own, while the thread with the lock waits for it."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
@@ -43,19 +58,6 @@ def test_a_backward_pass_does_not_wait_for_the_lock(monkeypatch: pytest.MonkeyPa
 def test_what_is_compiled_is_compiled_and_called_under_the_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found: list[bool] = []
-
-    def taken() -> bool:
-        def attempt() -> None:
-            found.append(EXCLUSIVE.acquire(blocking=False))
-            if found[-1]:
-                EXCLUSIVE.release()
-
-        thread = threading.Thread(target=attempt)
-        thread.start()
-        thread.join()
-        return not found[-1]
-
     def compile_(function: Callable[..., Any], **_options: Any) -> Callable[..., Any]:
         assert taken()
         return function
@@ -79,19 +81,8 @@ def test_a_network_compiles_under_the_lock(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(nn.Module, "compile", lambda *_args, **_options: None)
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     model = FastNetwork(network, 2, bf16=False, compiler=Compiler(), techniques=())
-    others: list[bool] = []
-
-    def look(*_: object) -> None:
-        def attempt() -> None:
-            others.append(EXCLUSIVE.acquire(blocking=False))
-            if others[-1]:
-                EXCLUSIVE.release()
-
-        thread = threading.Thread(target=attempt)
-        thread.start()
-        thread.join()
-
-    network.register_forward_hook(look)
+    found: list[bool] = []
+    network.register_forward_hook(lambda *_: found.append(taken()))
     x = torch.zeros(4, 3, 2, 2)
     for _ in range(2):
         model(x)
@@ -99,4 +90,4 @@ def test_a_network_compiles_under_the_lock(monkeypatch: pytest.MonkeyPatch) -> N
     for _ in range(2):
         model(x)
     model(x[:2])
-    assert others == [False, True, False, True, False]
+    assert found == [True, False, True, False, True]
