@@ -60,6 +60,20 @@ def test_draws_of_other_threads_do_not_change_weights() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_a_plugin_may_seed_its_own_weights() -> None:
+    def build() -> Tensor:
+        first = nn.Linear(2, 2).weight.detach()
+        torch.manual_seed(3)
+        return torch.cat([first, nn.Linear(2, 2).weight.detach(), torch.randn(1, 2)])
+
+    torch.manual_seed(3)
+    expected = torch.cat([nn.Linear(2, 2).weight.detach(), torch.randn(1, 2)])
+    one, other = (make_harness(seed=seed).seeded(build, "a") for seed in (0, 1))
+    assert torch.equal(one[2:], expected)
+    assert torch.equal(other[2:], expected)
+    assert not torch.equal(one[:2], other[:2])
+
+
 def test_waiting_for_another_cell_is_no_work() -> None:
     harness = make_harness(learner=Tiny())
     thread = threading.Thread(target=lambda: harness.seeded(lambda: nn.Linear(2, 2), "a"))

@@ -32,7 +32,8 @@ class OwnDraws(TorchFunctionMode):
     """Lets draws on the CPU in this thread come from a generator of their own.
 
     The values are those of torch's global generator with this seed, from which other threads, such
-    as those of a notebook, draw at any time.
+    as those of a notebook, draw at any time. They follow `torch.manual_seed`, which a plugin may
+    call.
 
     Args:
         seed: seed of the generator.
@@ -48,6 +49,7 @@ class OwnDraws(TorchFunctionMode):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self._generator = torch.Generator().manual_seed(seed)
+        self._seeded = torch.initial_seed()
 
     def __torch_function__(
         self,
@@ -59,6 +61,9 @@ class OwnDraws(TorchFunctionMode):
         """Call a function of torch, with the generator if it draws."""
         options = dict(kwargs or {})
         if options.get("generator") is None and _draws(function):
+            if self._seeded != torch.initial_seed():
+                self._seeded = torch.initial_seed()
+                self._generator.manual_seed(self._seeded)
             options["generator"] = self._generator
         return function(*args, **options)
 
