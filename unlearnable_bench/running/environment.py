@@ -92,7 +92,7 @@ def use_algorithms(device: torch.device) -> None:
 
 
 def use_reproducible_algorithms() -> None:
-    """Let torch choose no algorithm by timing, sum in a fixed order, and compute fp32 in fp32.
+    """Let cuDNN choose no algorithm by timing and sum in a fixed order, and compute fp32 in fp32.
 
     TF32 is a switch of the process: cells in its other threads would have it, too.
     """
