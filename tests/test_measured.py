@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -184,13 +185,35 @@ def test_the_table_of_newer_methods_shows_the_records() -> None:
         assert seconds in ("", *(f"{cell:.0f}" for cell in cells["generation_seconds"])), name
 
 
-def test_the_table_of_defenses_shows_the_records() -> None:
-    (_, *defenses), _, *shown = rows("benchmarks/README.md", "Defenses", "|")
-    records = select(api.load_records(CARD / "cifar10-methods"), rho_a=["0"])
-    for name, *accuracies in shown:
-        cells = select(records, attack=[name.lower()]).set_index("defense")["test_accuracy"]
-        assert accuracies == [f"{cells[defense.lower()]:.1f}" for defense in defenses]
-    assert {row[0].lower() for row in shown} == set(records[records["defense"] != "none"]["attack"])
+def test_the_tables_of_defenses_show_the_records() -> None:
+    newer, _, *shown, older, _, em, sem = rows("benchmarks/README.md", "Defenses", "|")
+    names = {"op": "orthogonal-projection"}
+    for folder, (_, *defenses), found in (
+        ("cifar10-methods", newer, shown),
+        ("cifar10-fast", older, [em, sem]),
+    ):
+        records = select(api.load_records(CARD / folder), rho_a=["0"])
+        for name, *accuracies in found:
+            cells = select(records, attack=[name.lower()]).set_index("defense")["test_accuracy"]
+            columns = [names.get(defense.lower(), defense.lower()) for defense in defenses]
+            assert accuracies == [f"{cells[column]:.1f}" for column in columns]
+        measured = records[records["defense"] != "none"]["attack"]
+        assert {row[0].lower() for row in found} == set(measured)
+
+
+def test_the_text_on_newer_methods_names_the_quality_of_the_records() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    records = api.load_records(CARD / "cifar10-methods")
+    quality = records[records["attack"] != "clean"].groupby("attack")["psnr"].first()
+    shown = dict(
+        re.findall(
+            r"([A-Za-z-]+)\s([0-9.]+)[,.](?:\s|$)",
+            text.partition("PSNR in dB")[2].partition("\n\n")[0],
+        )
+    )
+    assert {name.lower(): value for name, value in shown.items()} == {
+        name: f"{value:.1f}" for name, value in quality.items()
+    }
 
 
 def test_the_table_of_mi_ue_shows_the_records() -> None:
