@@ -50,6 +50,7 @@ class FastNetwork(Network):
         self._in_eval = tuple(Network(each, bf16=bf16) for each in self._folded)
         self._known: object = None
         self._compiler = compiler
+        self._name = object()  # for the compiler, unlike an id never that of another network
         if compiler:
             for part in (*self._as_built, *self._in_eval):
                 compiler.network(part)
@@ -57,7 +58,7 @@ class FastNetwork(Network):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, float [B, classes], of x, float [B, 3, H, W] in [0, 1]."""
         part = self._part()
-        mode = (id(part), self.training, torch.is_grad_enabled())
+        mode = (self._name, part in self._in_eval, self.training, torch.is_grad_enabled())
         compiling = self._compiler.compiling if self._compiler else nullcontext
         with compiling((*mode, x.shape, x.dtype, x.requires_grad)):
             logits: Tensor = part(x)
