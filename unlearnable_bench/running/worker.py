@@ -295,11 +295,8 @@ class Worker:
 
 def _as_recorded(spent: dict[str, float]) -> dict[str, float]:
     """Return the seconds of a generation, without those of storing its state, and of warm-up."""
-    warmup = spent.pop("warmup", 0.0)
-    return {
-        "warmup_seconds": warmup,
-        "seconds": sum(spent.values()) - spent.get("keeping", 0.0),
-    }
+    work = sum(seconds for kind, seconds in spent.items() if kind not in ("warmup", "keeping"))
+    return {"warmup_seconds": spent.get("warmup", 0.0), "seconds": work}
 
 
 def _refuse_changed(kind: str, chosen: Chosen[Any], planned: dict[str, Any]) -> None:
