@@ -199,6 +199,10 @@ def test_the_tables_of_defenses_show_the_records() -> None:
             assert accuracies == [f"{cells[column]:.1f}" for column in columns]
         measured = records[records["defense"] != "none"]["attack"]
         assert {row[0].lower() for row in found} == set(measured)
+    newest = select(api.load_records(CARD / "cifar10-methods"), defense=["d-vae"])
+    own_work = f"{newest['preparation_seconds'].item():.0f} s"
+    assert f"D-VAE's own work took {own_work}" in (ROOT / "benchmarks" / "README.md").read_text()
+    assert f"[{own_work}](../benchmarks" in (ROOT / "docs" / "methods.md").read_text()
 
 
 def test_the_text_on_newer_methods_names_the_quality_of_the_records() -> None:

@@ -68,8 +68,8 @@ def run(
             the folder.
 
     Raises:
-        UserError: a folder, device or number of threads that cannot be used, or a folder that is
-            moved meanwhile.
+        UserError: a folder, device or number of threads that cannot be used, another default type
+            of torch than float32, or a folder that is moved meanwhile.
     """
     use_threads(threads)
     where = device if isinstance(device, torch.device) else pick_device(device)
